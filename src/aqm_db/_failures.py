@@ -1,0 +1,120 @@
+"""What the server or the link can answer instead of a result, and which error each becomes."""
+
+import re
+from collections.abc import Sequence
+from enum import Enum, auto
+
+from redis import exceptions
+
+from .errors import (
+    AccessDeniedError,
+    AQMDatabaseError,
+    ConcurrencyError,
+    CorruptEntryError,
+    NotWritableError,
+)
+
+
+class LinkFailure(exceptions.ConnectionError):
+    """No answer: the link failed, or the server said that it can't work now.
+
+    A redis-py ConnectionError, so that every client's own retry policy applies to it.
+
+    Attributes:
+        sent: whether the request may have been executed all the same.
+    """
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class Kind(Enum):
+    """What an error reply means."""
+
+    NO_SCRIPT = auto()
+    PASSING = auto()
+    DENIED = auto()
+    NOT_WRITABLE = auto()
+    MOVED = auto()
+    CORRUPT = auto()
+    OTHER = auto()
+
+
+# redis-py has a class for most codes, and takes the code off the message.
+_CLASSES: tuple[tuple[type[exceptions.RedisError], Kind], ...] = (
+    (exceptions.NoScriptError, Kind.NO_SCRIPT),
+    (exceptions.BusyLoadingError, Kind.PASSING),
+    (exceptions.ClusterDownError, Kind.PASSING),
+    (exceptions.TryAgainError, Kind.PASSING),
+    (exceptions.AuthenticationError, Kind.DENIED),
+    (exceptions.AuthenticationWrongNumberOfArgsError, Kind.DENIED),
+    (exceptions.NoPermissionError, Kind.DENIED),
+    (exceptions.OutOfMemoryError, Kind.NOT_WRITABLE),
+    (exceptions.ReadOnlyError, Kind.NOT_WRITABLE),
+    (exceptions.AskError, Kind.MOVED),
+    (exceptions.ClusterCrossSlotError, Kind.MOVED),
+)
+
+# An error of a command inside a script is quoted in the script's error, each server in its way.
+_WORDS = (
+    (re.compile(r"\bWRONGTYPE\b"), Kind.CORRUPT),
+    (re.compile(r"\bNOSCRIPT\b"), Kind.NO_SCRIPT),
+    (re.compile(r"\bNOPERM\b|\bACL failure\b|can't run this command"), Kind.DENIED),
+    (
+        re.compile(r"\b(OOM|MISCONF|NOREPLICAS|READONLY)\b|Not enough good replicas"),
+        Kind.NOT_WRITABLE,
+    ),
+    (re.compile(r"^(BUSY|LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN)\b"), Kind.PASSING),
+)
+
+_RAISED: dict[Kind, tuple[type[AQMDatabaseError], str]] = {
+    Kind.DENIED: (AccessDeniedError, "the server denies access to"),
+    Kind.NOT_WRITABLE: (NotWritableError, "the server takes no writes now, for"),
+    Kind.MOVED: (ConcurrencyError, "the slot is being moved, for"),
+    Kind.CORRUPT: (CorruptEntryError, "an entry has the wrong type, for"),
+}
+
+
+def is_reply(error: exceptions.RedisError) -> bool:
+    """Whether the server sent this error, so that the connection is still in step."""
+    return isinstance(
+        error,
+        exceptions.ResponseError | exceptions.BusyLoadingError | exceptions.AuthenticationError,
+    )
+
+
+def kind_of(reply: exceptions.RedisError) -> Kind:
+    """What an error reply means."""
+    for known, kind in _CLASSES:
+        if isinstance(reply, known):
+            return kind
+    text = str(reply)
+    for words, kind in _WORDS:
+        if words.search(text):
+            return kind
+    return Kind.OTHER
+
+
+def failure_in(replies: Sequence[object]) -> LinkFailure | None:
+    """The first reply that calls for another attempt."""
+    for reply in replies:
+        if isinstance(reply, LinkFailure):
+            return reply
+        if isinstance(reply, exceptions.RedisError) and kind_of(reply) is Kind.PASSING:
+            return LinkFailure(str(reply), sent=False)
+    return None
+
+
+def error_for(reply: exceptions.RedisError, operation: str) -> AQMDatabaseError:
+    """The error to raise for an error reply.
+
+    The reply's text stays out of it: some quote the command, and so key material.
+    """
+    raised = _RAISED.get(kind_of(reply))
+    if raised is None:
+        code = str(reply).split(" ", 1)[0]
+        shown = code if code.isupper() and code.isalpha() else type(reply).__name__
+        return AQMDatabaseError(f"the server refused {operation} ({shown})")
+    error, reason = raised
+    return error(f"{reason} {operation}")

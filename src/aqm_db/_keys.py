@@ -1,0 +1,112 @@
+r"""Every key name, and how an id stands in it. No I/O.
+
+In a name, the characters that carry structure or patterns (``% : { } * ? [ ] \`` and control
+characters) are percent-encoded (RFC 3986), so ``a`` + ``b:c`` and ``a:b`` + ``c`` are different
+keys, and an ordinary id reads as itself. ``lua/shared/encode.lua`` does the same on the server.
+"""
+
+import re
+from urllib.parse import unquote
+
+from . import config
+from ._validate import check_id
+
+_STRUCTURE = re.compile(r"[%:{}*?\[\]\\\x00-\x1f\x7f]")
+
+
+def encode_id(value: str) -> str:
+    """An id as it stands in a key name."""
+    return _STRUCTURE.sub(lambda found: f"%{ord(found[0]):02X}", value)
+
+
+class Keys:
+    """The key names of one owner.
+
+    An owner's names begin with ``aqm:{owner}:``. The braces are a hash tag (Redis Cluster
+    specification), so that all of them sit in one slot; without an owner the names are those of
+    the specification, literally.
+    """
+
+    def __init__(self, owner: str | None = None) -> None:
+        prefix = "" if owner is None else f"aqm:{{{encode_id(check_id('owner', owner))}}}:"
+        self.vault_prefix = f"{prefix}{config.VAULT_KEY_PREFIX}:"
+        self.vault_stats = prefix + config.VAULT_STATS_KEY
+        self.vault_expiry = prefix + config.VAULT_EXPIRY_KEY
+        self._inv = f"{prefix}{config.INV_KEY_PREFIX}:"
+        self._idx = f"{prefix}{config.INV_IDX_PREFIX}:"
+        self._meta = f"{prefix}{config.INV_META_PREFIX}:"
+        self._used = f"{prefix}{config.INV_USED_PREFIX}:"
+        self._claim = f"{prefix}{config.INV_CLAIM_PREFIX}:"
+
+    def vault(self, key_id: str) -> str:
+        """A private half."""
+        return self.vault_prefix + encode_id(key_id)
+
+    def vault_pattern(self) -> str:
+        """All private halves, for SCAN."""
+        return _glob(self.vault_prefix)
+
+    def vault_id(self, key: bytes) -> str | None:
+        """The key id in the name of a private half; None if the name isn't one of ours."""
+        return _id_in(key, self.vault_prefix)
+
+    def inv_prefix(self, contact_id: str) -> str:
+        """What the names of a contact's public halves begin with."""
+        return f"{self._inv}{encode_id(contact_id)}:"
+
+    def inv(self, contact_id: str, key_id: str) -> str:
+        """A public half."""
+        return self.inv_prefix(contact_id) + encode_id(key_id)
+
+    def inv_pattern(self) -> str:
+        """All public halves, for SCAN."""
+        return _glob(self._inv)
+
+    def inv_ids(self, key: bytes) -> tuple[str, str] | None:
+        """The contact id and the key id in the name of a public half; None if it isn't ours."""
+        contact, _, coin = key.removeprefix(self._inv.encode()).partition(b":")
+        contact_id, key_id = _decoded(contact), _decoded(coin)
+        return None if contact_id is None or key_id is None else (contact_id, key_id)
+
+    def idx(self, contact_id: str, tier: str) -> str:
+        """A tier's queue."""
+        return f"{self._idx}{encode_id(contact_id)}:{tier}"
+
+    def meta(self, contact_id: str) -> str:
+        """A contact."""
+        return self._meta + encode_id(contact_id)
+
+    def meta_pattern(self) -> str:
+        """All contacts, for SCAN."""
+        return _glob(self._meta)
+
+    def meta_id(self, key: bytes) -> str | None:
+        """The contact id in the name of a contact; None if the name isn't one of ours."""
+        return _id_in(key, self._meta)
+
+    def used(self, contact_id: str) -> str:
+        """The contact's used coins."""
+        return self._used + encode_id(contact_id)
+
+    def claim(self, contact_id: str, request_id: str) -> str:
+        """What one request took."""
+        return f"{self._claim}{encode_id(contact_id)}:{request_id}"
+
+
+def _glob(prefix: str) -> str:
+    # An owner is percent-encoded, so the hash tag's braces are left, and they're no glob (KEYS).
+    return f"{prefix}*"
+
+
+def _id_in(key: bytes, prefix: str) -> str | None:
+    return _decoded(key.removeprefix(prefix.encode()))
+
+
+def _decoded(encoded: bytes) -> str | None:
+    """The id; None for what no id is encoded as, such as a name that was written by hand."""
+    try:
+        text = encoded.decode()
+        decoded = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        return None
+    return decoded if decoded and encode_id(decoded) == text else None

@@ -1,0 +1,44 @@
+"""The one place where a script's return code becomes an exception."""
+
+from ._scripts import Code
+from ._seam import Reply
+from .errors import (
+    BudgetExceededError,
+    ContactNotRegisteredError,
+    CorruptEntryError,
+    KeyAlreadyBurnedError,
+    KeyAlreadyExistsError,
+    KeyAlreadyUsedError,
+    KeyNotFoundError,
+)
+
+
+def checked(
+    reply: Reply | CorruptEntryError, *, contact_id: str = "", key_id: str = "", tier: str = ""
+) -> Reply:
+    """What follows the code of a reply that says OK.
+
+    Raises:
+        AQMDatabaseError: the error that the reply's code stands for.
+    """
+    if isinstance(reply, CorruptEntryError):
+        raise reply
+    match reply[0]:
+        case Code.OK:
+            return reply[1:]
+        case Code.NOT_FOUND:
+            raise KeyNotFoundError(f"no key {key_id!r}")
+        case Code.EXISTS:
+            raise KeyAlreadyExistsError(f"key {key_id!r} is stored already")
+        case Code.USED:
+            raise KeyAlreadyUsedError(f"key {key_id!r} was used already")
+        case Code.BURNED:
+            raise KeyAlreadyBurnedError(f"key {key_id!r} was burned already")
+        case Code.NOT_REGISTERED:
+            raise ContactNotRegisteredError(f"contact {contact_id!r} is not registered")
+        case Code.BUDGET:
+            raise BudgetExceededError(contact_id, tier, reply[1], reply[2])
+        case _:
+            raise CorruptEntryError(
+                f"a stored entry of {contact_id or key_id or 'the vault'!r} is malformed"
+            )

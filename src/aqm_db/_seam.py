@@ -1,0 +1,66 @@
+"""The whole I/O surface of the library.
+
+Everything above it is coroutines that await a :class:`Seam`. ``AsyncSeam`` serves them on an
+event loop; ``SyncSeam`` does its I/O before it returns, so they never suspend (``_drive.py``).
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Protocol, TypeAlias, cast
+
+from hiredis import pack_command
+
+from ._scripts import Script
+from .errors import CorruptEntryError
+
+Argument: TypeAlias = str | bytes | int
+Reply: TypeAlias = list[Any]
+"""A script's reply: a :class:`~aqm_db._scripts.Code`, then what the script's header says."""
+Call: TypeAlias = tuple[Script, Sequence[str], Sequence[Argument]]
+"""A script, its KEYS and its ARGV."""
+Undo: TypeAlias = Callable[[Reply], Call | None]
+"""The call that takes a reply's effect back, if it had any."""
+
+
+def packed(*parts: Argument) -> bytes:
+    """A command as it goes over the wire (RESP)."""
+    # hiredis' annotation allows for one part only.
+    pack = cast("Callable[[tuple[Argument, ...]], bytes]", pack_command)
+    return pack(parts)
+
+
+SCAN_COUNT = 500
+"""Keys per SCAN page: below a millisecond of the server's time."""
+
+
+class Seam(Protocol):
+    """What the library asks of a Redis client.
+
+    Every method raises only ``AQMDatabaseError``s; the first failure of the link that outlives
+    the client's retries is the seam's own unavailable error.
+    """
+
+    async def run(self, call: Call, undo: Undo | None = None) -> Reply:
+        """Runs one script in one round trip.
+
+        A call that is cancelled after it was sent is settled first: its reply is awaited, and
+        what ``undo`` says of it is run.
+        """
+        ...
+
+    async def run_all(self, calls: Sequence[Call]) -> list[Reply | CorruptEntryError]:
+        """Runs many scripts in one round trip; each is atomic, all of them together aren't.
+
+        A row of the wrong type is a ``CorruptEntryError`` in its place in the list.
+        """
+        ...
+
+    async def read(self, *commands: Sequence[Argument]) -> list[Any]:
+        """Runs reading commands in one round trip.
+
+        A read of a row of the wrong type is a ``CorruptEntryError`` in its place in the list.
+        """
+        ...
+
+    def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """Pages of key names (SCAN): each key at least once."""
+        ...

@@ -1,0 +1,143 @@
+"""Checks of arguments: each returns the value, or raises an error that names the parameter."""
+
+from collections.abc import Mapping
+from typing import cast
+
+from . import config
+from .errors import (
+    InvalidArgumentError,
+    InvalidCoinCategoryError,
+    InvalidIdentifierError,
+    InvalidPriorityError,
+)
+from .types import CoinCategory, InventoryEntry, Priority
+
+_MAX_DAYS = 36_500
+
+
+def check_id(argument: str, value: object) -> str:
+    """A contact id, key id or owner: 1 to 256 bytes of strict UTF-8."""
+    if not isinstance(value, str):
+        raise InvalidIdentifierError(argument, f"must be a str, not {type(value).__name__}")
+    # The length comes first: encoding a huge string to refuse it is work for nothing.
+    if not 0 < len(value) <= config.MAX_ID_BYTES or not 0 < _utf8_size(value) <= (
+        config.MAX_ID_BYTES
+    ):
+        raise InvalidIdentifierError(
+            argument, f"must be 1 to {config.MAX_ID_BYTES} bytes of valid UTF-8"
+        )
+    return value
+
+
+def check_category(argument: str, value: object) -> CoinCategory:
+    """A tier."""
+    if not isinstance(value, str) or value not in config.VALID_COIN_CATEGORIES:
+        raise InvalidCoinCategoryError(
+            argument, f"must be 'GOLD', 'SILVER' or 'BRONZE', not {_shown(value)}"
+        )
+    return cast("CoinCategory", value)
+
+
+def check_priority(argument: str, value: object) -> Priority:
+    """A contact's priority."""
+    if not isinstance(value, str) or value not in config.VALID_PRIORITIES:
+        raise InvalidPriorityError(
+            argument, f"must be 'BESTIE', 'MATE' or 'STRANGER', not {_shown(value)}"
+        )
+    return cast("Priority", value)
+
+
+def check_blob(argument: str, value: object) -> bytes:
+    """Key material: never shown, not even its beginning."""
+    if not isinstance(value, bytes):
+        raise InvalidArgumentError(argument, f"must be bytes, not {type(value).__name__}")
+    if not 0 < len(value) <= config.MAX_BLOB_BYTES:
+        raise InvalidArgumentError(
+            argument, f"must be 1 to {config.MAX_BLOB_BYTES} bytes, not {len(value)}"
+        )
+    return value
+
+
+def check_text(argument: str, value: object) -> str:
+    """A text that is stored as it is, and may be empty."""
+    if not isinstance(value, str):
+        raise InvalidArgumentError(argument, f"must be a str, not {type(value).__name__}")
+    if len(value) > config.MAX_BLOB_BYTES or not -1 < _utf8_size(value) <= config.MAX_BLOB_BYTES:
+        raise InvalidArgumentError(
+            argument, f"must be at most {config.MAX_BLOB_BYTES} bytes of valid UTF-8"
+        )
+    return value
+
+
+def check_days(argument: str, value: object) -> int:
+    """A number of days, 0 to 100 years."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidArgumentError(argument, f"must be an int, not {type(value).__name__}")
+    if not 0 <= value <= _MAX_DAYS:
+        raise InvalidArgumentError(argument, f"must be 0 to {_MAX_DAYS} days, not {_shown(value)}")
+    return value
+
+
+def check_time(argument: str, value: object) -> int:
+    """A time in milliseconds since the epoch, from 1970 to the year 9999."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidArgumentError(argument, f"must be an int, not {type(value).__name__}")
+    if not 0 <= value < _YEAR_10000:
+        raise InvalidArgumentError(
+            argument, f"must be milliseconds since the epoch, not {_shown(value)}"
+        )
+    return value
+
+
+def check_entry(argument: str, value: object) -> InventoryEntry:
+    """A coin that ``select_coin`` handed out, field by field."""
+    if not isinstance(value, InventoryEntry):
+        raise InvalidArgumentError(
+            argument, f"must be an InventoryEntry, not {type(value).__name__}"
+        )
+    check_id(f"{argument}.contact_id", value.contact_id)
+    check_id(f"{argument}.key_id", value.key_id)
+    check_category(f"{argument}.coin_category", value.coin_category)
+    check_blob(f"{argument}.public_key", value.public_key)
+    check_blob(f"{argument}.signature", value.signature)
+    check_time(f"{argument}.fetched_at", value.fetched_at)
+    if value.expires_at is not None:
+        check_time(f"{argument}.expires_at", value.expires_at)
+    check_time(f"{argument}.used_at", value.used_at)
+    return value
+
+
+def check_caps(argument: str, value: object) -> Mapping[str, Mapping[str, int]]:
+    """Budget caps: one whole number of coins for every priority and tier."""
+    caps = cast("Mapping[str, Mapping[str, int]]", value)
+    try:
+        complete = all(
+            type(caps[priority][tier]) is int and caps[priority][tier] >= 0
+            for priority in config.VALID_PRIORITIES
+            for tier in config.VALID_COIN_CATEGORIES
+        )
+    except (KeyError, TypeError):
+        complete = False
+    if not complete:
+        raise InvalidArgumentError(
+            argument, "must map every priority to an int from 0 up for every tier"
+        )
+    return caps
+
+
+_YEAR_10000 = 253_402_300_800_000
+
+
+def _utf8_size(value: str) -> int:
+    """The size in UTF-8, or -1 for what has none (a lone surrogate)."""
+    try:
+        return len(value.encode())
+    except UnicodeEncodeError:
+        return -1
+
+
+def _shown(value: object) -> str:
+    """A short form: what was passed by mistake may be long, or secret."""
+    if isinstance(value, str | int) and len(text := repr(value)) <= config.MAX_ID_BYTES:
+        return text
+    return type(value).__name__

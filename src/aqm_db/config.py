@@ -1,0 +1,94 @@
+"""The specification's constants: defaults that constructors take, never changed at run time."""
+
+from collections.abc import Mapping
+from typing import Final
+
+# Connections -------------------------------------------------------------------------------
+
+REDIS_HOST: Final = "localhost"
+REDIS_PORT: Final = 6379
+REDIS_VAULT_DB: Final = 0
+"""Logical database of the Secure Vault."""
+REDIS_INVENTORY_DB: Final = 1
+"""Logical database of the Smart Inventory."""
+REDIS_SOCKET_TIMEOUT: Final = 5
+"""Seconds without an answer after which a call fails."""
+REDIS_RETRY_ATTEMPTS: Final = 3
+REDIS_RETRY_DELAY: Final = 0.5
+"""Seconds between two attempts."""
+
+# Key names ---------------------------------------------------------------------------------
+
+VAULT_KEY_PREFIX: Final = "vault:v1:key"
+"""``vault:v1:key:{key_id}``: a private half, or the tombstone of a burned one."""
+VAULT_STATS_KEY: Final = "vault:v1:stats"
+"""The counters."""
+VAULT_EXPIRY_KEY: Final = "vault:v1:expiry"
+"""Active key ids by the time they expire."""
+
+INV_KEY_PREFIX: Final = "inv:v1:key"
+"""``inv:v1:key:{contact_id}:{key_id}``: a public half."""
+INV_IDX_PREFIX: Final = "inv:v1:idx"
+"""``inv:v1:idx:{contact_id}:{coin_category}``: the queue of one tier, oldest first."""
+INV_META_PREFIX: Final = "inv:v1:meta"
+"""``inv:v1:meta:{contact_id}``: a contact."""
+INV_USED_PREFIX: Final = "inv:v1:used"
+"""``inv:v1:used:{contact_id}``: coins that were handed out, for 30 days."""
+INV_CLAIM_PREFIX: Final = "inv:v1:claim"
+"""``inv:v1:claim:{contact_id}:{request_id}``: what one request took, for 30 seconds."""
+
+# Vault -------------------------------------------------------------------------------------
+
+VAULT_KEY_TTL_SECONDS: Final = 2_592_000
+"""30 days: how long a private half is kept."""
+VAULT_BURN_GRACE_SECONDS: Final = 60
+"""How long the tombstone of a burned key answers a replay."""
+VAULT_PURGE_MAX_AGE_DAYS: Final = 30
+
+# Inventory ---------------------------------------------------------------------------------
+
+BUDGET_CAPS: Final[Mapping[str, Mapping[str, int]]] = {
+    "BESTIE": {"GOLD": 5, "SILVER": 4, "BRONZE": 1},
+    "MATE": {"GOLD": 0, "SILVER": 6, "BRONZE": 4},
+    "STRANGER": {"GOLD": 0, "SILVER": 0, "BRONZE": 0},
+}
+"""Coins cached per contact, by priority and tier (AQM paper, table 2)."""
+
+INV_GC_INACTIVE_DAYS: Final = 30
+INV_MAX_STORAGE_BYTES: Final = 65_536
+"""64 KB: the budget of all cached coins together."""
+INV_COIN_TTL_SECONDS: Final = 2_592_000
+"""30 days: a coin without ``expires_at`` is stale this long after it was fetched."""
+INV_USED_TTL_SECONDS: Final = 2_592_000
+"""30 days: how long a used coin is remembered, so that it can't be stored again."""
+INV_CLAIM_TTL_SECONDS: Final = 30
+"""How long a request that is asked again gets the same coin."""
+INV_OPTIMISTIC_LOCK_RETRIES: Final = 3
+"""Attempts that the specification's WATCH loop makes; scripts need none, a baseline does."""
+
+TIER_FALLBACK: Final[Mapping[str, list[str]]] = {
+    "GOLD": ["SILVER", "BRONZE"],
+    "SILVER": ["BRONZE"],
+    "BRONZE": [],
+}
+"""Where ``select_coin`` looks next: only ever downwards."""
+
+# Values that are accepted ------------------------------------------------------------------
+
+VALID_COIN_CATEGORIES: Final = frozenset({"GOLD", "SILVER", "BRONZE"})
+VALID_PRIORITIES: Final = frozenset({"BESTIE", "MATE", "STRANGER"})
+VALID_STATUSES: Final = frozenset({"ACTIVE", "BURNED"})
+MAX_ID_BYTES: Final = 256
+"""The longest contact id, key id or owner, in UTF-8."""
+MAX_BLOB_BYTES: Final = 65_536
+"""The longest blob, key or signature; the largest real one is 2,560 bytes."""
+
+# Sizes -------------------------------------------------------------------------------------
+
+COIN_SIZE_BYTES: Final[Mapping[str, int]] = {
+    "GOLD": 3_604,
+    "SILVER": 1_248,
+    "BRONZE": 96,
+}
+"""Public half with its signature: ML-KEM-768 (FIPS 203, 1184) with ML-DSA-44 (FIPS 204, 2420),
+ML-KEM-768 with Ed25519 (RFC 8032, 64), X25519 (RFC 7748, 32) with Ed25519."""

@@ -1,0 +1,215 @@
+"""``connect``: everything that a program needs of one database, opened and closed together."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from redis.asyncio import Redis
+
+from . import config
+from ._async_seam import AsyncClient
+from ._defaults import new_request_id, now_ms
+from ._target import Embedded, Server, Target, target_of
+from ._validate import check_caps, check_id
+from .connection import client_options, close_all, health_check, pinged
+from .embedded import EmbeddedServer
+from .errors import (
+    EmbeddedServerError,
+    InvalidArgumentError,
+    InventoryUnavailableError,
+    VaultUnavailableError,
+)
+from .gc import AsyncGarbageCollector
+from .inventory import AsyncSmartInventory
+from .stats import AsyncStorageReporter
+from .types import HealthStatus
+from .vault import AsyncSecureVault
+
+
+class AsyncClientDatabase:
+    """A vault and an inventory, with what belongs to them; :func:`connect` makes one.
+
+    Attributes:
+        vault: the owner's private halves.
+        inventory: contacts' public halves.
+        gc: the inventory's garbage collector.
+        reporter: reports over both.
+    """
+
+    def __init__(
+        self,
+        vault_client: AsyncClient,
+        inventory_client: AsyncClient,
+        *,
+        server: EmbeddedServer | None = None,
+        owner: str | None = None,
+        budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
+        clock: Callable[[], int] = now_ms,
+        request_ids: Callable[[], str] = new_request_id,
+    ) -> None:
+        self._clients = (vault_client, inventory_client)
+        self._server = server
+        self.vault = AsyncSecureVault(
+            vault_client, owner=owner, clock=clock, request_ids=request_ids
+        )
+        self.inventory = AsyncSmartInventory(
+            inventory_client,
+            owner=owner,
+            budget_caps=budget_caps,
+            clock=clock,
+            request_ids=request_ids,
+        )
+        self.gc = AsyncGarbageCollector(self.inventory, inventory_client)
+        self.reporter = AsyncStorageReporter(self.vault, self.inventory)
+
+    async def health(self) -> HealthStatus:
+        """Whether both databases answer, and what they hold."""
+        return await health_check(*self._clients)
+
+    async def aclose(self) -> None:
+        """Closes everything that ``connect`` opened; calling it again does nothing."""
+        await close_all(*self._clients)
+        if self._server is not None:
+            await asyncio.to_thread(self._server.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+class Connecting:
+    """A database on its way: ``await`` it, or enter it with ``async with``."""
+
+    def __init__(self, opening: Callable[[], Coroutine[Any, Any, AsyncClientDatabase]]) -> None:
+        self._opening = opening
+        self._database: AsyncClientDatabase | None = None
+
+    def __await__(self) -> Generator[Any, Any, AsyncClientDatabase]:
+        return self._opening().__await__()
+
+    async def __aenter__(self) -> AsyncClientDatabase:
+        self._database = await self._opening()
+        return self._database
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._database is not None:
+            await self._database.aclose()
+
+
+def connect(
+    url: str | None = None,
+    *,
+    owner: str | None = None,
+    budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
+    clock: Callable[[], int] = now_ms,
+    request_ids: Callable[[], str] = new_request_id,
+) -> Connecting:
+    """Opens a database.
+
+    ::
+
+        async with connect() as db:
+            coin = await db.inventory.select_coin("bob", "GOLD")
+
+        db = await connect("redis://localhost")
+        ...
+        await db.aclose()
+
+    Args:
+        url: what to open:
+
+            - ``embedded:///path``: a private, durable Valkey server in that directory, which is
+              started, or joined if it runs; ``embedded://``: in the user's data directory;
+            - ``memory://``: fakeredis in this process, gone when it's closed: for tests;
+            - ``redis://``, ``rediss://``, ``unix://``: a server of yours, the vault in database
+              0 and the inventory in 1;
+            - None: ``$AQM_DB_URL``, or ``embedded://``.
+        owner: whose data it is, if several share a database.
+        budget_caps: coins per contact, by priority and tier.
+        clock: milliseconds since the epoch.
+        request_ids: a fresh id for every call, of ASCII letters and digits.
+
+    Raises:
+        InvalidArgumentError: an argument has the wrong type or value.
+        EmbeddedServerError: the embedded server can't be started or joined.
+        VaultUnavailableError: the server can't be reached.
+        InventoryUnavailableError: the same, between the first database and the second.
+        AccessDeniedError: the password is wrong.
+    """
+    target = target_of(url)
+    if owner is not None:
+        check_id("owner", owner)
+    check_caps("budget_caps", budget_caps)
+    make = partial(
+        AsyncClientDatabase,
+        owner=owner,
+        budget_caps=budget_caps,
+        clock=clock,
+        request_ids=request_ids,
+    )
+    return Connecting(lambda: _opened(target, make))
+
+
+async def _opened(target: Target, make: Callable[..., AsyncClientDatabase]) -> AsyncClientDatabase:
+    server = await _started(target.directory) if isinstance(target, Embedded) else None
+    vault_client, inventory_client = _clients(target, server)
+    database = make(vault_client, inventory_client, server=server)
+    try:
+        await pinged(vault_client, VaultUnavailableError)
+        await pinged(inventory_client, InventoryUnavailableError)
+    except BaseException:
+        await database.aclose()
+        raise
+    return database
+
+
+async def _started(directory: Path) -> EmbeddedServer:
+    """Starts or joins the server in a thread; a cancelled caller leaves no server behind."""
+    opening = asyncio.create_task(asyncio.to_thread(EmbeddedServer.open, directory))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        with suppress(EmbeddedServerError):
+            server = await opening
+            await asyncio.to_thread(server.close)
+        raise
+
+
+def _clients(target: Target, server: EmbeddedServer | None) -> tuple[AsyncClient, AsyncClient]:
+    """The vault's client and the inventory's."""
+    options = client_options()
+    databases = (config.REDIS_VAULT_DB, config.REDIS_INVENTORY_DB)
+    if isinstance(target, Server):
+        vault, inventory = (Redis.from_url(target.url, db=db, **options) for db in databases)
+    elif server is not None:
+        path = str(server.socket_path)
+        vault, inventory = (Redis(unix_socket_path=path, db=db, **options) for db in databases)
+    else:
+        memory = _fakeredis()
+        fake = memory.FakeServer()
+        vault, inventory = (memory.FakeAsyncRedis(server=fake, db=db) for db in databases)
+    return vault, inventory
+
+
+def _fakeredis() -> Any:
+    try:
+        import fakeredis  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise InvalidArgumentError("url", "memory:// needs: pip install 'aqm-db[memory]'") from None
+    return fakeredis

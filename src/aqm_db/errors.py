@@ -1,0 +1,140 @@
+"""Every exception that this library raises of its own.
+
+::
+
+    AQMDatabaseError
+    ├── InvalidArgumentError            (also a ValueError)
+    │   ├── InvalidIdentifierError
+    │   ├── InvalidCoinCategoryError
+    │   └── InvalidPriorityError
+    ├── KeyNotFoundError
+    ├── KeyAlreadyExistsError
+    ├── KeyAlreadyUsedError
+    ├── KeyAlreadyBurnedError
+    ├── BudgetExceededError
+    ├── ContactNotRegisteredError
+    ├── CorruptEntryError
+    ├── InvalidCoinError
+    ├── ConcurrencyError
+    ├── AccessDeniedError
+    ├── NotWritableError
+    ├── EmbeddedServerError
+    └── UnavailableError
+        ├── VaultUnavailableError
+        └── InventoryUnavailableError
+
+Exceptions of redis-py never escape. No message holds key material.
+"""
+
+
+class AQMDatabaseError(Exception):
+    """Base of every error below."""
+
+
+class InvalidArgumentError(AQMDatabaseError, ValueError):
+    """An argument has the wrong type or value; nothing was sent.
+
+    Attributes:
+        argument: name of the parameter that was refused.
+    """
+
+    def __init__(self, argument: str, reason: str) -> None:
+        super().__init__(f"{argument}: {reason}")
+        self.argument = argument
+
+
+class InvalidIdentifierError(InvalidArgumentError):
+    """An id isn't a ``str`` of 1 to 256 bytes of UTF-8."""
+
+
+class InvalidCoinCategoryError(InvalidArgumentError):
+    """A tier isn't ``"GOLD"``, ``"SILVER"`` or ``"BRONZE"``."""
+
+
+class InvalidPriorityError(InvalidArgumentError):
+    """A priority isn't ``"BESTIE"``, ``"MATE"`` or ``"STRANGER"``."""
+
+
+class KeyNotFoundError(AQMDatabaseError):
+    """There is no key of this id (never stored, expired, or burned over 60 seconds ago)."""
+
+
+class KeyAlreadyExistsError(AQMDatabaseError):
+    """A key of this id is stored already; the stored one was left as it is."""
+
+
+class KeyAlreadyUsedError(AQMDatabaseError):
+    """This coin was handed out for this contact before, so it can't be stored again."""
+
+
+class KeyAlreadyBurnedError(AQMDatabaseError):
+    """This key was burned before: the message is a replay."""
+
+
+class BudgetExceededError(AQMDatabaseError):
+    """The contact's cap for this tier is reached; the coin was not stored.
+
+    Attributes:
+        contact_id: whose cap it is.
+        coin_category: the tier.
+        current_count: coins stored in it now.
+        cap: coins allowed in it.
+    """
+
+    def __init__(self, contact_id: str, coin_category: str, current_count: int, cap: int) -> None:
+        super().__init__(
+            f"contact {contact_id!r} holds {current_count} of at most {cap} {coin_category} coins"
+        )
+        self.contact_id = contact_id
+        self.coin_category = coin_category
+        self.current_count = current_count
+        self.cap = cap
+
+
+class ContactNotRegisteredError(AQMDatabaseError):
+    """There is no contact of this id; ``register_contact`` makes one."""
+
+
+class CorruptEntryError(AQMDatabaseError):
+    """A stored entry has the wrong type, or a missing or malformed field; nothing was deleted."""
+
+
+class InvalidCoinError(AQMDatabaseError):
+    """A coin's signature doesn't match, or a sealed private half can't be opened as asked for."""
+
+
+class ConcurrencyError(AQMDatabaseError):
+    """The server could not run the call as one atomic step (a slot being moved)."""
+
+
+class AccessDeniedError(AQMDatabaseError):
+    """The server refused the password, or the user's ACL forbids a command or a key."""
+
+
+class NotWritableError(AQMDatabaseError):
+    """The server takes no writes now: out of memory, a replica, or a failing disk."""
+
+
+class EmbeddedServerError(AQMDatabaseError):
+    """The embedded server can't be started or joined."""
+
+
+class UnavailableError(AQMDatabaseError):
+    """The server can't be reached, or didn't answer.
+
+    Attributes:
+        outcome_unknown: False if nothing was executed; True if the request was sent and no
+            answer came, so that it may have been executed.
+    """
+
+    def __init__(self, message: str, *, outcome_unknown: bool = False) -> None:
+        super().__init__(message)
+        self.outcome_unknown = outcome_unknown
+
+
+class VaultUnavailableError(UnavailableError):
+    """The vault's server can't be reached, or didn't answer."""
+
+
+class InventoryUnavailableError(UnavailableError):
+    """The inventory's server can't be reached, or didn't answer."""

@@ -1,0 +1,168 @@
+"""Garbage collection of the Smart Inventory: inactive contacts' coins, and stale ones."""
+
+import logging
+from collections.abc import Collection
+from typing import Literal
+
+from . import _scripts, config
+from ._async_seam import AsyncClient, AsyncSeam
+from ._outcome import checked
+from ._seam import Call, Seam
+from ._validate import check_days, check_id
+from .errors import (
+    ContactNotRegisteredError,
+    CorruptEntryError,
+    InventoryUnavailableError,
+)
+from .inventory import TIERS, AsyncSmartInventory
+from .types import GCResult
+
+_log = logging.getLogger("aqm_db.gc")
+_COIN_TTL_MS = config.INV_COIN_TTL_SECONDS * 1000
+_DAY_MS = 86_400_000
+_END_OF_TIME = 2**53
+"""A time that every message is before; the largest that a script's numbers hold exactly."""
+
+_Mode = Literal["delete", "count"]
+
+
+class AsyncGarbageCollector:
+    """Removes what the inventory keeps for nothing.
+
+    A contact without a message for some days loses all coins and becomes a STRANGER; every other
+    contact loses the coins that are stale. Whether a contact is inactive is checked again in the
+    step that deletes, so one that a coin is selected for meanwhile keeps its coins.
+
+    Args:
+        inventory: what to collect from; its owner and clock hold here too.
+        client: the inventory's ``redis.asyncio.Redis``.
+
+    Raises:
+        TypeError: an argument is of the wrong kind.
+        ValueError: the client decodes its responses.
+
+    Every method also raises InventoryUnavailableError, AccessDeniedError and NotWritableError
+    where the server or the link gives cause (see :mod:`aqm_db.errors`).
+    """
+
+    def __init__(self, inventory: AsyncSmartInventory, client: AsyncClient) -> None:
+        self._seam: Seam = AsyncSeam(client, InventoryUnavailableError, type(self).__name__)
+        self._inventory = inventory
+        self._keys = inventory.keys
+        self._clock = inventory.clock
+
+    async def garbage_collect(self, inactive_days: int = config.INV_GC_INACTIVE_DAYS) -> GCResult:
+        """Collects from all contacts.
+
+        It walks the whole database (SCAN): for background use. Malformed contacts are logged and
+        left as they are.
+
+        Args:
+            inactive_days: days without a message, 0 to 36,500.
+
+        Raises:
+            InvalidArgumentError: the number of days is out of range.
+        """
+        result = await self._collect_inactive(inactive_days, "delete")
+        _log.info(
+            "gc_completed",
+            extra={
+                "contacts_cleaned": result.contacts_cleaned,
+                "keys_deleted": result.keys_deleted,
+                "bytes_freed": result.bytes_freed,
+            },
+        )
+        return result
+
+    async def collect_single_contact(self, contact_id: str) -> GCResult:
+        """Removes all coins of one contact, who becomes a STRANGER: someone was blocked, say.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            ContactNotRegisteredError: there is no such contact.
+            CorruptEntryError: the stored contact is malformed.
+        """
+        check_id("contact_id", contact_id)
+        reply = await self._seam.run(self._collection(contact_id, _END_OF_TIME, "delete"))
+        [cleaned, *deleted] = checked(reply, contact_id=contact_id)
+        orphans = await self._orphans([contact_id], "delete")
+        return _total(cleaned, [*zip(TIERS, deleted, strict=True), *orphans])
+
+    async def dry_run(self, inactive_days: int = config.INV_GC_INACTIVE_DAYS) -> GCResult:
+        """What :meth:`garbage_collect` would remove now; nothing is changed.
+
+        Raises:
+            InvalidArgumentError: the number of days is out of range.
+        """
+        return await self._collect_inactive(inactive_days, "count")
+
+    async def _collect_inactive(self, inactive_days: int, mode: _Mode) -> GCResult:
+        check_days("inactive_days", inactive_days)
+        before = self._clock() - inactive_days * _DAY_MS
+        cleaned: set[str] = set()
+        removed: list[tuple[str, int]] = []
+        # SCAN may name a contact twice, which counting must not.
+        seen: set[str] = set()
+        async for page in self._inventory.contact_pages():
+            contact_ids = [contact_id for contact_id in page if contact_id not in seen]
+            seen.update(contact_ids)
+            replies = await self._seam.run_all(
+                [self._collection(contact_id, before, mode) for contact_id in contact_ids]
+            )
+            for contact_id, reply in zip(contact_ids, replies, strict=True):
+                try:
+                    [inactive, *deleted] = checked(reply, contact_id=contact_id)
+                except (ContactNotRegisteredError, CorruptEntryError):
+                    _log.warning("corrupt_entry", extra={"contact_id": contact_id})
+                    continue
+                if inactive:
+                    cleaned.add(contact_id)
+                removed += zip(TIERS, deleted, strict=True)
+        removed += await self._orphans(cleaned, mode)
+        return _total(len(cleaned), removed)
+
+    async def _orphans(self, contact_ids: Collection[str], mode: _Mode) -> list[tuple[str, int]]:
+        """Removes rows of these contacts that no queue lists; the tier and 1 for each."""
+        removed: list[tuple[str, int]] = []
+        if not contact_ids:
+            return removed
+        async for page in self._seam.scan(self._keys.inv_pattern()):
+            rows = [
+                found
+                for key in page
+                if (found := self._keys.inv_ids(key)) is not None and found[0] in contact_ids
+            ]
+            replies = await self._seam.run_all(
+                [
+                    (
+                        _scripts.INV_DROP_ORPHAN,
+                        (
+                            self._keys.inv(contact_id, key_id),
+                            *(self._keys.idx(contact_id, tier) for tier in TIERS),
+                        ),
+                        (key_id, mode),
+                    )
+                    for contact_id, key_id in rows
+                ]
+            )
+            for reply in replies:
+                [deleted, tier] = checked(reply)
+                removed.append(((tier or b"").decode("utf-8", "replace"), deleted))
+        return removed
+
+    def _collection(self, contact_id: str, before: int, mode: _Mode) -> Call:
+        keys = (
+            self._keys.meta(contact_id),
+            self._keys.used(contact_id),
+            *(self._keys.idx(contact_id, tier) for tier in TIERS),
+        )
+        arguments = (self._keys.inv_prefix(contact_id), self._clock(), _COIN_TTL_MS, before, mode)
+        return _scripts.INV_COLLECT, keys, arguments
+
+
+def _total(contacts_cleaned: int, removed: list[tuple[str, int]]) -> GCResult:
+    return GCResult(
+        contacts_cleaned=contacts_cleaned,
+        keys_deleted=sum(count for _, count in removed),
+        bytes_freed=sum(config.COIN_SIZE_BYTES.get(tier, 0) * count for tier, count in removed),
+    )

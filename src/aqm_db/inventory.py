@@ -1,0 +1,503 @@
+"""The Smart Inventory: contacts' public halves, in three tiers."""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, cast, overload
+
+from . import _scripts, config
+from ._async_seam import AsyncClient, AsyncSeam
+from ._defaults import new_request_id, now_ms
+from ._keys import Keys
+from ._outcome import checked
+from ._rows import row_of
+from ._seam import Argument, Call, Reply, Seam
+from ._validate import (
+    check_blob,
+    check_caps,
+    check_category,
+    check_entry,
+    check_id,
+    check_priority,
+    check_text,
+    check_time,
+)
+from .errors import (
+    AQMDatabaseError,
+    BudgetExceededError,
+    ContactNotRegisteredError,
+    CorruptEntryError,
+    InventoryUnavailableError,
+    KeyAlreadyExistsError,
+    KeyAlreadyUsedError,
+)
+from .types import CoinCategory, ContactMeta, InventoryEntry, InventorySummary, Priority
+
+_log = logging.getLogger("aqm_db.inventory")
+_COIN_TTL_MS = config.INV_COIN_TTL_SECONDS * 1000
+_USED_TTL_MS = config.INV_USED_TTL_SECONDS * 1000
+_CLAIM_TTL_MS = config.INV_CLAIM_TTL_SECONDS * 1000
+TIERS: tuple[CoinCategory, CoinCategory, CoinCategory] = ("GOLD", "SILVER", "BRONZE")
+"""All tiers, best first: the order in which scripts take queues and caps."""
+_PRIORITIES: tuple[Priority, Priority, Priority] = ("BESTIE", "MATE", "STRANGER")
+
+
+class AsyncSmartInventory:
+    """Public halves of contacts' coins: cached up to a cap, handed out at most once, oldest first.
+
+    Args:
+        client: a ``redis.asyncio.Redis`` made with ``decode_responses=False``; fakeredis' works.
+        owner: whose inventory it is, if several share a database; None uses the key names of the
+            specification as they are.
+        budget_caps: coins per contact, by priority and tier.
+        clock: milliseconds since the epoch.
+        request_ids: a fresh id for every call, of ASCII letters and digits.
+
+    Raises:
+        TypeError: the client is not a ``redis.asyncio.Redis``.
+        ValueError: the client decodes its responses.
+        InvalidIdentifierError: the owner is no valid id.
+        InvalidArgumentError: a cap is missing, or is no whole number.
+
+    Attributes:
+        keys: the names of its Redis keys.
+        clock: milliseconds since the epoch.
+        budget_caps: coins per contact, by priority and tier.
+
+    Every method also raises InventoryUnavailableError, AccessDeniedError and NotWritableError
+    where the server or the link gives cause (see :mod:`aqm_db.errors`).
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        *,
+        owner: str | None = None,
+        budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
+        clock: Callable[[], int] = now_ms,
+        request_ids: Callable[[], str] = new_request_id,
+    ) -> None:
+        self._seam: Seam = AsyncSeam(client, InventoryUnavailableError, type(self).__name__)
+        self.keys = Keys(owner)
+        self.clock = clock
+        self.budget_caps = check_caps("budget_caps", budget_caps)
+        self._request_ids = request_ids
+
+    async def register_contact(
+        self, contact_id: str, priority: Priority, display_name: str = ""
+    ) -> bool:
+        """Registers a contact; one that is registered stays as it is.
+
+        Args:
+            contact_id: who it is.
+            priority: how many coins to cache for them.
+            display_name: what to show for them.
+
+        Returns:
+            True if the contact is new, False if it was registered before.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            InvalidPriorityError: there is no such priority.
+            InvalidArgumentError: the display name is no text of at most 64 KiB.
+        """
+        check_id("contact_id", contact_id)
+        check_priority("priority", priority)
+        check_text("display_name", display_name)
+        arguments = (self._request_ids(), priority, self.clock(), display_name)
+        reply = await self._seam.run(
+            (_scripts.INV_REGISTER, (self._meta_key(contact_id),), arguments)
+        )
+        [created] = checked(reply, contact_id=contact_id)
+        return bool(created)
+
+    async def set_contact_priority(self, contact_id: str, priority: Priority) -> bool:
+        """Changes a contact's priority, and drops the newest coins above the new caps.
+
+        Returns:
+            True.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            InvalidPriorityError: there is no such priority.
+            ContactNotRegisteredError: there is no such contact.
+        """
+        check_id("contact_id", contact_id)
+        check_priority("priority", priority)
+        caps = self.budget_caps[priority]
+        arguments: tuple[Argument, ...] = (
+            priority,
+            self.keys.inv_prefix(contact_id),
+            *(caps[tier] for tier in TIERS),
+        )
+        keys = (self._meta_key(contact_id), self.keys.used(contact_id), *self._queues(contact_id))
+        reply = await self._seam.run((_scripts.INV_SET_PRIORITY, keys, arguments))
+        [dropped] = checked(reply, contact_id=contact_id)
+        _log.info(
+            "priority_changed",
+            extra={"contact_id": contact_id, "priority": priority, "dropped": dropped},
+        )
+        return True
+
+    async def get_contact_meta(self, contact_id: str) -> ContactMeta | None:
+        """Reads a contact.
+
+        Returns:
+            The contact; None if there is none.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            CorruptEntryError: the stored contact is malformed; it was left as it is.
+        """
+        check_id("contact_id", contact_id)
+        [fields] = await self._seam.read(("HGETALL", self._meta_key(contact_id)))
+        row = row_of(f"contact {contact_id!r}", fields)
+        if row is None:
+            return None
+        return ContactMeta(
+            contact_id=contact_id,
+            priority=row.priority(),
+            last_msg_at=row.integer("last_msg_at"),
+            display_name=row.text("display_name"),
+        )
+
+    async def store_key(
+        self,
+        contact_id: str,
+        key_id: str,
+        coin_category: CoinCategory,
+        public_key: bytes,
+        signature: bytes,
+        *,
+        expires_at: int | None = None,
+    ) -> bool:
+        """Caches a contact's coin, at the end of its tier's queue.
+
+        Args:
+            contact_id: whose coin it is.
+            key_id: the coin's id.
+            coin_category: its tier.
+            public_key: the key to encrypt for.
+            signature: the contact's signature; check it before, nothing here does.
+            expires_at: when its private half is gone, in ms since the epoch; None means 30 days
+                from now.
+
+        Returns:
+            True.
+
+        Raises:
+            InvalidArgumentError: an argument has the wrong type or size; nothing was stored.
+            ContactNotRegisteredError: there is no such contact.
+            BudgetExceededError: the contact's cap for this tier is reached.
+            KeyAlreadyExistsError: the coin is cached already, in whichever tier.
+            KeyAlreadyUsedError: the coin was handed out before.
+            CorruptEntryError: the stored contact is malformed.
+        """
+        check_id("contact_id", contact_id)
+        check_id("key_id", key_id)
+        check_category("coin_category", coin_category)
+        check_blob("public_key", public_key)
+        check_blob("signature", signature)
+        if expires_at is not None:
+            check_time("expires_at", expires_at)
+        request_id = self._request_ids()
+        keys = (
+            self._inv_key(contact_id, key_id),
+            self._meta_key(contact_id),
+            self.keys.used(contact_id),
+            self.keys.claim(contact_id, request_id),
+            *self._queues(contact_id),
+        )
+        arguments = (
+            request_id,
+            key_id,
+            coin_category,
+            public_key,
+            signature,
+            self.clock(),
+            "" if expires_at is None else expires_at,
+            self.keys.inv_prefix(contact_id),
+            _COIN_TTL_MS,
+            _USED_TTL_MS,
+            *self._caps_of(coin_category),
+        )
+        reply = await self._seam.run((_scripts.INV_STORE, keys, arguments))
+        told = {"contact_id": contact_id, "key_id": key_id, "coin_category": coin_category}
+        try:
+            checked(reply, contact_id=contact_id, key_id=key_id, tier=coin_category)
+        except (KeyAlreadyExistsError, KeyAlreadyUsedError):
+            _log.warning("duplicate_rejected", extra=told)
+            raise
+        except BudgetExceededError:
+            _log.info("budget_exceeded", extra=told)
+            raise
+        _log.debug("key_stored", extra=told)
+        return True
+
+    async def select_coin(
+        self, contact_id: str, desired_tier: CoinCategory
+    ) -> InventoryEntry | None:
+        """Takes the oldest coin of a tier, or of the next lower tier that has one.
+
+        The coin is handed out to this caller alone, and never again. One that isn't used after
+        all goes back with :meth:`release_coin`. A caller that is cancelled gets no coin, and none
+        is lost: it's back in its queue when the cancellation goes on.
+
+        This is the hot path (ZPOPMIN in spirit, one script in one round trip).
+
+        Returns:
+            The coin; None if there is none in this tier or below: fetch one from the server.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            InvalidCoinCategoryError: there is no such tier.
+            ContactNotRegisteredError: there is no such contact.
+        """
+        check_id("contact_id", contact_id)
+        check_category("desired_tier", desired_tier)
+        request_id = self._request_ids()
+        keys = (
+            self.keys.claim(contact_id, request_id),
+            self._meta_key(contact_id),
+            self.keys.used(contact_id),
+            *self._queues(contact_id),
+        )
+        arguments: tuple[Argument, ...] = (
+            self.keys.inv_prefix(contact_id),
+            self.keys.claim(contact_id, ""),
+            self.clock(),
+            _COIN_TTL_MS,
+            _USED_TTL_MS,
+            _CLAIM_TTL_MS,
+            desired_tier,
+            *config.TIER_FALLBACK[desired_tier],
+        )
+        reply = await self._seam.run(
+            (_scripts.INV_SELECT, keys, arguments),
+            lambda reply: self._taken_back(contact_id, reply),
+        )
+        entry = self._selected(contact_id, reply)
+        if entry is not None:
+            told = {
+                "contact_id": contact_id,
+                "key_id": entry.key_id,
+                "coin_category": entry.coin_category,
+            }
+            if entry.coin_category != desired_tier:
+                _log.info("fallback_used", extra={**told, "desired_tier": desired_tier})
+            _log.debug("coin_selected", extra=told)
+        return entry
+
+    async def release_coin(self, entry: InventoryEntry) -> bool:
+        """Puts a coin that was selected and never used back at the head of its queue.
+
+        Args:
+            entry: what ``select_coin`` returned.
+
+        Returns:
+            True if the coin is back. False if it can't be: it was released before, its contact
+            was forgotten or is worth no coin of this tier any more, or it is stale by now.
+
+        Raises:
+            InvalidArgumentError: the entry isn't one that ``select_coin`` returned.
+        """
+        check_entry("entry", entry)
+        [released] = checked(
+            await self._seam.run(self._release(entry)), contact_id=entry.contact_id
+        )
+        return bool(released)
+
+    async def consume_key(self, contact_id: str, key_id: str) -> bool:
+        """Removes one coin, for example when its signature turned out to be wrong.
+
+        Returns:
+            True if it was cached, False if not.
+
+        Raises:
+            InvalidIdentifierError: an id is no valid id.
+        """
+        check_id("contact_id", contact_id)
+        check_id("key_id", key_id)
+        keys = (
+            self._inv_key(contact_id, key_id),
+            self.keys.claim(contact_id, self._request_ids()),
+            self.keys.used(contact_id),
+            *self._queues(contact_id),
+        )
+        arguments = (
+            key_id,
+            self.keys.claim(contact_id, ""),
+            self.clock(),
+            _USED_TTL_MS,
+            _CLAIM_TTL_MS,
+        )
+        [removed] = checked(await self._seam.run((_scripts.INV_CONSUME, keys, arguments)))
+        return bool(removed)
+
+    @overload
+    async def get_inventory(self, contact_id: None = None) -> dict[str, InventorySummary]: ...
+
+    @overload
+    async def get_inventory(self, contact_id: str) -> InventorySummary: ...
+
+    async def get_inventory(
+        self, contact_id: str | None = None
+    ) -> dict[str, InventorySummary] | InventorySummary:
+        """Counts cached coins by tier (ZCARD): of one contact, or of all by contact id.
+
+        For all contacts it walks the whole database (SCAN), and malformed contacts are logged and
+        left out.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            ContactNotRegisteredError: there is no such contact.
+            CorruptEntryError: the stored contact is malformed.
+        """
+        if contact_id is not None:
+            check_id("contact_id", contact_id)
+            [summary] = await self._summaries([contact_id])
+            if isinstance(summary, AQMDatabaseError):
+                raise summary
+            return summary
+        inventory: dict[str, InventorySummary] = {}
+        async for contact_ids in self.contact_pages():
+            for found in await self._summaries(contact_ids):
+                if isinstance(found, InventorySummary):
+                    inventory[found.contact_id] = found
+                else:
+                    _log.warning("corrupt_entry", extra={"reason": str(found)})
+        return inventory
+
+    async def has_keys_for(self, contact_id: str) -> bool:
+        """Whether at least one coin is cached for a contact, registered or not.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            CorruptEntryError: a stored index is malformed.
+        """
+        return bool(await self.get_available_tiers(contact_id))
+
+    async def get_available_tiers(self, contact_id: str) -> list[CoinCategory]:
+        """The tiers that have at least one coin cached, best first.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            CorruptEntryError: a stored index is malformed.
+        """
+        check_id("contact_id", contact_id)
+        counts = await self._seam.read(*(("ZCARD", queue) for queue in self._queues(contact_id)))
+        for count in counts:
+            if isinstance(count, AQMDatabaseError):
+                raise count
+        return [tier for tier, count in zip(TIERS, counts, strict=True) if count]
+
+    async def contact_pages(self) -> AsyncIterator[list[str]]:
+        """The ids of all contacts, page by page (SCAN): each at least once."""
+        async for page in self._seam.scan(self.keys.meta_pattern()):
+            contact_ids = [found for key in page if (found := self.keys.meta_id(key)) is not None]
+            if contact_ids:
+                yield contact_ids
+
+    async def _summaries(self, contact_ids: list[str]) -> list[InventorySummary | AQMDatabaseError]:
+        reads = [
+            command
+            for contact_id in contact_ids
+            for command in (
+                ("HGET", self._meta_key(contact_id), "priority"),
+                *(("ZCARD", queue) for queue in self._queues(contact_id)),
+            )
+        ]
+        replies = iter(await self._seam.read(*reads))
+        return [
+            _summary(contact_id, next(replies), [next(replies) for _ in TIERS])
+            for contact_id in contact_ids
+        ]
+
+    def _selected(self, contact_id: str, reply: Reply) -> InventoryEntry | None:
+        [aside, *coin] = checked(reply, contact_id=contact_id)
+        for key_id, fault in zip(aside[::2], aside[1::2], strict=True):
+            _log.warning(
+                "coin_set_aside",
+                extra={
+                    "contact_id": contact_id,
+                    "key_id": key_id.decode("utf-8", "replace"),
+                    "fault": fault.decode(),
+                },
+            )
+        return self._deserialize_entry(contact_id, coin) if coin else None
+
+    def _taken_back(self, contact_id: str, reply: Reply) -> Call | None:
+        entry = self._selected(contact_id, reply)
+        return None if entry is None else self._release(entry)
+
+    def _release(self, entry: InventoryEntry) -> Call:
+        contact_id, request_id = entry.contact_id, self._request_ids()
+        keys = (
+            self._inv_key(contact_id, entry.key_id),
+            self._meta_key(contact_id),
+            self.keys.used(contact_id),
+            self.keys.claim(contact_id, request_id),
+            self._idx_key(contact_id, entry.coin_category),
+        )
+        arguments = (
+            request_id,
+            entry.key_id,
+            entry.coin_category,
+            entry.public_key,
+            entry.signature,
+            entry.fetched_at,
+            "" if entry.expires_at is None else entry.expires_at,
+            cast("int", entry.used_at),
+            self.clock(),
+            _COIN_TTL_MS,
+            _CLAIM_TTL_MS,
+            *self._caps_of(entry.coin_category),
+        )
+        return _scripts.INV_RELEASE, keys, arguments
+
+    def _caps_of(self, tier: CoinCategory) -> tuple[int, int, int]:
+        bestie, mate, stranger = (self.budget_caps[priority][tier] for priority in _PRIORITIES)
+        return bestie, mate, stranger
+
+    def _queues(self, contact_id: str) -> tuple[str, str, str]:
+        gold, silver, bronze = (self._idx_key(contact_id, tier) for tier in TIERS)
+        return gold, silver, bronze
+
+    def _inv_key(self, contact_id: str, key_id: str) -> str:
+        return self.keys.inv(contact_id, key_id)
+
+    def _idx_key(self, contact_id: str, coin_category: CoinCategory) -> str:
+        return self.keys.idx(contact_id, coin_category)
+
+    def _meta_key(self, contact_id: str) -> str:
+        return self.keys.meta(contact_id)
+
+    @staticmethod
+    def _deserialize_entry(contact_id: str, coin: Reply) -> InventoryEntry:
+        key_id, tier, public_key, signature, fetched_at, expires_at, used_at = coin
+        try:
+            return InventoryEntry(
+                contact_id=contact_id,
+                key_id=key_id.decode(),
+                coin_category=tier.decode(),
+                public_key=public_key,
+                signature=signature,
+                fetched_at=int(fetched_at),
+                expires_at=None if expires_at is None else int(expires_at),
+                used_at=int(used_at),
+            )
+        except UnicodeDecodeError:
+            raise CorruptEntryError(f"a coin of {contact_id!r} has an id that is no text") from None
+
+
+def _summary(
+    contact_id: str, priority: Any, counts: list[Any]
+) -> InventorySummary | AQMDatabaseError:
+    for reply in (priority, *counts):
+        if isinstance(reply, AQMDatabaseError):
+            return CorruptEntryError(f"contact {contact_id!r}: an entry has the wrong type")
+    if priority is None:
+        return ContactNotRegisteredError(f"contact {contact_id!r} is not registered")
+    if priority.decode("utf-8", "replace") not in config.VALID_PRIORITIES:
+        return CorruptEntryError(f"contact {contact_id!r}: field priority is malformed")
+    gold, silver, bronze = counts
+    return InventorySummary(contact_id, gold, silver, bronze, priority.decode())

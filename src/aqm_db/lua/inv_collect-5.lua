@@ -1,0 +1,51 @@
+-- Collects one contact's garbage: all coins of an inactive contact, the stale ones of another.
+-- KEYS: meta, used, idx GOLD, idx SILVER, idx BRONZE
+-- ARGV: row prefix, now (ms), coin ttl (ms), inactive before (ms), 'delete' or 'count'
+-- Returns: {OK, cleaned, deleted GOLD, deleted SILVER, deleted BRONZE} | {NOT_REGISTERED}
+--          | {CORRUPT}
+-- Again: the coins are gone, so the second run finds none.
+-- Uses: coin
+local meta, used = KEYS[1], KEYS[2]
+local prefix, now, delete = ARGV[1], tonumber(ARGV[2]), ARGV[5] == 'delete'
+local TIERS = {'GOLD', 'SILVER', 'BRONZE'}
+
+local contact = redis.call('HMGET', meta, 'priority', 'last_msg_at')
+if not contact[1] then
+  return {NOT_REGISTERED}
+end
+local last_msg_at = integer(contact[2])
+if not last_msg_at then
+  return {CORRUPT}
+end
+local inactive = last_msg_at < tonumber(ARGV[4])
+local entries, deleted = {}, {0, 0, 0}
+for number, tier in ipairs(TIERS) do
+  local queue = KEYS[number + 2]
+  for _, id in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
+    local _, row, fault = coin(prefix, id, tier, now, ARGV[3])
+    if inactive or fault == 'stale' then
+      entries[#entries + 1] = {queue, id, row}
+      if fault ~= 'dangling' then
+        deleted[number] = deleted[number] + 1
+      end
+    end
+  end
+end
+local cleaned = inactive and (#entries > 0 or contact[1] ~= 'STRANGER')
+if delete and #entries > 0 then
+  -- Rehearsals: what can't be written is found out while nothing is.
+  redis.call('ZREM', used, '')
+  redis.call('DEL', prefix)
+end
+if delete and cleaned then
+  redis.call('HSET', meta, 'priority', 'STRANGER')
+end
+if delete then
+  for _, entry in ipairs(entries) do
+    redis.call('DEL', entry[3])
+    redis.call('ZREM', entry[1], entry[2])
+    -- A collected coin was not used, though it may have been released after a use.
+    redis.call('ZREM', used, entry[2])
+  end
+end
+return {OK, cleaned and 1 or 0, deleted[1], deleted[2], deleted[3]}

@@ -1,0 +1,28 @@
+-- Stores a private half.
+-- KEYS: row, stats, expiry
+-- ARGV: request_id, key_id, coin_category, encrypted_blob, encryption_iv, auth_tag,
+--       coin_version, created_at (ms), ttl (ms)
+-- Returns: {OK} | {EXISTS} | {CORRUPT}
+-- Again: the row remembers the request that stored it.
+-- Uses: counters, read
+local row, stats, expiry = KEYS[1], KEYS[2], KEYS[3]
+local request_id, key_id, tier = ARGV[1], ARGV[2], ARGV[3]
+
+if redis.call('EXISTS', row) == 1 then
+  return {read('HGET', row, 'request_id') == request_id and OK or EXISTS}
+end
+local active = counters(stats, ACTIVE[tier])
+if not active then
+  return {CORRUPT}
+end
+-- Rehearsals: what can't be written is found out while nothing is.
+redis.call('ZADD', expiry, 'XX', 0, '')
+redis.call('PEXPIRE', row, ARGV[9])
+
+redis.call('HSET', row, 'status', 'ACTIVE', 'coin_category', tier, 'encrypted_blob', ARGV[4],
+  'encryption_iv', ARGV[5], 'auth_tag', ARGV[6], 'coin_version', ARGV[7], 'created_at', ARGV[8],
+  'request_id', request_id)
+redis.call('PEXPIRE', row, ARGV[9])
+redis.call('ZADD', expiry, string.format('%.2f', ARGV[8] + ARGV[9] + QUARTER[tier]), key_id)
+redis.call('HSET', stats, ACTIVE[tier], counted(active[1] + 1))
+return {OK}

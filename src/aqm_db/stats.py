@@ -1,0 +1,81 @@
+"""Reports over both databases, for a client's UI and its prefetch scheduler."""
+
+from . import config
+from .inventory import AsyncSmartInventory
+from .types import CoinCategory, Dashboard, InventorySummary, StorageReport, VaultStats
+from .vault import AsyncSecureVault
+
+
+class AsyncStorageReporter:
+    """Storage use, stock and what is missing.
+
+    Args:
+        vault: the owner's private halves.
+        inventory: contacts' public halves.
+
+    Its methods raise what the methods of these raise.
+    """
+
+    def __init__(self, vault: AsyncSecureVault, inventory: AsyncSmartInventory) -> None:
+        self._vault = vault
+        self._inventory = inventory
+
+    async def get_storage_usage(self) -> StorageReport:
+        """Payload bytes of cached coins, against the budget of 64 KB."""
+        return _storage(await self._inventory.get_inventory())
+
+    async def get_vault_report(self) -> VaultStats:
+        """The vault's counters."""
+        return await self._vault.get_stats()
+
+    async def get_replenish_needs(self) -> dict[str, dict[CoinCategory, int]]:
+        """How many coins to fetch, by contact id and tier, until each cap is reached.
+
+        Contacts who are STRANGERs are left out; 0 means that a tier is full.
+        """
+        return self._needs(await self._inventory.get_inventory())
+
+    async def get_full_dashboard(self) -> Dashboard:
+        """All reports, from one reading of each database."""
+        inventory = await self._inventory.get_inventory()
+        return Dashboard(
+            vault=await self._vault.get_stats(),
+            inventory_storage=_storage(inventory),
+            replenish_needs=self._needs(inventory),
+            contacts=list(inventory.values()),
+        )
+
+    def _needs(self, inventory: dict[str, InventorySummary]) -> dict[str, dict[CoinCategory, int]]:
+        caps = self._inventory.budget_caps
+        return {
+            contact_id: {
+                tier: max(caps[summary.priority][tier] - count, 0)
+                for tier, count in _counts(summary).items()
+            }
+            for contact_id, summary in inventory.items()
+            if summary.priority != "STRANGER"
+        }
+
+
+def _storage(inventory: dict[str, InventorySummary]) -> StorageReport:
+    per_contact = {
+        contact_id: sum(
+            config.COIN_SIZE_BYTES[tier] * count for tier, count in _counts(summary).items()
+        )
+        for contact_id, summary in inventory.items()
+    }
+    total = sum(per_contact.values())
+    return StorageReport(
+        total_bytes=total,
+        per_contact=per_contact,
+        budget_bytes=config.INV_MAX_STORAGE_BYTES,
+        utilization_pct=100 * total / config.INV_MAX_STORAGE_BYTES,
+    )
+
+
+def _counts(summary: InventorySummary) -> dict[CoinCategory, int]:
+    return {
+        "GOLD": summary.gold_count,
+        "SILVER": summary.silver_count,
+        "BRONZE": summary.bronze_count,
+    }

@@ -1,0 +1,130 @@
+"""What the library returns: frozen dataclasses, and the names of their values.
+
+Times are milliseconds since the epoch. Fields with key material never show in ``repr``.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, TypedDict
+
+CoinCategory: TypeAlias = Literal["GOLD", "SILVER", "BRONZE"]
+"""A coin's tier."""
+Priority: TypeAlias = Literal["BESTIE", "MATE", "STRANGER"]
+"""How many coins a contact is worth (``config.BUDGET_CAPS``)."""
+KeyStatus: TypeAlias = Literal["ACTIVE", "BURNED"]
+
+
+@dataclass(frozen=True, slots=True)
+class VaultEntry:
+    """A private half, as its owner encrypted it."""
+
+    key_id: str
+    coin_category: CoinCategory
+    encrypted_blob: bytes = field(repr=False)
+    encryption_iv: bytes = field(repr=False)
+    auth_tag: bytes = field(repr=False)
+    status: KeyStatus
+    created_at: int
+    coin_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryEntry:
+    """A contact's public half.
+
+    Attributes:
+        contact_id: whose coin it is.
+        key_id: the coin's id.
+        coin_category: its tier.
+        public_key: the key to encrypt for.
+        signature: the contact's signature over it.
+        fetched_at: when it was stored.
+        expires_at: when its private half is gone; None means 30 days after ``fetched_at``.
+        used_at: when ``select_coin`` handed it out; the receipt that ``release_coin`` asks for.
+    """
+
+    contact_id: str
+    key_id: str
+    coin_category: CoinCategory
+    public_key: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+    fetched_at: int
+    expires_at: int | None = None
+    used_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContactMeta:
+    """A contact."""
+
+    contact_id: str
+    priority: Priority
+    last_msg_at: int
+    display_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StorageReport:
+    """Bytes of cached coins against the budget.
+
+    Attributes:
+        total_bytes: payload of all cached coins.
+        per_contact: the same by contact id.
+        budget_bytes: ``config.INV_MAX_STORAGE_BYTES``.
+        utilization_pct: total in percent of the budget.
+    """
+
+    total_bytes: int
+    per_contact: dict[str, int]
+    budget_bytes: int
+    utilization_pct: float
+
+
+@dataclass(frozen=True, slots=True)
+class GCResult:
+    """What a garbage collection removed, or would remove."""
+
+    contacts_cleaned: int
+    keys_deleted: int
+    bytes_freed: int
+
+
+@dataclass(frozen=True, slots=True)
+class VaultStats:
+    """The vault's counters."""
+
+    active_gold: int
+    active_silver: int
+    active_bronze: int
+    total_burned: int
+    total_expired: int
+
+
+@dataclass(frozen=True, slots=True)
+class InventorySummary:
+    """How many coins of each tier are cached for a contact."""
+
+    contact_id: str
+    gold_count: int
+    silver_count: int
+    bronze_count: int
+    priority: Priority
+
+
+@dataclass(frozen=True, slots=True)
+class HealthStatus:
+    """Whether both databases answer, how many Redis keys they hold, and the server's uptime."""
+
+    vault_connected: bool
+    inventory_connected: bool
+    vault_key_count: int
+    inventory_key_count: int
+    uptime_seconds: float
+
+
+class Dashboard(TypedDict):
+    """All reports in one."""
+
+    vault: VaultStats
+    inventory_storage: StorageReport
+    replenish_needs: dict[str, dict[CoinCategory, int]]
+    contacts: list[InventorySummary]

@@ -1,0 +1,352 @@
+"""The Secure Vault: the owner's private halves, encrypted by the caller."""
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import overload
+
+from . import _scripts, config
+from ._async_seam import AsyncClient, AsyncSeam
+from ._defaults import new_request_id, now_ms
+from ._keys import Keys
+from ._outcome import checked
+from ._rows import Row, row_of
+from ._seam import Seam
+from ._validate import check_blob, check_category, check_days, check_id
+from .errors import (
+    AQMDatabaseError,
+    CorruptEntryError,
+    KeyAlreadyBurnedError,
+    KeyAlreadyExistsError,
+    KeyNotFoundError,
+    VaultUnavailableError,
+)
+from .types import CoinCategory, VaultEntry, VaultStats
+
+_log = logging.getLogger("aqm_db.vault")
+_TTL_MS = config.VAULT_KEY_TTL_SECONDS * 1000
+_GRACE_MS = config.VAULT_BURN_GRACE_SECONDS * 1000
+_DAY_MS = 86_400_000
+_EXPIRED_AT_ONCE = 1000
+"""Expired keys taken off the counters by one script call: a few milliseconds of the server's."""
+
+
+class AsyncSecureVault:
+    """Private halves of coins: stored, fetched when a message arrives, burned once it is read.
+
+    Args:
+        client: a ``redis.asyncio.Redis`` made with ``decode_responses=False``; fakeredis' works.
+        owner: whose vault it is, if several share a database; None uses the key names of the
+            specification as they are.
+        clock: milliseconds since the epoch.
+        request_ids: a fresh id for every call, of ASCII letters and digits.
+
+    Raises:
+        TypeError: the client is not a ``redis.asyncio.Redis``.
+        ValueError: the client decodes its responses.
+        InvalidIdentifierError: the owner is no valid id.
+
+    Every method also raises VaultUnavailableError, AccessDeniedError and NotWritableError where
+    the server or the link gives cause (see :mod:`aqm_db.errors`).
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        *,
+        owner: str | None = None,
+        clock: Callable[[], int] = now_ms,
+        request_ids: Callable[[], str] = new_request_id,
+    ) -> None:
+        self._seam: Seam = AsyncSeam(client, VaultUnavailableError, type(self).__name__)
+        self._keys = Keys(owner)
+        self._clock = clock
+        self._request_ids = request_ids
+
+    async def store_key(
+        self,
+        key_id: str,
+        coin_category: CoinCategory,
+        encrypted_blob: bytes,
+        encryption_iv: bytes,
+        auth_tag: bytes,
+        coin_version: str = "kyber768_v1",
+    ) -> bool:
+        """Stores a private half for 30 days.
+
+        Args:
+            key_id: the coin's id, the same as of its public half.
+            coin_category: its tier.
+            encrypted_blob: the private half, encrypted by the caller.
+            encryption_iv: the nonce it was encrypted with.
+            auth_tag: the tag that authenticates it.
+            coin_version: what kind of key it is.
+
+        Returns:
+            True.
+
+        Raises:
+            InvalidArgumentError: an argument has the wrong type or size; nothing was stored.
+            KeyAlreadyExistsError: the id is taken, by a burned key's tombstone too.
+        """
+        check_id("key_id", key_id)
+        check_category("coin_category", coin_category)
+        check_blob("encrypted_blob", encrypted_blob)
+        check_blob("encryption_iv", encryption_iv)
+        check_blob("auth_tag", auth_tag)
+        check_id("coin_version", coin_version)
+        arguments = (
+            self._request_ids(),
+            key_id,
+            coin_category,
+            encrypted_blob,
+            encryption_iv,
+            auth_tag,
+            coin_version,
+            self._clock(),
+            _TTL_MS,
+        )
+        reply = await self._seam.run((_scripts.VAULT_STORE, self._row_keys(key_id), arguments))
+        try:
+            checked(reply, key_id=key_id)
+        except KeyAlreadyExistsError:
+            _log.warning("duplicate_rejected", extra={"key_id": key_id})
+            raise
+        _log.debug("key_stored", extra={"key_id": key_id, "coin_category": coin_category})
+        return True
+
+    async def burn_key(self, key_id: str) -> bool:
+        """Erases a private half after its message was decrypted.
+
+        Blob, nonce and tag are gone at once; a tombstone answers replays for 60 seconds.
+
+        Returns:
+            True.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            KeyNotFoundError: there is no such key.
+            KeyAlreadyBurnedError: it was burned before: the message is a replay.
+            CorruptEntryError: the stored row is malformed; it was left as it is.
+        """
+        check_id("key_id", key_id)
+        arguments = (self._request_ids(), key_id, _GRACE_MS, _TTL_MS)
+        reply = await self._seam.run((_scripts.VAULT_BURN, self._row_keys(key_id), arguments))
+        try:
+            checked(reply, key_id=key_id)
+        except KeyAlreadyBurnedError:
+            _log.warning("duplicate_rejected", extra={"key_id": key_id})
+            raise
+        _log.debug("key_burned", extra={"key_id": key_id})
+        return True
+
+    async def fetch_key(self, key_id: str) -> VaultEntry | None:
+        """Reads a private half, and changes nothing.
+
+        Returns:
+            The entry; None if there is none, or it was burned.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            CorruptEntryError: the stored row is malformed; it was left as it is.
+        """
+        row = await self._read(key_id)
+        if row is None or row.status() == "BURNED":
+            return None
+        _log.debug("key_fetched", extra={"key_id": key_id})
+        return self._deserialize_entry(key_id, row)
+
+    @asynccontextmanager
+    async def use_key(self, key_id: str) -> AsyncGenerator[VaultEntry]:
+        """Fetches a private half, and burns it when the block ends without an error.
+
+        A block that raises, or is cancelled, keeps the key: a forged message must not burn it.
+
+        ::
+
+            async with vault.use_key(message.key_id) as entry:
+                text = decrypt(entry, message)
+
+        Yields:
+            The entry.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            KeyNotFoundError: there is no such key.
+            KeyAlreadyBurnedError: it was burned before, or by someone else during the block.
+            CorruptEntryError: the stored row is malformed; it was left as it is.
+        """
+        row = await self._read(key_id)
+        if row is None:
+            raise KeyNotFoundError(f"no key {key_id!r}")
+        if row.status() == "BURNED":
+            raise KeyAlreadyBurnedError(f"key {key_id!r} was burned already")
+        yield self._deserialize_entry(key_id, row)
+        await self.burn_key(key_id)
+
+    async def exists(self, key_id: str) -> bool:
+        """Whether there is a key of this id, a burned one's tombstone included (EXISTS).
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+        """
+        check_id("key_id", key_id)
+        [found] = await self._seam.read(("EXISTS", self._vault_key(key_id)))
+        return bool(found)
+
+    @overload
+    async def count_active(self, coin_category: None = None) -> dict[CoinCategory, int]: ...
+
+    @overload
+    async def count_active(self, coin_category: CoinCategory) -> int: ...
+
+    async def count_active(
+        self, coin_category: CoinCategory | None = None
+    ) -> dict[CoinCategory, int] | int:
+        """Counts active keys: of one tier, or of each.
+
+        Raises:
+            InvalidCoinCategoryError: there is no such tier.
+            CorruptEntryError: the stored counters are malformed.
+        """
+        if coin_category is not None:
+            check_category("coin_category", coin_category)
+        stats = await self.get_stats()
+        counts: dict[CoinCategory, int] = {
+            "GOLD": stats.active_gold,
+            "SILVER": stats.active_silver,
+            "BRONZE": stats.active_bronze,
+        }
+        return counts if coin_category is None else counts[coin_category]
+
+    async def get_all_active_ids(self, coin_category: CoinCategory | None = None) -> list[str]:
+        """Lists active keys, of one tier or of all; malformed rows are logged and left out.
+
+        It walks the whole database (SCAN): for background use.
+
+        Raises:
+            InvalidCoinCategoryError: there is no such tier.
+        """
+        if coin_category is not None:
+            check_category("coin_category", coin_category)
+        # SCAN may name a key twice.
+        found: dict[str, None] = {}
+        async for key_ids in self._pages():
+            rows = await self._seam.read(
+                *(
+                    ("HMGET", self._vault_key(key_id), "status", "coin_category")
+                    for key_id in key_ids
+                )
+            )
+            for key_id, row in zip(key_ids, rows, strict=True):
+                if isinstance(row, AQMDatabaseError):
+                    _log.warning("corrupt_entry", extra={"key_id": key_id})
+                elif row[0] == b"ACTIVE" and (
+                    not coin_category or row[1] == coin_category.encode()
+                ):
+                    found[key_id] = None
+        return list(found)
+
+    async def purge_expired(self, max_age_days: int = config.VAULT_PURGE_MAX_AGE_DAYS) -> int:
+        """Deletes active keys that are older than some days; malformed rows are logged and kept.
+
+        It walks the whole database (SCAN): for background use.
+
+        Args:
+            max_age_days: days since a key was stored, 0 to 36,500.
+
+        Returns:
+            How many keys left the counters as expired: those deleted now, and those that the
+            server had expired by itself.
+
+        Raises:
+            InvalidArgumentError: the number of days is out of range.
+            CorruptEntryError: the stored counters are malformed.
+        """
+        check_days("max_age_days", max_age_days)
+        before = self._clock() - max_age_days * _DAY_MS
+        purged, _ = await self._counters()
+        async for key_ids in self._pages():
+            rows = await self._seam.read(
+                *(("HGET", self._vault_key(key_id), "created_at") for key_id in key_ids)
+            )
+            # The script looks again: what is read here only saves calls for young keys.
+            old = [
+                key_id
+                for key_id, created_at in zip(key_ids, rows, strict=True)
+                if not isinstance(created_at, bytes)
+                or not created_at.isdigit()
+                or int(created_at) < before
+            ]
+            replies = await self._seam.run_all(
+                [(_scripts.VAULT_PURGE, self._row_keys(key_id), (key_id, before)) for key_id in old]
+            )
+            for key_id, reply in zip(old, replies, strict=True):
+                try:
+                    [deleted] = checked(reply, key_id=key_id)
+                except CorruptEntryError:
+                    _log.warning("corrupt_entry", extra={"key_id": key_id})
+                else:
+                    purged += deleted
+                    if deleted:
+                        _log.debug("key_expired", extra={"key_id": key_id})
+        return purged
+
+    async def get_stats(self) -> VaultStats:
+        """Reads the counters, after taking off what the server expired meanwhile.
+
+        Raises:
+            CorruptEntryError: the stored counters are malformed.
+        """
+        _, stats = await self._counters()
+        return stats
+
+    async def _counters(self) -> tuple[int, VaultStats]:
+        """How many expired keys were taken off the counters, and what these are then."""
+        taken_off = 0
+        while True:
+            [gone, *values] = checked(
+                await self._seam.run(
+                    (
+                        _scripts.VAULT_COUNTERS,
+                        (self._keys.vault_stats, self._keys.vault_expiry),
+                        (self._keys.vault_prefix, _EXPIRED_AT_ONCE),
+                    )
+                )
+            )
+            taken_off += gone
+            if gone < _EXPIRED_AT_ONCE:
+                if taken_off:
+                    _log.info("key_expired", extra={"count": taken_off})
+                return taken_off, VaultStats(*values)
+
+    async def _pages(self) -> AsyncIterator[list[str]]:
+        """The ids of all stored keys, page by page; names that aren't ours are passed over."""
+        async for page in self._seam.scan(self._keys.vault_pattern()):
+            key_ids = [key_id for key in page if (key_id := self._keys.vault_id(key)) is not None]
+            if key_ids:
+                yield key_ids
+
+    async def _read(self, key_id: str) -> Row | None:
+        check_id("key_id", key_id)
+        [fields] = await self._seam.read(("HGETALL", self._vault_key(key_id)))
+        return row_of(f"vault key {key_id!r}", fields)
+
+    def _row_keys(self, key_id: str) -> tuple[str, str, str]:
+        return self._vault_key(key_id), self._keys.vault_stats, self._keys.vault_expiry
+
+    def _vault_key(self, key_id: str) -> str:
+        return self._keys.vault(key_id)
+
+    @staticmethod
+    def _deserialize_entry(key_id: str, row: Row) -> VaultEntry:
+        return VaultEntry(
+            key_id=key_id,
+            coin_category=row.category(),
+            encrypted_blob=row.blob("encrypted_blob"),
+            encryption_iv=row.blob("encryption_iv"),
+            auth_tag=row.blob("auth_tag"),
+            status=row.status(),
+            created_at=row.integer("created_at"),
+            coin_version=row.text("coin_version"),
+        )
