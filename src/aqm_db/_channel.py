@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LinkError, RedisError
 
-from ._failures import LinkFailure, is_reply
+from ._failures import LinkFailure, is_reply, refusal_in
 
 _BURST = 4
 """Pending calls that are written without waiting for the end of the loop's turn, so that the
@@ -103,7 +103,7 @@ class Channel:
             self._connection = connection
             self._reader = asyncio.create_task(self._read(connection, retry))
         except RedisError as error:
-            return error if is_reply(error) else LinkFailure(str(error), sent=False)
+            return refusal_in(error) or LinkFailure(str(error), sent=False)
         else:
             return None
         finally:

@@ -84,6 +84,15 @@ def is_reply(error: exceptions.RedisError) -> bool:
     )
 
 
+def refusal_in(error: exceptions.RedisError) -> exceptions.RedisError | None:
+    """What the server said when it refused a connection; None if it said nothing."""
+    # redis-py wraps what it hears in the handshake on a unix socket in a ConnectionError.
+    for said in (error, error.__cause__):
+        if isinstance(said, exceptions.RedisError) and is_reply(said):
+            return said
+    return None
+
+
 def kind_of(reply: exceptions.RedisError) -> Kind:
     """What an error reply means."""
     for known, kind in _CLASSES:

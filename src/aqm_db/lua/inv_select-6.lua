@@ -27,12 +27,12 @@ for position = 7, #ARGV do
   while id do
     local fields, row, fault = coin(prefix, id, tier, now, ARGV[4])
     if fields then
-      redis.call('HSET', meta, 'last_msg_at', ARGV[3])
       local used_at, failure = claim(row, id, claim_key, ARGV[2], ARGV[6], used, ARGV[5], ARGV[3],
         {queue})
       if failure then
         return failure
       end
+      redis.call('HSET', meta, 'last_msg_at', ARGV[3])
       return {OK, aside, id, tier, fields[2], fields[3], fields[4], fields[5], used_at}
     end
     set_aside(queue, id, row, fault)

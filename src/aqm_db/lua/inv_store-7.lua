@@ -4,7 +4,7 @@
 --       row prefix, coin ttl (ms), used ttl (ms), cap BESTIE, cap MATE, cap STRANGER
 -- Returns: {OK} | {NOT_REGISTERED} | {EXISTS} | {USED} | {BUDGET, count, cap} | {CORRUPT}
 -- Again: the row remembers the request that stored it; once the coin was taken, its claim does.
--- Uses: coin, read
+-- Uses: coin, typed
 local row, meta, used = KEYS[1], KEYS[2], KEYS[3]
 local queues = {GOLD = KEYS[5], SILVER = KEYS[6], BRONZE = KEYS[7]}
 local request_id, key_id, tier, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[6])
@@ -22,7 +22,7 @@ if not cap then
   return {CORRUPT}
 end
 if redis.call('EXISTS', row) == 1 then
-  return {read('HGET', row, 'request_id') == request_id and OK or EXISTS}
+  return {typed('HGET', row, 'request_id') == request_id and OK or EXISTS}
 end
 local used_at = redis.call('ZSCORE', used, key_id)
 if used_at and tonumber(used_at) > now - ARGV[10] then

@@ -4,12 +4,12 @@
 --       coin_version, created_at (ms), ttl (ms)
 -- Returns: {OK} | {EXISTS} | {CORRUPT}
 -- Again: the row remembers the request that stored it.
--- Uses: counters, read
+-- Uses: counters, typed
 local row, stats, expiry = KEYS[1], KEYS[2], KEYS[3]
 local request_id, key_id, tier = ARGV[1], ARGV[2], ARGV[3]
 
 if redis.call('EXISTS', row) == 1 then
-  return {read('HGET', row, 'request_id') == request_id and OK or EXISTS}
+  return {typed('HGET', row, 'request_id') == request_id and OK or EXISTS}
 end
 local active = counters(stats, ACTIVE[tier])
 if not active then

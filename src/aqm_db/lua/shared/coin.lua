@@ -1,10 +1,10 @@
--- Uses: encode, integer, read
+-- Uses: encode, integer, typed
 -- A queued coin's row: its fields and its name, or nil, its name and why it can't be handed out:
 -- 'dangling' (there is no row), 'corrupt', or 'stale' (its private half is gone).
 -- Fields: coin_category, public_key, signature, fetched_at, expires_at, request_id.
 local function coin(prefix, id, tier, now, ttl)
   local row = prefix .. encode(id)
-  local fields = read('HMGET', row, 'coin_category', 'public_key', 'signature',
+  local fields = typed('HMGET', row, 'coin_category', 'public_key', 'signature',
     'fetched_at', 'expires_at', 'request_id')
   if not fields then
     return nil, row, 'corrupt'

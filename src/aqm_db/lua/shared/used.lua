@@ -1,4 +1,4 @@
--- Uses: integer, read
+-- Uses: integer, typed
 -- Marks a coin as used and moves its row to the claim of the request that took it. Of these
 -- writes, RENAME is the last that an ACL can stop: whatever comes after it was rehearsed before.
 local function claim(row, id, claim_key, claim_prefix, claim_ttl, used, used_ttl, now, queues)
@@ -12,11 +12,11 @@ local function claim(row, id, claim_key, claim_prefix, claim_ttl, used, used_ttl
   redis.call('PEXPIRE', used, used_ttl)
   -- A store whose reply was lost is asked again: it must hear that it stored, though the coin is
   -- gone by then.
-  local stored = read('HMGET', row, 'request_id', 'fetched_at')
+  local stored = typed('HMGET', row, 'request_id', 'fetched_at')
   if stored and stored[1] and tonumber(now) - (integer(stored[2]) or 0) < tonumber(claim_ttl) then
     redis.call('SET', claim_prefix .. stored[1], '', 'PX', claim_ttl)
   end
-  redis.pcall('HSET', row, 'key_id', id, 'used_at', used_at)
+  typed('HSET', row, 'key_id', id, 'used_at', used_at)
   local moved = redis.pcall('RENAME', row, claim_key)
   if moved.err then
     redis.call('ZREM', used, id)

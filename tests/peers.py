@@ -1,0 +1,104 @@
+"""Servers and links that misbehave: one that answers by a script, and one that cuts the line."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import hiredis
+
+Answer = Callable[[list[bytes]], bytes | None]
+"""The raw reply to a command; None hangs up instead."""
+
+_HANDSHAKE = {b"HELLO", b"CLIENT", b"SELECT"}
+
+
+class ScriptedServer:
+    """A server that greets every client and answers as it's told.
+
+    Attributes:
+        requests: the commands that were answered by the script, in order.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.requests: list[list[bytes]] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serves one client until it, or the script, hangs up."""
+        parser = hiredis.Reader()
+        try:
+            while data := await reader.read(65_536):
+                parser.feed(data)
+                while (command := parser.gets()) is not False:
+                    if command[0] in _HANDSHAKE:
+                        writer.write(b"+OK\r\n")
+                        continue
+                    self.requests.append(command)
+                    reply = self.answer(command)
+                    if reply is None:
+                        return
+                    writer.write(reply)
+        finally:
+            writer.close()
+
+
+class Cutter:
+    """A link to a real server that loses the replies to some requests, and is cut each time.
+
+    Attributes:
+        losing: how many more replies to scripts are lost.
+        meanwhile: runs after the server has answered, before the line is cut.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self.losing = 0
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Relays one connection."""
+        server_reader, server_writer = await asyncio.open_unix_connection(str(self._target))
+        forward = asyncio.create_task(_relay(reader, server_writer))
+        parser = hiredis.Reader()
+        try:
+            while data := await server_reader.read(65_536):
+                parser.feed(data)
+                # A script's reply is the only list that these tests get.
+                lists = 0
+                while (reply := parser.gets()) is not False:
+                    lists += isinstance(reply, list)
+                if lists and self.losing:
+                    self.losing -= 1
+                    self.meanwhile()
+                    return
+                writer.write(data)
+        finally:
+            forward.cancel()
+            server_writer.close()
+            writer.close()
+
+
+async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65_536):
+        writer.write(data)
+
+
+@asynccontextmanager
+async def listening(peer: ScriptedServer | Cutter, path: Path) -> AsyncIterator[Path]:
+    """Lets a peer listen on a unix socket, until the block ends."""
+    connections: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(peer.serve(reader, writer))
+        connections.add(task)
+        task.add_done_callback(connections.discard)
+
+    server = await asyncio.start_unix_server(accept, path)
+    try:
+        yield path
+    finally:
+        server.close()
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)

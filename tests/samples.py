@@ -1,0 +1,77 @@
+"""Keys, coins and a clock that tests decide on."""
+
+import os
+from typing import Any, TypedDict
+
+from redis.asyncio import Redis
+
+from aqm_db import AsyncSmartInventory, config
+from aqm_db.types import CoinCategory
+
+DAY_MS = 86_400_000
+BLOB_BYTES = {"GOLD": 1200, "SILVER": 1200, "BRONZE": 48}
+BOB = "bob_test_uuid"
+MATE = "mate_test_uuid"
+
+
+class Clock:
+    """Milliseconds since the epoch; they pass when a test says so."""
+
+    def __init__(self, now: int = 1_800_000_000_000) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, *, ms: int = 0, days: int = 0) -> None:
+        """Lets time pass; a negative time is a clock that was set back."""
+        self.now += ms + days * DAY_MS
+
+
+class SampleKey(TypedDict):
+    """The arguments of the vault's ``store_key``."""
+
+    key_id: str
+    coin_category: CoinCategory
+    encrypted_blob: bytes
+    encryption_iv: bytes
+    auth_tag: bytes
+
+
+def sample_key(key_id: str, tier: CoinCategory) -> SampleKey:
+    """A private half of realistic size."""
+    return SampleKey(
+        key_id=key_id,
+        coin_category=tier,
+        encrypted_blob=os.urandom(BLOB_BYTES[tier]),
+        encryption_iv=os.urandom(12),
+        auth_tag=os.urandom(16),
+    )
+
+
+def halves(tier: CoinCategory) -> tuple[bytes, bytes]:
+    """A public key and a signature of the right sizes."""
+    signature_size = 2420 if tier == "GOLD" else 64
+    return os.urandom(config.COIN_SIZE_BYTES[tier] - signature_size), os.urandom(signature_size)
+
+
+async def stock(
+    inventory: AsyncSmartInventory, contact_id: str, tier: CoinCategory, *key_ids: str
+) -> None:
+    """Stores coins, in this order."""
+    for key_id in key_ids:
+        await inventory.store_key(contact_id, key_id, tier, *halves(tier))
+
+
+async def snapshot(client: Redis) -> dict[bytes, Any]:
+    """Everything in a client's database, by key."""
+    content: dict[bytes, Any] = {}
+    for key in await client.keys():
+        kind = await client.type(key)
+        if kind == b"hash":
+            content[key] = await client.hgetall(key)
+        elif kind == b"zset":
+            content[key] = await client.zrange(key, 0, -1, withscores=True)
+        else:
+            content[key] = await client.get(key)
+    return content

@@ -1,0 +1,266 @@
+"""Bad input for every parameter of every public function, and the error that each gets."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from aqm_db import (
+    AsyncGarbageCollector,
+    AsyncSecureVault,
+    AsyncSmartInventory,
+    config,
+    connect,
+)
+from aqm_db.errors import (
+    InvalidArgumentError,
+    InvalidCoinCategoryError,
+    InvalidIdentifierError,
+    InvalidPriorityError,
+)
+from aqm_db.types import InventoryEntry
+from tests.samples import BOB, snapshot
+
+pytestmark = pytest.mark.asyncio
+
+IDS: list[Any] = [
+    *(None, 5, b"bytes", ["list"]),
+    *("", "x" * 257, "é" * 129, "x" * 10_000_000),
+    *("lone \ud800 surrogate", "\udfff"),
+]
+TIERS: list[Any] = [None, 5, b"GOLD", ["GOLD"], "", "gold", "GOLD ", "PLATINUM"]
+OPTIONAL_TIERS = TIERS[1:]
+PRIORITIES: list[Any] = [None, 5, b"MATE", {"MATE"}, "", "mate", "ENEMY"]
+BLOBS: list[Any] = [None, 5, "text", bytearray(b"x"), memoryview(b"x"), b"", bytes(65_537)]
+TEXTS: list[Any] = [None, 5, b"bytes", "\ud800", "x" * 65_537, "é" * 32_769]
+DAYS: list[Any] = [None, "30", 30.0, True, -1, 36_501, 10**30]
+TIMES: list[Any] = ["0", 1.5, True, -1, 10**18]
+
+STORE = {
+    "key_id": "k",
+    "coin_category": "GOLD",
+    "encrypted_blob": b"blob",
+    "encryption_iv": b"iv",
+    "auth_tag": b"tag",
+}
+CACHE = {
+    "contact_id": BOB,
+    "key_id": "k",
+    "coin_category": "GOLD",
+    "public_key": b"public",
+    "signature": b"signature",
+}
+
+# Function, arguments that are right, and for each parameter what is wrong and how.
+Case = tuple[str, dict[str, Any], dict[str, tuple[list[Any], type[InvalidArgumentError]]]]
+CASES: list[Case] = [
+    (
+        "vault.store_key",
+        STORE,
+        {
+            "key_id": (IDS, InvalidIdentifierError),
+            "coin_category": (TIERS, InvalidCoinCategoryError),
+            "encrypted_blob": (BLOBS, InvalidArgumentError),
+            "encryption_iv": (BLOBS, InvalidArgumentError),
+            "auth_tag": (BLOBS, InvalidArgumentError),
+            "coin_version": (IDS, InvalidIdentifierError),
+        },
+    ),
+    ("vault.burn_key", {}, {"key_id": (IDS, InvalidIdentifierError)}),
+    ("vault.fetch_key", {}, {"key_id": (IDS, InvalidIdentifierError)}),
+    ("vault.exists", {}, {"key_id": (IDS, InvalidIdentifierError)}),
+    ("vault.count_active", {}, {"coin_category": (OPTIONAL_TIERS, InvalidCoinCategoryError)}),
+    ("vault.get_all_active_ids", {}, {"coin_category": (OPTIONAL_TIERS, InvalidCoinCategoryError)}),
+    ("vault.purge_expired", {}, {"max_age_days": (DAYS, InvalidArgumentError)}),
+    (
+        "inventory.register_contact",
+        {"contact_id": BOB, "priority": "MATE"},
+        {
+            "contact_id": (IDS, InvalidIdentifierError),
+            "priority": (PRIORITIES, InvalidPriorityError),
+            "display_name": (TEXTS, InvalidArgumentError),
+        },
+    ),
+    (
+        "inventory.set_contact_priority",
+        {"contact_id": BOB, "priority": "MATE"},
+        {
+            "contact_id": (IDS, InvalidIdentifierError),
+            "priority": (PRIORITIES, InvalidPriorityError),
+        },
+    ),
+    ("inventory.get_contact_meta", {}, {"contact_id": (IDS, InvalidIdentifierError)}),
+    (
+        "inventory.store_key",
+        CACHE,
+        {
+            "contact_id": (IDS, InvalidIdentifierError),
+            "key_id": (IDS, InvalidIdentifierError),
+            "coin_category": (TIERS, InvalidCoinCategoryError),
+            "public_key": (BLOBS, InvalidArgumentError),
+            "signature": (BLOBS, InvalidArgumentError),
+            "expires_at": (TIMES, InvalidArgumentError),
+        },
+    ),
+    (
+        "inventory.select_coin",
+        {"contact_id": BOB, "desired_tier": "GOLD"},
+        {
+            "contact_id": (IDS, InvalidIdentifierError),
+            "desired_tier": (TIERS, InvalidCoinCategoryError),
+        },
+    ),
+    (
+        "inventory.release_coin",
+        {},
+        {"entry": ([None, "coin", {"key_id": "k"}], InvalidArgumentError)},
+    ),
+    (
+        "inventory.consume_key",
+        {"contact_id": BOB, "key_id": "k"},
+        {
+            "contact_id": (IDS, InvalidIdentifierError),
+            "key_id": (IDS, InvalidIdentifierError),
+        },
+    ),
+    ("inventory.get_inventory", {}, {"contact_id": (IDS[1:], InvalidIdentifierError)}),
+    ("inventory.has_keys_for", {}, {"contact_id": (IDS, InvalidIdentifierError)}),
+    ("inventory.get_available_tiers", {}, {"contact_id": (IDS, InvalidIdentifierError)}),
+    ("gc.garbage_collect", {}, {"inactive_days": (DAYS, InvalidArgumentError)}),
+    ("gc.dry_run", {}, {"inactive_days": (DAYS, InvalidArgumentError)}),
+    ("gc.collect_single_contact", {}, {"contact_id": (IDS, InvalidIdentifierError)}),
+]
+
+
+def rows() -> Iterator[Any]:
+    """A row for each parameter."""
+    for function, right, parameters in CASES:
+        for parameter, (wrong, error) in parameters.items():
+            yield pytest.param(
+                function, right, parameter, wrong, error, id=f"{function}-{parameter}"
+            )
+
+
+@pytest.mark.parametrize(("function", "right", "parameter", "wrong", "error"), list(rows()))
+async def test_bad_input(
+    vault: AsyncSecureVault,
+    inventory: AsyncSmartInventory,
+    gc: AsyncGarbageCollector,
+    vault_client: Redis,
+    inventory_client: Redis,
+    registered_bestie: str,
+    function: str,
+    right: dict[str, Any],
+    parameter: str,
+    wrong: list[Any],
+    error: type[InvalidArgumentError],
+) -> None:
+    """Each wrong value is refused by an error that names its parameter, and changes nothing."""
+    owner, _, name = function.partition(".")
+    method = getattr({"vault": vault, "inventory": inventory, "gc": gc}[owner], name)
+    before = await snapshot(vault_client), await snapshot(inventory_client)
+    for value in wrong:
+        with pytest.raises(error, match=f"^{parameter}: ") as caught:
+            await method(**{**right, parameter: value})
+        assert caught.value.argument == parameter
+        assert isinstance(caught.value, ValueError)
+        assert len(str(caught.value)) < 500
+    assert before == (await snapshot(vault_client), await snapshot(inventory_client))
+
+
+ENTRY = InventoryEntry(BOB, "k", "GOLD", b"public", b"signature", 1, None, 2)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("contact_id", IDS),
+        ("key_id", IDS),
+        ("coin_category", TIERS),
+        ("public_key", BLOBS),
+        ("signature", BLOBS),
+        ("fetched_at", [None, *TIMES]),
+        ("expires_at", TIMES),
+        ("used_at", [None, *TIMES]),
+    ],
+)
+async def test_bad_fields_of_a_coin(
+    inventory: AsyncSmartInventory, field: str, wrong: list[Any]
+) -> None:
+    """A coin that no select_coin returned isn't released, and the error names the field."""
+    values = {name: getattr(ENTRY, name) for name in ENTRY.__dataclass_fields__}
+    for value in wrong:
+        with pytest.raises(InvalidArgumentError, match=f"^entry.{field}: "):
+            await inventory.release_coin(InventoryEntry(**{**values, field: value}))
+
+
+async def test_use_key_checks_its_id(vault: AsyncSecureVault) -> None:
+    """The block isn't entered for an id that is none."""
+    for value in IDS:
+        with pytest.raises(InvalidIdentifierError, match="^key_id: "):
+            async with vault.use_key(value):
+                pytest.fail("the block ran")
+
+
+async def test_key_material_is_not_quoted(vault: AsyncSecureVault) -> None:
+    """What was passed where a blob should be may be secret: only its type is named."""
+    secret: Any = "my private key"
+    with pytest.raises(InvalidArgumentError) as caught:
+        await vault.store_key("k", "GOLD", secret, b"iv", b"tag")
+    assert "private" not in str(caught.value)
+
+
+@pytest.mark.parametrize("owner", [value for value in IDS if value is not None], ids=type)
+async def test_bad_owner(inventory_client: Redis, owner: Any) -> None:
+    """An owner is an id like any other."""
+    with pytest.raises(InvalidIdentifierError, match="^owner: "):
+        AsyncSecureVault(inventory_client, owner=owner)
+    with pytest.raises(InvalidIdentifierError, match="^owner: "):
+        AsyncSmartInventory(inventory_client, owner=owner)
+    with pytest.raises(InvalidIdentifierError, match="^owner: "):
+        connect("memory://", owner=owner)
+
+
+@pytest.mark.parametrize(
+    "caps",
+    [
+        None,
+        5,
+        {},
+        {"BESTIE": 5},
+        {**config.BUDGET_CAPS, "MATE": {"GOLD": 1}},
+        {**config.BUDGET_CAPS, "MATE": {"GOLD": 1, "SILVER": 1, "BRONZE": -1}},
+        {**config.BUDGET_CAPS, "MATE": {"GOLD": 1, "SILVER": 1, "BRONZE": True}},
+        {**config.BUDGET_CAPS, "MATE": {"GOLD": 1, "SILVER": 1, "BRONZE": 1.5}},
+    ],
+)
+async def test_bad_caps(inventory_client: Redis, caps: Any) -> None:
+    """Every priority needs a whole number for every tier."""
+    with pytest.raises(InvalidArgumentError, match="^budget_caps: "):
+        AsyncSmartInventory(inventory_client, budget_caps=caps)
+    with pytest.raises(InvalidArgumentError, match="^budget_caps: "):
+        connect("memory://", budget_caps=caps)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(5, b"memory://", "", "localhost", "http://localhost", "redis:///0:x", "redis://h:port"),
+        *("redis://localhost/1", "rediss://localhost/1", "redis://localhost?db=1"),
+        *("unix:///socket?db=1", "embedded://relative/path", "redis://[::1"),
+    ],
+)
+async def test_bad_url(monkeypatch: pytest.MonkeyPatch, url: Any) -> None:
+    """A url that names nothing known is refused before anything is opened."""
+    monkeypatch.setenv("AQM_DB_URL", "nowhere://")
+    with pytest.raises(InvalidArgumentError, match="^url: "):
+        connect(url)
+
+
+async def test_a_password_in_a_bad_url_is_not_quoted() -> None:
+    """A url may hold a secret."""
+    for url in ("reddis://:s3cret@host", "redis://:s3cret@host/1", "redis://:s3cret@host:port"):
+        with pytest.raises(InvalidArgumentError) as caught:
+            connect(url)
+        assert "s3cret" not in str(caught.value)
