@@ -1,6 +1,7 @@
 """Servers and links that misbehave: one that answers by a script, and one that cuts the line."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -84,9 +85,31 @@ async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         writer.write(data)
 
 
+Peer = ScriptedServer | Cutter
+
+
 @asynccontextmanager
-async def listening(peer: ScriptedServer | Cutter, path: Path) -> AsyncIterator[Path]:
+async def listening(peer: Peer, path: Path) -> AsyncIterator[None]:
     """Lets a peer listen on a unix socket, until the block ends."""
+    async with _accepting(peer) as accept, await asyncio.start_unix_server(accept, path):
+        yield
+
+
+@asynccontextmanager
+async def listening_on_loopback(peer: Peer, context: ssl.SSLContext | None) -> AsyncIterator[int]:
+    """Lets a peer listen on a port of this machine, with TLS or without."""
+    async with (
+        _accepting(peer) as accept,
+        await asyncio.start_server(accept, "localhost", 0, ssl=context) as server,
+    ):
+        yield server.sockets[0].getsockname()[1]
+
+
+@asynccontextmanager
+async def _accepting(
+    peer: Peer,
+) -> AsyncIterator[Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]]:
+    """Serves connections until the block ends, and waits for them then."""
     connections: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -94,11 +117,9 @@ async def listening(peer: ScriptedServer | Cutter, path: Path) -> AsyncIterator[
         connections.add(task)
         task.add_done_callback(connections.discard)
 
-    server = await asyncio.start_unix_server(accept, path)
     try:
-        yield path
+        yield accept
     finally:
-        server.close()
         for task in connections:
             task.cancel()
         await asyncio.gather(*connections, return_exceptions=True)

@@ -65,7 +65,8 @@ async def raised_by(
 ) -> tuple[AQMDatabaseError, int]:
     """The error that a call raises at a server that answers so, and how often it asked."""
     server = ScriptedServer(answer)
-    async with listening(server, directory / "s") as path:
+    path = directory / "s"
+    async with listening(server, path):
         client = Redis(unix_socket_path=str(path), protocol=2, retry=Retry(NoBackoff(), RETRIES))
         with pytest.raises(AQMDatabaseError) as caught:
             await CALLS[call_name](AsyncSecureVault(client), AsyncSmartInventory(client))
@@ -156,7 +157,8 @@ async def test_a_passing_error_passes(tmp_path: Path) -> None:
     """A call outlives what its client's retries outlive."""
     lines = [b"-LOADING Redis is loading\r\n", None, b"*2\r\n:0\r\n:1\r\n"]
     server = ScriptedServer(lambda _: lines.pop(0))
-    async with listening(server, tmp_path / "s") as path:
+    path = tmp_path / "s"
+    async with listening(server, path):
         client = Redis(unix_socket_path=str(path), protocol=2, retry=Retry(NoBackoff(), RETRIES))
         assert await AsyncSmartInventory(client).register_contact(BOB, "MATE") is True
         await client.aclose()
@@ -166,7 +168,8 @@ async def test_a_passing_error_passes(tmp_path: Path) -> None:
 async def test_a_silent_server_times_out(tmp_path: Path) -> None:
     """A server that never answers is given up after the client's own socket timeout."""
     server = ScriptedServer(lambda _: b"")
-    async with listening(server, tmp_path / "s") as path:
+    path = tmp_path / "s"
+    async with listening(server, path):
         client = Redis(
             unix_socket_path=str(path),
             protocol=2,
@@ -184,7 +187,8 @@ async def test_a_silent_server_times_out(tmp_path: Path) -> None:
 async def test_a_reply_that_nobody_asked_for_ends_the_connection(tmp_path: Path) -> None:
     """A stray reply isn't taken for the next call's answer."""
     server = ScriptedServer(lambda _: b":0\r\n:1\r\n")
-    async with listening(server, tmp_path / "s") as path:
+    path = tmp_path / "s"
+    async with listening(server, path):
         client = Redis(unix_socket_path=str(path), protocol=2, retry=Retry(NoBackoff(), 1))
         vault = AsyncSecureVault(client)
         assert [await vault.exists(key) for key in "abc"] == [False] * 3
@@ -194,7 +198,8 @@ async def test_a_reply_that_nobody_asked_for_ends_the_connection(tmp_path: Path)
 async def test_an_exhausted_pool_is_waited_for(tmp_path: Path) -> None:
     """A pool without a free connection is unavailable, and nothing was executed."""
     server = ScriptedServer(lambda _: b":0\r\n")
-    async with listening(server, tmp_path / "s") as path:
+    path = tmp_path / "s"
+    async with listening(server, path):
         pool = ConnectionPool(
             connection_class=UnixDomainSocketConnection,
             path=str(path),
@@ -224,7 +229,8 @@ async def test_a_refused_handshake_is_raised_at_once(tmp_path: Path) -> None:
             await reader.read()
             writer.close()
 
-    async with listening(Refusing(lambda _: None), tmp_path / "s") as path:
+    path = tmp_path / "s"
+    async with listening(Refusing(lambda _: None), path):
         client = Redis(
             unix_socket_path=str(path), protocol=2, password="x", retry=Retry(NoBackoff(), 3)
         )
@@ -237,7 +243,8 @@ async def test_a_refused_handshake_is_raised_at_once(tmp_path: Path) -> None:
 async def test_a_client_without_a_retry_policy(tmp_path: Path) -> None:
     """A client that never retries is asked once."""
     server = ScriptedServer(lambda _: None)
-    async with listening(server, tmp_path / "s") as path:
+    path = tmp_path / "s"
+    async with listening(server, path):
         pool = BlockingConnectionPool(
             connection_class=UnixDomainSocketConnection, path=str(path), protocol=2
         )

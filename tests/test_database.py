@@ -1,0 +1,259 @@
+"""``connect``: every kind of url, on both faces."""
+
+import asyncio
+import inspect
+import ssl
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+import aqm_db
+from aqm_db import connect, sync
+from aqm_db.embedded import EmbeddedServer
+from aqm_db.errors import (
+    EmbeddedServerError,
+    InvalidArgumentError,
+    VaultUnavailableError,
+)
+from tests.backends import VALKEY_9, RunningServer
+from tests.peers import Cutter, listening_on_loopback
+from tests.samples import BOB, sample_key, stock
+
+pytestmark = pytest.mark.asyncio
+
+
+@asynccontextmanager
+async def opened(face: str, url: str | None, **options: Any) -> AsyncGenerator[Any]:
+    """A database of either face."""
+    if face == "aio":
+        async with connect(url, **options) as database:
+            yield database
+    else:
+        with sync.connect(url, **options) as database:
+            yield database
+
+
+async def done(result: Any) -> Any:
+    """What a method of either face returned."""
+    return await result if inspect.isawaitable(result) else result
+
+
+FACES = pytest.mark.parametrize("face", ["aio", "sync"])
+
+
+@FACES
+async def test_memory(face: str) -> None:
+    """Everything is there, and gone when it's closed."""
+    for _ in range(2):
+        async with opened(face, "memory://") as db:
+            assert await done(db.inventory.register_contact(BOB, "BESTIE")) is True
+            assert await done(db.vault.store_key(**sample_key("k", "GOLD"))) is True
+            assert (await done(db.gc.garbage_collect())).keys_deleted == 0
+            assert (await done(db.reporter.get_vault_report())).active_gold == 1
+            assert (await done(db.health())).inventory_key_count == 1
+
+
+@FACES
+async def test_embedded_is_durable(face: str, tmp_path: Path) -> None:
+    """What was stored is there when the directory is opened again."""
+    url = f"embedded://{tmp_path}/with%20space"
+    async with opened(face, url) as db:
+        await done(db.vault.store_key(**sample_key("k", "GOLD")))
+    assert (tmp_path / "with space").stat().st_mode & 0o777 == 0o700
+    async with opened(face, url) as db:
+        assert await done(db.vault.exists("k")) is True
+
+
+@FACES
+async def test_owners_and_options_reach_the_database(face: str) -> None:
+    """Options of connect are those of the vault and the inventory."""
+    caps = {
+        priority: dict.fromkeys(("GOLD", "SILVER", "BRONZE"), 1)
+        for priority in ("BESTIE", "MATE", "STRANGER")
+    }
+    async with opened(
+        face,
+        "memory://",
+        owner="alice",
+        budget_caps=caps,
+        clock=lambda: 1_800_000_000_000,
+        request_ids=iter("abcdef").__next__,
+    ) as db:
+        assert db.vault._vault_key("k") == "aqm:{alice}:vault:v1:key:k"
+        await done(db.inventory.register_contact(BOB, "STRANGER"))
+        await done(db.inventory.store_key(BOB, "g", "GOLD", b"p", b"s"))
+        meta = await done(db.inventory.get_contact_meta(BOB))
+        assert meta.last_msg_at == 1_800_000_000_000
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for this machine, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(
+        signed.public_bytes(Encoding.PEM)
+        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    return path
+
+
+async def store_something(face: str, url: str) -> None:
+    """Opens a database, and stores a key and a contact."""
+    async with opened(face, url) as db:
+        await done(db.vault.store_key(**sample_key("k", "GOLD")))
+        await done(db.inventory.register_contact(BOB, "BESTIE"))
+
+
+@FACES
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "unix"])
+async def test_a_server_of_the_users(face: str, scheme: str, certificate: Path) -> None:
+    """TCP, TLS and unix sockets reach the vault in 0 and the inventory in 1."""
+    server = RunningServer(VALKEY_9)
+    # The wheels' servers are built without TLS, so it ends at a relay.
+    context = None
+    if scheme == "rediss":
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+    relay = Cutter(server.socket_path)
+    async with listening_on_loopback(relay, context) as port:
+        url = {
+            "redis": f"redis://localhost:{port}",
+            "rediss": f"rediss://localhost:{port}?ssl_ca_certs={certificate}",
+            "unix": f"unix://{server.socket_path}",
+        }[scheme]
+        # In a thread, since a synchronous client blocks the loop that the relay runs on.
+        await asyncio.to_thread(lambda: asyncio.run(store_something(face, url)))
+    with server.sync_client(0) as vault, server.sync_client(1) as inventory:
+        assert vault.exists("vault:v1:key:k")
+        assert inventory.exists(f"inv:v1:meta:{BOB}")
+    server.stop()
+
+
+@FACES
+async def test_the_environment_names_the_database(
+    face: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a url, AQM_DB_URL is asked."""
+    monkeypatch.setenv("AQM_DB_URL", f"embedded://{tmp_path}/db")
+    async with opened(face, None):
+        assert (tmp_path / "db").is_dir()
+
+
+@FACES
+@pytest.mark.parametrize("variable", ["", None])
+async def test_the_default_is_in_the_users_data_directory(
+    face: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
+    """Without a url and AQM_DB_URL, the user's own embedded database is opened."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr("platformdirs.user_data_path", lambda name, **_: tmp_path / name)
+    monkeypatch.delenv("AQM_DB_URL", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("AQM_DB_URL", variable)
+    async with opened(face, None):
+        assert (tmp_path / "aqm_db").is_dir()
+
+
+@FACES
+@pytest.mark.parametrize(
+    ("module", "url", "extra"),
+    [("platformdirs", "embedded://", "embedded"), ("fakeredis", "memory://", "memory")],
+)
+async def test_a_missing_extra_is_named(
+    face: str, monkeypatch: pytest.MonkeyPatch, module: str, url: str, extra: str
+) -> None:
+    """Whoever asks for what isn't installed is told what to install."""
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InvalidArgumentError, match=rf"^url: .*pip install 'aqm-db\[{extra}\]'"):
+        async with opened(face, url):
+            pytest.fail("it was opened")
+
+
+@FACES
+async def test_no_server(face: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that can't be reached is an error at once, and the clients are closed."""
+    monkeypatch.setattr("aqm_db.config.REDIS_RETRY_DELAY", 0)
+    with pytest.raises(VaultUnavailableError):
+        async with opened(face, f"unix://{tmp_path}/nobody"):
+            pytest.fail("it was opened")
+
+
+@FACES
+async def test_no_embedded_server(face: str, tmp_path: Path) -> None:
+    """A directory that can't be used is one clear error."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EmbeddedServerError, match="file"):
+        async with opened(face, f"embedded://{tmp_path}/file"):
+            pytest.fail("it was opened")
+
+
+async def test_await_and_close_twice() -> None:
+    """A database can be awaited, and closed by hand more than once."""
+    db = await connect("memory://")
+    await db.vault.store_key(**sample_key("k", "GOLD"))
+    await db.aclose()
+    await db.aclose()
+    async with await connect("memory://") as other:
+        assert not await other.vault.exists("k")
+
+
+async def test_use_without_entering_sync() -> None:
+    """The synchronous database is open when connect returns."""
+    db = sync.connect("memory://")
+    assert db.inventory.register_contact(BOB, "MATE") is True
+    db.close()
+    db.close()
+
+
+async def test_a_block_that_was_never_entered_closes_nothing() -> None:
+    """What couldn't be opened isn't closed."""
+    connecting = connect("memory://")
+    await connecting.__aexit__(None, None, None)
+
+
+async def test_a_cancelled_connect_leaves_no_server_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that starts for a caller who is gone is stopped again."""
+    stopped: list[Path] = []
+    close = EmbeddedServer.close
+
+    def closing(server: EmbeddedServer) -> None:
+        close(server)
+        stopped.append(server.directory)
+
+    monkeypatch.setattr(EmbeddedServer, "close", closing)
+    connecting = asyncio.ensure_future(aqm_db.connect(f"embedded://{tmp_path}/db").__aenter__())
+    await asyncio.sleep(0)
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    assert stopped == [tmp_path / "db"]
+
+
+async def test_two_databases_are_two(tmp_path: Path) -> None:
+    """Databases in memory share nothing, and neither do directories."""
+    async with connect("memory://") as first, connect("memory://") as second:
+        await first.inventory.register_contact(BOB, "BESTIE")
+        await stock(first.inventory, BOB, "GOLD", "g")
+        assert await second.inventory.get_inventory() == {}

@@ -1,0 +1,46 @@
+"""The Lua scripts keep the contract that their headers state."""
+
+import re
+from importlib.resources import files
+
+import pytest
+
+from aqm_db import _scripts
+from aqm_db._scripts import Code, Script
+
+SCRIPTS = {value.name: value for value in vars(_scripts).values() if isinstance(value, Script)}
+
+
+def test_every_file_is_loaded() -> None:
+    """There is no script without a use."""
+    names = {
+        path.name.rpartition("-")[0]
+        for path in (files("aqm_db") / "lua").iterdir()
+        if path.name.endswith(".lua")
+    }
+    assert names == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda script: script.name)
+def test_header_and_body_agree(script: Script) -> None:
+    """Every script states its contract, and uses no key or code beyond it."""
+    header = "\n".join(line for line in script.source.splitlines() if line.startswith("--"))
+    for part in ("-- KEYS: ", "-- ARGV: ", "-- Returns: ", "-- Again: "):
+        assert part in header
+    used = [int(number) for number in re.findall(r"KEYS\[(\d+)\]", script.source)]
+    assert max(used, default=0) <= script.key_count
+    own = re.sub(r"--.*|'[^']*'", "", script.source[script.source.rindex("-- KEYS: ") :])
+    returns = header[header.rindex("-- Returns: ") :]
+    for code in Code:
+        if re.search(rf"\b{code.name}\b", own):
+            assert re.search(rf"\b{code.name}\b", returns), f"{code.name} isn't in the header"
+
+
+def test_a_wrong_key_count_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header that lists another number of KEYS than the file name doesn't load."""
+    monkeypatch.setattr(_scripts, "_KEYS_LINE", re.compile(r"^-- KEYS: (row), stats", re.MULTILINE))
+    with pytest.raises(ValueError, match="vault_store-3.lua: the header must list 3 KEYS"):
+        _scripts.load("vault_store")
+    monkeypatch.setattr(_scripts, "_KEYS_LINE", re.compile(r"^never$"))
+    with pytest.raises(ValueError, match="vault_store-3.lua"):
+        _scripts.load("vault_store")
