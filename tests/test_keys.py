@@ -29,23 +29,23 @@ def test_names_are_those_of_the_specification(servers: Servers) -> None:
 
 def test_a_matrix_id_is_a_contact() -> None:
     """Structure inside an id is no structure."""
-    assert Keys().inv("@bob:example.org", "a:b") == "inv:v1:key:@bob%3Aexample.org:a%3Ab"
-    assert Keys("a}b").meta("bob") == "aqm:{a%7Db}:inv:v1:meta:bob"
+    assert Keys().of("@bob:example.org").row("a:b") == "inv:v1:key:@bob%3Aexample.org:a%3Ab"
+    assert Keys("a}b").of("bob").meta == "aqm:{a%7Db}:inv:v1:meta:bob"
 
 
 @given(IDS | HOSTILE, IDS | HOSTILE)
 def test_ids_come_back_from_their_names(contact_id: str, key_id: str) -> None:
     """A name is read as the ids that it was made of, whoever the owner is."""
     for keys in (Keys(), Keys("owner:*")):
-        assert keys.inv_ids(keys.inv(contact_id, key_id).encode()) == (contact_id, key_id)
-        assert keys.meta_id(keys.meta(contact_id).encode()) == contact_id
+        assert keys.inv_ids(keys.of(contact_id).row(key_id).encode()) == (contact_id, key_id)
+        assert keys.meta_id(keys.of(contact_id).meta.encode()) == contact_id
         assert keys.vault_id(keys.vault(key_id).encode()) == key_id
 
 
 @given(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
 def test_different_ids_have_different_names(a: str, b: str, c: str, d: str) -> None:
     """No two pairs of ids share a key."""
-    assert (Keys().inv(a, b) == Keys().inv(c, d)) == ((a, b) == (c, d))
+    assert (Keys().of(a).row(b) == Keys().of(c).row(d)) == ((a, b) == (c, d))
 
 
 @pytest.fixture

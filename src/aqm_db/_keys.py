@@ -33,10 +33,8 @@ class Keys:
         self.vault_stats = prefix + config.VAULT_STATS_KEY
         self.vault_expiry = prefix + config.VAULT_EXPIRY_KEY
         self._inv = f"{prefix}{config.INV_KEY_PREFIX}:"
-        self._idx = f"{prefix}{config.INV_IDX_PREFIX}:"
         self._meta = f"{prefix}{config.INV_META_PREFIX}:"
-        self._used = f"{prefix}{config.INV_USED_PREFIX}:"
-        self._claim = f"{prefix}{config.INV_CLAIM_PREFIX}:"
+        self._prefix = prefix
 
     def vault(self, key_id: str) -> str:
         """A private half."""
@@ -50,13 +48,9 @@ class Keys:
         """The key id in the name of a private half; None if the name isn't one of ours."""
         return _id_in(key, self.vault_prefix)
 
-    def inv_prefix(self, contact_id: str) -> str:
-        """What the names of a contact's public halves begin with."""
-        return f"{self._inv}{encode_id(contact_id)}:"
-
-    def inv(self, contact_id: str, key_id: str) -> str:
-        """A public half."""
-        return self.inv_prefix(contact_id) + encode_id(key_id)
+    def of(self, contact_id: str) -> "ContactKeys":
+        """All that is kept of one contact."""
+        return ContactKeys(self._prefix, encode_id(contact_id))
 
     def inv_pattern(self) -> str:
         """All public halves, for SCAN."""
@@ -68,14 +62,6 @@ class Keys:
         contact_id, key_id = _decoded(contact), _decoded(coin)
         return None if contact_id is None or key_id is None else (contact_id, key_id)
 
-    def idx(self, contact_id: str, tier: str) -> str:
-        """A tier's queue."""
-        return f"{self._idx}{encode_id(contact_id)}:{tier}"
-
-    def meta(self, contact_id: str) -> str:
-        """A contact."""
-        return self._meta + encode_id(contact_id)
-
     def meta_pattern(self) -> str:
         """All contacts, for SCAN."""
         return _glob(self._meta)
@@ -84,13 +70,31 @@ class Keys:
         """The contact id in the name of a contact; None if the name isn't one of ours."""
         return _id_in(key, self._meta)
 
-    def used(self, contact_id: str) -> str:
-        """The contact's used coins."""
-        return self._used + encode_id(contact_id)
 
-    def claim(self, contact_id: str, request_id: str) -> str:
-        """What one request took."""
-        return f"{self._claim}{encode_id(contact_id)}:{request_id}"
+class ContactKeys:
+    """The key names of one contact, whose id is encoded once for all of them.
+
+    Attributes:
+        meta: the contact.
+        used: its used coins.
+        queues: the queues of GOLD, SILVER and BRONZE.
+        rows: what the names of its public halves begin with.
+        claims: what the names of its claims begin with; a request id follows.
+    """
+
+    __slots__ = ("claims", "meta", "queues", "rows", "used")
+
+    def __init__(self, prefix: str, contact: str) -> None:
+        queue = f"{prefix}{config.INV_IDX_PREFIX}:{contact}:"
+        self.meta = f"{prefix}{config.INV_META_PREFIX}:{contact}"
+        self.used = f"{prefix}{config.INV_USED_PREFIX}:{contact}"
+        self.queues = (f"{queue}GOLD", f"{queue}SILVER", f"{queue}BRONZE")
+        self.rows = f"{prefix}{config.INV_KEY_PREFIX}:{contact}:"
+        self.claims = f"{prefix}{config.INV_CLAIM_PREFIX}:{contact}:"
+
+    def row(self, key_id: str) -> str:
+        """A public half."""
+        return self.rows + encode_id(key_id)
 
 
 def _glob(prefix: str) -> str:

@@ -128,21 +128,14 @@ class AsyncGarbageCollector:
             return removed
         async for page in self._seam.scan(self._keys.inv_pattern()):
             rows = [
-                found
+                (self._keys.of(found[0]), found[1])
                 for key in page
                 if (found := self._keys.inv_ids(key)) is not None and found[0] in contact_ids
             ]
             replies = await self._seam.run_all(
                 [
-                    (
-                        _scripts.INV_DROP_ORPHAN,
-                        (
-                            self._keys.inv(contact_id, key_id),
-                            *(self._keys.idx(contact_id, tier) for tier in TIERS),
-                        ),
-                        (key_id, mode),
-                    )
-                    for contact_id, key_id in rows
+                    (_scripts.INV_DROP_ORPHAN, (names.row(key_id), *names.queues), (key_id, mode))
+                    for names, key_id in rows
                 ]
             )
             for reply in replies:
@@ -151,12 +144,9 @@ class AsyncGarbageCollector:
         return removed
 
     def _collection(self, contact_id: str, before: int, mode: _Mode) -> Call:
-        keys = (
-            self._keys.meta(contact_id),
-            self._keys.used(contact_id),
-            *(self._keys.idx(contact_id, tier) for tier in TIERS),
-        )
-        arguments = (self._keys.inv_prefix(contact_id), self._clock(), _COIN_TTL_MS, before, mode)
+        names = self._keys.of(contact_id)
+        keys = (names.meta, names.used, *names.queues)
+        arguments = (names.rows, self._clock(), _COIN_TTL_MS, before, mode)
         return _scripts.INV_COLLECT, keys, arguments
 
 

@@ -123,13 +123,14 @@ class AsyncSmartInventory:
         """
         check_id("contact_id", contact_id)
         check_priority("priority", priority)
+        names = self.keys.of(contact_id)
         caps = self.budget_caps[priority]
         arguments: tuple[Argument, ...] = (
             priority,
-            self.keys.inv_prefix(contact_id),
+            names.rows,
             *(caps[tier] for tier in TIERS),
         )
-        keys = (self._meta_key(contact_id), self.keys.used(contact_id), *self._queues(contact_id))
+        keys = (names.meta, names.used, *names.queues)
         reply = await self._seam.run((_scripts.INV_SET_PRIORITY, keys, arguments))
         [dropped] = checked(reply, contact_id=contact_id)
         _log.info(
@@ -200,12 +201,13 @@ class AsyncSmartInventory:
         if expires_at is not None:
             check_time("expires_at", expires_at)
         request_id = self._request_ids()
+        names = self.keys.of(contact_id)
         keys = (
-            self._inv_key(contact_id, key_id),
-            self._meta_key(contact_id),
-            self.keys.used(contact_id),
-            self.keys.claim(contact_id, request_id),
-            *self._queues(contact_id),
+            names.row(key_id),
+            names.meta,
+            names.used,
+            names.claims + request_id,
+            *names.queues,
         )
         arguments = (
             request_id,
@@ -215,7 +217,7 @@ class AsyncSmartInventory:
             signature,
             self.clock(),
             "" if expires_at is None else expires_at,
-            self.keys.inv_prefix(contact_id),
+            names.rows,
             _COIN_TTL_MS,
             _USED_TTL_MS,
             *self._caps_of(coin_category),
@@ -254,16 +256,11 @@ class AsyncSmartInventory:
         """
         check_id("contact_id", contact_id)
         check_category("desired_tier", desired_tier)
-        request_id = self._request_ids()
-        keys = (
-            self.keys.claim(contact_id, request_id),
-            self._meta_key(contact_id),
-            self.keys.used(contact_id),
-            *self._queues(contact_id),
-        )
+        names = self.keys.of(contact_id)
+        keys = (names.claims + self._request_ids(), names.meta, names.used, *names.queues)
         arguments: tuple[Argument, ...] = (
-            self.keys.inv_prefix(contact_id),
-            self.keys.claim(contact_id, ""),
+            names.rows,
+            names.claims,
             self.clock(),
             _COIN_TTL_MS,
             _USED_TTL_MS,
@@ -317,15 +314,16 @@ class AsyncSmartInventory:
         """
         check_id("contact_id", contact_id)
         check_id("key_id", key_id)
+        names = self.keys.of(contact_id)
         keys = (
-            self._inv_key(contact_id, key_id),
-            self.keys.claim(contact_id, self._request_ids()),
-            self.keys.used(contact_id),
-            *self._queues(contact_id),
+            names.row(key_id),
+            names.claims + self._request_ids(),
+            names.used,
+            *names.queues,
         )
         arguments = (
             key_id,
-            self.keys.claim(contact_id, ""),
+            names.claims,
             self.clock(),
             _USED_TTL_MS,
             _CLAIM_TTL_MS,
@@ -384,7 +382,9 @@ class AsyncSmartInventory:
             CorruptEntryError: a stored index is malformed.
         """
         check_id("contact_id", contact_id)
-        counts = await self._seam.read(*(("ZCARD", queue) for queue in self._queues(contact_id)))
+        counts = await self._seam.read(
+            *(("ZCARD", queue) for queue in self.keys.of(contact_id).queues)
+        )
         for count in counts:
             if isinstance(count, AQMDatabaseError):
                 raise count
@@ -400,10 +400,10 @@ class AsyncSmartInventory:
     async def _summaries(self, contact_ids: list[str]) -> list[InventorySummary | AQMDatabaseError]:
         reads = [
             command
-            for contact_id in contact_ids
+            for names in map(self.keys.of, contact_ids)
             for command in (
-                ("HGET", self._meta_key(contact_id), "priority"),
-                *(("ZCARD", queue) for queue in self._queues(contact_id)),
+                ("HGET", names.meta, "priority"),
+                *(("ZCARD", queue) for queue in names.queues),
             )
         ]
         replies = iter(await self._seam.read(*reads))
@@ -430,13 +430,13 @@ class AsyncSmartInventory:
         return None if entry is None else self._release(entry)
 
     def _release(self, entry: InventoryEntry) -> Call:
-        contact_id, request_id = entry.contact_id, self._request_ids()
+        names, request_id = self.keys.of(entry.contact_id), self._request_ids()
         keys = (
-            self._inv_key(contact_id, entry.key_id),
-            self._meta_key(contact_id),
-            self.keys.used(contact_id),
-            self.keys.claim(contact_id, request_id),
-            self._idx_key(contact_id, entry.coin_category),
+            names.row(entry.key_id),
+            names.meta,
+            names.used,
+            names.claims + request_id,
+            names.queues[TIERS.index(entry.coin_category)],
         )
         arguments = (
             request_id,
@@ -458,18 +458,14 @@ class AsyncSmartInventory:
         bestie, mate, stranger = (self.budget_caps[priority][tier] for priority in _PRIORITIES)
         return bestie, mate, stranger
 
-    def _queues(self, contact_id: str) -> tuple[str, str, str]:
-        gold, silver, bronze = (self._idx_key(contact_id, tier) for tier in TIERS)
-        return gold, silver, bronze
-
     def _inv_key(self, contact_id: str, key_id: str) -> str:
-        return self.keys.inv(contact_id, key_id)
+        return self.keys.of(contact_id).row(key_id)
 
     def _idx_key(self, contact_id: str, coin_category: CoinCategory) -> str:
-        return self.keys.idx(contact_id, coin_category)
+        return self.keys.of(contact_id).queues[TIERS.index(coin_category)]
 
     def _meta_key(self, contact_id: str) -> str:
-        return self.keys.meta(contact_id)
+        return self.keys.of(contact_id).meta
 
     @staticmethod
     def _deserialize_entry(contact_id: str, coin: Reply) -> InventoryEntry:
