@@ -44,9 +44,8 @@ def port() -> int:
 @pytest.fixture
 def tcp_port(port: int) -> Iterator[int]:
     """A port of this machine with a server."""
-    server = RunningServer(VALKEY_9, "--port", str(port), "--bind", "127.0.0.1")
-    yield port
-    server.stop()
+    with RunningServer(VALKEY_9, "--port", str(port), "--bind", "127.0.0.1"):
+        yield port
 
 
 @FACES

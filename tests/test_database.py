@@ -128,25 +128,23 @@ async def store_something(face: str, url: str) -> None:
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "unix"])
 async def test_a_server_of_the_users(face: str, scheme: str, certificate: Path) -> None:
     """TCP, TLS and unix sockets reach the vault in 0 and the inventory in 1."""
-    server = RunningServer(VALKEY_9)
     # The wheels' servers are built without TLS, so it ends at a relay.
     context = None
     if scheme == "rediss":
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate)
-    relay = Cutter(server.socket_path)
-    async with listening_on_loopback(relay, context) as port:
-        url = {
-            "redis": f"redis://localhost:{port}",
-            "rediss": f"rediss://localhost:{port}?ssl_ca_certs={certificate}",
-            "unix": f"unix://{server.socket_path}",
-        }[scheme]
-        # In a thread, since a synchronous client blocks the loop that the relay runs on.
-        await asyncio.to_thread(lambda: asyncio.run(store_something(face, url)))
-    with server.sync_client(0) as vault, server.sync_client(1) as inventory:
-        assert vault.exists("vault:v1:key:k")
-        assert inventory.exists(f"inv:v1:meta:{BOB}")
-    server.stop()
+    with RunningServer(VALKEY_9) as server:
+        async with listening_on_loopback(Cutter(server.socket_path), context) as port:
+            url = {
+                "redis": f"redis://localhost:{port}",
+                "rediss": f"rediss://localhost:{port}?ssl_ca_certs={certificate}",
+                "unix": f"unix://{server.socket_path}",
+            }[scheme]
+            # In a thread, since a synchronous client blocks the loop that the relay runs on.
+            await asyncio.to_thread(lambda: asyncio.run(store_something(face, url)))
+        with server.sync_client(0) as vault, server.sync_client(1) as inventory:
+            assert vault.exists("vault:v1:key:k")
+            assert inventory.exists(f"inv:v1:meta:{BOB}")
 
 
 @FACES

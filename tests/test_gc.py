@@ -189,6 +189,26 @@ async def test_gc_remembers_used_coins(
         await stock(inventory, registered_bestie, "GOLD", "used")
 
 
+async def test_gc_forgets_coins_that_were_used_long_ago(
+    gc: AsyncGarbageCollector,
+    inventory: AsyncSmartInventory,
+    inventory_client: Redis,
+    registered_bestie: str,
+    clock: Clock,
+) -> None:
+    """What is remembered doesn't grow for ever: after 30 days a private half is gone."""
+    await stock(inventory, registered_bestie, "GOLD", "used")
+    await inventory.select_coin(registered_bestie, "GOLD")
+    clock.advance(days=30, ms=-1)
+    await gc.garbage_collect()
+    assert await inventory_client.exists(f"inv:v1:used:{BOB}")
+    clock.advance(ms=1)
+    await gc.dry_run()
+    assert await inventory_client.exists(f"inv:v1:used:{BOB}")
+    await gc.garbage_collect()
+    assert not await inventory_client.exists(f"inv:v1:used:{BOB}")
+
+
 async def test_gc_counts_each_contact_of_many_once(
     gc: AsyncGarbageCollector, inventory: AsyncSmartInventory, clock: Clock
 ) -> None:

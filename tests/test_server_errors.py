@@ -264,9 +264,8 @@ async def own_server(request: pytest.FixtureRequest) -> AsyncIterator[RunningSer
     """A server that the test may spoil."""
     backend = request.param
     assert isinstance(backend, Backend)
-    server = RunningServer(backend)
-    yield server
-    server.stop()
+    with RunningServer(backend) as server:
+        yield server
 
 
 async def test_out_of_memory_stores_nothing(own_server: RunningServer) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Literal
 
 from . import _scripts, config
-from ._async_seam import AsyncClient, AsyncSeam
+from ._clients import AsyncClient, seam_over
 from ._outcome import checked
 from ._seam import Call, Seam
 from ._validate import check_days, check_id
@@ -19,6 +19,7 @@ from .types import GCResult
 
 _log = logging.getLogger("aqm_db.gc")
 _COIN_TTL_MS = config.INV_COIN_TTL_SECONDS * 1000
+_USED_TTL_MS = config.INV_USED_TTL_SECONDS * 1000
 _DAY_MS = 86_400_000
 _END_OF_TIME = 2**53
 """A time that every message is before; the largest that a script's numbers hold exactly."""
@@ -46,7 +47,7 @@ class AsyncGarbageCollector:
     """
 
     def __init__(self, inventory: AsyncSmartInventory, client: AsyncClient) -> None:
-        self._seam: Seam = AsyncSeam(client, InventoryUnavailableError, type(self).__name__)
+        self._seam: Seam = seam_over(client, InventoryUnavailableError, type(self).__name__)
         self._inventory = inventory
         self._keys = inventory.keys
         self._clock = inventory.clock
@@ -146,7 +147,7 @@ class AsyncGarbageCollector:
     def _collection(self, contact_id: str, before: int, mode: _Mode) -> Call:
         names = self._keys.of(contact_id)
         keys = (names.meta, names.used, *names.queues)
-        arguments = (names.rows, self._clock(), _COIN_TTL_MS, before, mode)
+        arguments = (names.rows, self._clock(), _COIN_TTL_MS, before, _USED_TTL_MS, mode)
         return _scripts.INV_COLLECT, keys, arguments
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast, overload
 
 from . import _scripts, config
-from ._async_seam import AsyncClient, AsyncSeam
+from ._clients import AsyncClient, seam_over
 from ._defaults import new_request_id, now_ms
 from ._keys import Keys
 from ._outcome import checked
@@ -76,10 +76,10 @@ class AsyncSmartInventory:
         clock: Callable[[], int] = now_ms,
         request_ids: Callable[[], str] = new_request_id,
     ) -> None:
-        self._seam: Seam = AsyncSeam(client, InventoryUnavailableError, type(self).__name__)
-        self.keys = Keys(owner)
+        self._seam: Seam = seam_over(client, InventoryUnavailableError, type(self).__name__)
+        self.keys: Keys = Keys(owner)
         self.clock = clock
-        self.budget_caps = check_caps("budget_caps", budget_caps)
+        self.budget_caps: Mapping[str, Mapping[str, int]] = check_caps("budget_caps", budget_caps)
         self._request_ids = request_ids
 
     async def register_contact(
@@ -263,7 +263,6 @@ class AsyncSmartInventory:
             names.claims,
             self.clock(),
             _COIN_TTL_MS,
-            _USED_TTL_MS,
             _CLAIM_TTL_MS,
             desired_tier,
             *config.TIER_FALLBACK[desired_tier],
@@ -325,7 +324,6 @@ class AsyncSmartInventory:
             key_id,
             names.claims,
             self.clock(),
-            _USED_TTL_MS,
             _CLAIM_TTL_MS,
         )
         [removed] = checked(await self._seam.run((_scripts.INV_CONSUME, keys, arguments)))

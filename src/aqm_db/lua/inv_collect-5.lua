@@ -1,12 +1,14 @@
--- Collects one contact's garbage: all coins of an inactive contact, the stale ones of another.
+-- Collects one contact's garbage: all coins of an inactive contact, the stale ones of another, and
+-- what was used so long ago that nobody can use it again.
 -- KEYS: meta, used, idx GOLD, idx SILVER, idx BRONZE
--- ARGV: row prefix, now (ms), coin ttl (ms), inactive before (ms), 'delete' or 'count'
+-- ARGV: row prefix, now (ms), coin ttl (ms), inactive before (ms), used ttl (ms),
+--       'delete' or 'count'
 -- Returns: {OK, cleaned, deleted GOLD, deleted SILVER, deleted BRONZE} | {NOT_REGISTERED}
 --          | {CORRUPT}
 -- Again: the coins are gone, so the second run finds none.
 -- Uses: coin
 local meta, used = KEYS[1], KEYS[2]
-local prefix, now, delete = ARGV[1], tonumber(ARGV[2]), ARGV[5] == 'delete'
+local prefix, now, delete = ARGV[1], tonumber(ARGV[2]), ARGV[6] == 'delete'
 local TIERS = {'GOLD', 'SILVER', 'BRONZE'}
 
 local contact = redis.call('HMGET', meta, 'priority', 'last_msg_at')
@@ -41,6 +43,7 @@ if delete and cleaned then
   redis.call('HSET', meta, 'priority', 'STRANGER')
 end
 if delete then
+  redis.call('ZREMRANGEBYSCORE', used, '-inf', string.format('%.0f', now - ARGV[5]))
   for _, entry in ipairs(entries) do
     redis.call('DEL', entry[3])
     redis.call('ZREM', entry[1], entry[2])

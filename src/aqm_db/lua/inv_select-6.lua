@@ -1,7 +1,7 @@
 -- Hands out the oldest coin of the first tier that has one.
 -- KEYS: claim, meta, used, idx GOLD, idx SILVER, idx BRONZE
--- ARGV: row prefix, claim prefix, now (ms), coin ttl (ms), used ttl (ms), claim ttl (ms),
---       tier wanted, tiers to fall back to ...
+-- ARGV: row prefix, claim prefix, now (ms), coin ttl (ms), claim ttl (ms), tier wanted,
+--       tiers to fall back to ...
 -- Returns: {OK, set aside} | {OK, set aside, key_id, coin_category, public_key, signature,
 --          fetched_at, expires_at, used_at} | {NOT_REGISTERED}
 --          set aside: {key_id, fault, key_id, fault, ...}
@@ -9,7 +9,7 @@
 -- Uses: coin, used
 local claim_key, meta, used = KEYS[1], KEYS[2], KEYS[3]
 local queues = {GOLD = KEYS[4], SILVER = KEYS[5], BRONZE = KEYS[6]}
-local prefix, now = ARGV[1], tonumber(ARGV[3])
+local prefix, now = ARGV[1], ARGV[3]
 
 local taken = redis.call('HMGET', claim_key, 'key_id', 'coin_category', 'public_key', 'signature',
   'fetched_at', 'expires_at', 'used_at')
@@ -20,19 +20,16 @@ if not redis.call('HGET', meta, 'priority') then
   return {NOT_REGISTERED}
 end
 local aside = {}
-for position = 7, #ARGV do
+for position = 6, #ARGV do
   local tier = ARGV[position]
   local queue = queues[tier]
   local id = redis.call('ZRANGE', queue, 0, 0)[1]
   while id do
-    local fields, row, fault = coin(prefix, id, tier, now, ARGV[4])
+    local fields, row, fault = coin(prefix, id, tier, tonumber(now), ARGV[4])
     if fields then
-      local used_at, failure = claim(row, id, claim_key, ARGV[2], ARGV[6], used, ARGV[5], ARGV[3],
-        {queue})
-      if failure then
-        return failure
-      end
-      redis.call('HSET', meta, 'last_msg_at', ARGV[3])
+      local used_at = claim(row, id, claim_key, ARGV[2], ARGV[5], used, now, {queue}, fields[6],
+        fields[4])
+      redis.call('HSET', meta, 'last_msg_at', now)
       return {OK, aside, id, tier, fields[2], fields[3], fields[4], fields[5], used_at}
     end
     set_aside(queue, id, row, fault)
