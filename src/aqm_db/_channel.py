@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -74,6 +73,9 @@ class Channel:
             await asyncio.wait(self.settling)
         while self._pending:
             await asyncio.wait((self._pending[-1],))
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait((self._opening,))
         await self._hang_up()
 
     async def _opened(self) -> RedisError | None:
@@ -128,8 +130,7 @@ class Channel:
         serving = self._serving
         if serving is not None:
             serving.cancel()
-            with suppress(asyncio.CancelledError):
-                await serving
+            await asyncio.wait((serving,))
 
     def _enqueue(self, packed: Sequence[bytes], answers: Sequence[asyncio.Future[Any]]) -> None:
         alone = not self._pending

@@ -45,8 +45,9 @@ def target_of(url: str | None) -> Target:
     try:
         parts = urlsplit(check_text("url", url))
         _ = parts.port
-    except ValueError as error:
-        raise InvalidArgumentError("url", str(error)) from None
+    except ValueError:
+        # What is wrong with it may be a part of the password, so it isn't shown.
+        raise InvalidArgumentError("url", "is malformed") from None
     if parts.scheme == "embedded":
         return Embedded(_directory(parts.netloc, unquote(parts.path)))
     if parts.scheme == "memory":

@@ -1,0 +1,5 @@
+"""``python -m aqm_db``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,131 @@
+"""The ``aqm-db`` command, apart from what its commands do."""
+
+import runpy
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+from typer.testing import CliRunner
+
+import aqm_db
+from aqm_db import cli
+from aqm_db._commands import app
+from aqm_db.demo import DemoError
+from aqm_db.errors import InvalidArgumentError
+
+EXTRAS = "aqm-db needs its extras: pip install 'aqm-db[all]'\n"
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python in a process of its own."""
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+class TestMain:
+    """The entry point."""
+
+    def test_it_is_installed(self) -> None:
+        """As ``aqm-db``."""
+        [script] = entry_points(group="console_scripts", name="aqm-db")
+        assert script.load() is cli.main
+
+    def test_version(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """On one line."""
+        monkeypatch.setattr(sys, "argv", ["aqm-db", "--version"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+        assert capsys.readouterr().out == f"aqm-db {aqm_db.__version__}\n"
+
+    def test_python_m(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """``python -m aqm_db`` is the same command."""
+        monkeypatch.setattr(sys, "argv", ["aqm-db", "--version"])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module("aqm_db", run_name="__main__")
+        assert ended.value.code == 0
+        assert capsys.readouterr().out == f"aqm-db {aqm_db.__version__}\n"
+
+    def test_missing_extras(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """One line says what to install."""
+        monkeypatch.setitem(sys.modules, "aqm_db._commands", None)
+        monkeypatch.setattr(sys, "argv", ["aqm-db", "demo"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        assert capsys.readouterr() == ("", EXTRAS)
+
+    def test_missing_extras_in_detail(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With --debug, the import that failed comes out."""
+        monkeypatch.setitem(sys.modules, "aqm_db._commands", None)
+        monkeypatch.setattr(sys, "argv", ["aqm-db", "demo", "--debug"])
+        with pytest.raises(ImportError):
+            cli.main()
+
+    @pytest.mark.parametrize("package", ["typer", "rich", "cryptography"])
+    def test_each_extra(self, package: str) -> None:
+        """Whichever is missing, there's no traceback."""
+        process = python(
+            "-c",
+            f"import sys; sys.modules[{package!r}] = None; from aqm_db.cli import main; main()",
+        )
+        assert (process.returncode, process.stdout, process.stderr) == (2, "", EXTRAS)
+
+
+class TestCommand:
+    """What all commands have in common."""
+
+    def test_help(self) -> None:
+        """Without a command, the commands are listed."""
+        result = CliRunner().invoke(app, [])
+        assert "demo" in result.output
+
+    @pytest.mark.parametrize(
+        ("url", "complaint"),
+        [
+            ("http://localhost", "--url must begin with redis://, rediss:// or unix://"),
+            ("memory://", "--url must begin with redis://, rediss:// or unix://"),
+            (
+                "redis://localhost/3",
+                "url: must name no database: the vault is in 0, the inventory in 1",
+            ),
+        ],
+    )
+    def test_wrong_url(self, url: str, complaint: str) -> None:
+        """One line on stderr, and exit code 1."""
+        result = CliRunner().invoke(app, ["demo", "--url", url])
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr == f"aqm-db: {complaint}\n"
+
+    def test_no_server(self) -> None:
+        """A server that isn't there is one line on stderr, too."""
+        result = CliRunner().invoke(app, ["demo", "--url", "unix:///nowhere"])
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "nowhere" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("url", "error"),
+        [
+            ("redis://localhost/3", InvalidArgumentError),
+            ("http://localhost", DemoError),
+        ],
+    )
+    def test_debug(self, url: str, error: type[Exception]) -> None:
+        """With --debug, the error itself comes out, for its traceback."""
+        result = CliRunner().invoke(app, ["demo", "--debug", "--url", url])
+        assert result.exit_code == 1
+        assert isinstance(result.exception, error)
+
+    def test_contradiction(self) -> None:
+        """A server keeps nothing in a directory."""
+        result = CliRunner().invoke(app, ["demo", "--url", "unix:///x", "--keep", "x"])
+        assert (result.exit_code, result.stdout) == (2, "")
