@@ -62,7 +62,7 @@ async def test_clients_of_both_databases(face: ModuleType, tcp_port: int) -> Non
         assert settings["socket_connect_timeout"] == config.REDIS_SOCKET_TIMEOUT
         assert client.get_retry().get_retries() == config.REDIS_RETRY_ATTEMPTS
         assert not settings.get("decode_responses")
-        assert client.connection_pool.maint_notifications_enabled() is False
+        assert not client.connection_pool.maint_notifications_enabled()
     health = await done(face.health_check(vault_client, inventory_client))
     assert (health.vault_connected, health.inventory_connected) == (True, True)
     await done(face.close_all(vault_client, inventory_client))

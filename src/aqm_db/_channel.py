@@ -107,6 +107,9 @@ class Channel:
             self._serving = asyncio.create_task(self._serve(connection, link, retry))
         except RedisError as error:
             return refusal_in(error) or LinkFailure(str(error), sent=False)
+        except AttributeError:
+            # What redis-py makes of a client that is closed while it connects.
+            return LinkFailure("the client was closed", sent=False)
         else:
             return None
         finally:

@@ -11,10 +11,9 @@ local claim_key, meta, used = KEYS[1], KEYS[2], KEYS[3]
 local queues = {GOLD = KEYS[4], SILVER = KEYS[5], BRONZE = KEYS[6]}
 local prefix, now = ARGV[1], ARGV[3]
 
-local taken = redis.call('HMGET', claim_key, 'key_id', 'coin_category', 'public_key', 'signature',
-  'fetched_at', 'expires_at', 'used_at')
-if taken[1] then
-  return {OK, {}, unpack(taken, 1, 7)}
+if redis.call('EXISTS', claim_key) == 1 then
+  return {OK, {}, unpack(redis.call('HMGET', claim_key, 'key_id', 'coin_category', 'public_key',
+    'signature', 'fetched_at', 'expires_at', 'used_at'), 1, 7)}
 end
 if not redis.call('HGET', meta, 'priority') then
   return {NOT_REGISTERED}
@@ -27,9 +26,10 @@ for position = 6, #ARGV do
   while id do
     local fields, row, fault = coin(prefix, id, tier, tonumber(now), ARGV[4])
     if fields then
-      local used_at = claim(row, id, claim_key, ARGV[2], ARGV[5], used, now, {queue}, fields[6],
-        fields[4])
+      redis.call('ZREM', queue, '')
       redis.call('HSET', meta, 'last_msg_at', now)
+      local used_at = claim(row, id, claim_key, ARGV[2], ARGV[5], used, now, fields[6], fields[4])
+      redis.call('ZREM', queue, id)
       return {OK, aside, id, tier, fields[2], fields[3], fields[4], fields[5], used_at}
     end
     set_aside(queue, id, row, fault)

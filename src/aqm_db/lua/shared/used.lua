@@ -1,14 +1,9 @@
 -- Uses: integer, typed
--- Marks a coin as used and moves its row to the claim of the request that took it. Of these
--- writes, RENAME is the last that an ACL can stop, and stopped there it leaves the coin where it
--- is: what comes after it is rehearsed before.
-local function claim(row, id, claim_key, claim_prefix, claim_ttl, used, now, queues, request_id,
-  fetched_at)
-  for _, queue in ipairs(queues) do
-    redis.call('ZREM', queue, '')
-  end
+-- Marks a coin as used and moves its row to the claim of the request that took it; the caller
+-- takes it from its queue then, and has rehearsed that. RENAME is the last write here that an ACL
+-- can stop, and stopped there it leaves the coin where it is.
+local function claim(row, id, claim_key, claim_prefix, claim_ttl, used, now, request_id, fetched_at)
   redis.call('PEXPIRE', claim_key, claim_ttl)
-
   -- Each use has a receipt of its own: its time, raised above an earlier use of the same coin.
   local used_at = now
   if redis.call('ZADD', used, 'GT', 'CH', now, id) == 0 then
@@ -22,9 +17,6 @@ local function claim(row, id, claim_key, claim_prefix, claim_ttl, used, now, que
   end
   typed('HSET', row, 'key_id', id, 'used_at', used_at)
   redis.call('RENAME', row, claim_key)
-  for _, queue in ipairs(queues) do
-    redis.call('ZREM', queue, id)
-  end
   redis.call('PEXPIRE', claim_key, claim_ttl)
   return used_at
 end
