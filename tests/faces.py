@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-
 from aqm_db import (
     AsyncGarbageCollector,
     AsyncSecureVault,

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -89,14 +89,14 @@ Peer = ScriptedServer | Cutter
 
 
 @asynccontextmanager
-async def listening(peer: Peer, path: Path) -> AsyncIterator[None]:
+async def listening(peer: Peer, path: Path) -> AsyncGenerator[None]:
     """Lets a peer listen on a unix socket, until the block ends."""
     async with _accepting(peer) as accept, await asyncio.start_unix_server(accept, path):
         yield
 
 
 @asynccontextmanager
-async def listening_on_loopback(peer: Peer, context: ssl.SSLContext | None) -> AsyncIterator[int]:
+async def listening_on_loopback(peer: Peer, context: ssl.SSLContext | None) -> AsyncGenerator[int]:
     """Lets a peer listen on a port of this machine, with TLS or without."""
     async with (
         _accepting(peer) as accept,
@@ -108,7 +108,7 @@ async def listening_on_loopback(peer: Peer, context: ssl.SSLContext | None) -> A
 @asynccontextmanager
 async def _accepting(
     peer: Peer,
-) -> AsyncIterator[Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]]:
+) -> AsyncGenerator[Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]]:
     """Serves connections until the block ends, and waits for them then."""
     connections: set[asyncio.Task[None]] = set()
 

@@ -21,6 +21,7 @@ class Clock:
         self.now = now
 
     def __call__(self) -> int:
+        """The time that it is."""
         return self.now
 
     def advance(self, *, ms: int = 0, days: int = 0) -> None:
@@ -63,9 +64,9 @@ async def stock(
         await inventory.store_key(contact_id, key_id, tier, *halves(tier))
 
 
-async def snapshot(client: Redis) -> dict[bytes, Any]:
+async def snapshot(client: Redis) -> dict[Any, Any]:
     """Everything in a client's database, by key."""
-    content: dict[bytes, Any] = {}
+    content: dict[Any, Any] = {}
     for key in await client.keys():
         kind = await client.type(key)
         if kind == b"hash":

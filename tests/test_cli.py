@@ -19,9 +19,7 @@ EXTRAS = "aqm-db needs its extras: pip install 'aqm-db[all]'\n"
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs Python in a process of its own."""
-    return subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, *arguments], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
 
 
 class TestMain:

@@ -719,7 +719,7 @@ def test_core_needs_no_cryptography() -> None:
         "except ImportError as error:\n"
         "    print(error)\n"
     )
-    ran = subprocess.run(  # noqa: S603 - this interpreter, and the code above
+    ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert "pip install 'aqm-db[coins]'" in ran.stdout

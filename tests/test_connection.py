@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
-from redis.asyncio.retry import Retry
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 import aqm_db
 from aqm_db import config, connection, sync
@@ -52,17 +53,20 @@ def tcp_port(port: int) -> Iterator[int]:
 @pytest.mark.asyncio
 async def test_clients_of_both_databases(face: ModuleType, tcp_port: int) -> None:
     """The vault is in 0 and the inventory in 1, with the settings of config."""
-    vault_client = await done(face.create_vault_client(host="127.0.0.1", port=tcp_port))
-    inventory_client = await done(face.create_inventory_client(host="127.0.0.1", port=tcp_port))
+    vault_client: Any = await done(face.create_vault_client(host="127.0.0.1", port=tcp_port))
+    inventory_client: Any = await done(
+        face.create_inventory_client(host="127.0.0.1", port=tcp_port)
+    )
     for client, db in ((vault_client, 0), (inventory_client, 1)):
         assert isinstance(client, AsyncRedis if face is aqm_db else Redis)
         settings = client.get_connection_kwargs()
         assert settings["db"] == db
         assert settings["socket_timeout"] == config.REDIS_SOCKET_TIMEOUT
         assert settings["socket_connect_timeout"] == config.REDIS_SOCKET_TIMEOUT
-        assert client.get_retry().get_retries() == config.REDIS_RETRY_ATTEMPTS
+        assert settings["retry"].get_retries() == config.REDIS_RETRY_ATTEMPTS
         assert not settings.get("decode_responses")
-        assert not client.connection_pool.maint_notifications_enabled()
+        pool: Any = client.connection_pool
+        assert not pool.maint_notifications_enabled()
     health = await done(face.health_check(vault_client, inventory_client))
     assert (health.vault_connected, health.inventory_connected) == (True, True)
     await done(face.close_all(vault_client, inventory_client))
@@ -95,9 +99,9 @@ async def test_a_server_that_wants_a_password(face: ModuleType, tcp_port: int) -
 @pytest.mark.asyncio
 async def test_health(face: ModuleType, servers: Servers, backend: Any) -> None:
     """What both databases hold; fakeredis doesn't tell its uptime."""
-    make = servers[backend].client if face is aqm_db else servers[backend].sync_client
+    make: Any = servers[backend].client if face is aqm_db else servers[backend].sync_client
     vault_client, inventory_client = make(12), make(13)
-    vault_class = aqm_db.AsyncSecureVault if face is aqm_db else sync.SecureVault
+    vault_class: Any = aqm_db.AsyncSecureVault if face is aqm_db else sync.SecureVault
     await done(vault_class(vault_client).store_key(**sample_key("k", "GOLD")))
     health = await done(face.health_check(vault_client, inventory_client))
     assert health == HealthStatus(
@@ -116,9 +120,9 @@ async def test_health(face: ModuleType, servers: Servers, backend: Any) -> None:
 @pytest.mark.asyncio
 async def test_health_of_nothing(face: ModuleType, port: int) -> None:
     """A database that doesn't answer is an answer, not an error."""
-    make = AsyncRedis if face is aqm_db else Redis
-    client = make(host="127.0.0.1", port=port)
-    client.set_retry(Retry(NoBackoff(), 0) if face is aqm_db else sync_retry())
+    make: Any = AsyncRedis if face is aqm_db else Redis
+    retry = AsyncRetry if face is aqm_db else Retry
+    client = make(host="127.0.0.1", port=port, retry=retry(NoBackoff(), 0))
     assert await done(face.health_check(client, client)) == HealthStatus(
         vault_connected=False,
         inventory_connected=False,
@@ -129,21 +133,16 @@ async def test_health_of_nothing(face: ModuleType, port: int) -> None:
     await done(face.close_all(client, client))
 
 
-def sync_retry() -> Any:
-    """No retries, for a synchronous client."""
-    from redis.retry import Retry as SyncRetry  # noqa: PLC0415
-
-    return SyncRetry(NoBackoff(), 0)
-
-
 @pytest.mark.asyncio
 async def test_wrong_kinds_of_client(servers: Servers) -> None:
     """A client of the other face is refused, with the class that takes it."""
     wrong: Any = servers[VALKEY_9].sync_client(0)
-    with pytest.raises(TypeError, match=r"AsyncSecureVault .* for a redis.Redis .* SecureVault"):
+    with pytest.raises(
+        TypeError, match=r"AsyncSecureVault takes .* for a redis.Redis .*sync.SecureVault"
+    ):
         aqm_db.AsyncSecureVault(wrong)
     wrong = servers[VALKEY_9].client(0)
-    with pytest.raises(TypeError, match="AsyncSmartInventory"):
+    with pytest.raises(TypeError, match=r"SmartInventory takes .*AsyncSmartInventory"):
         sync.SmartInventory(wrong)
     for nothing in (None, "redis://localhost", object()):
         wrong = nothing

@@ -163,8 +163,12 @@ async def test_the_default_is_in_the_users_data_directory(
     face: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
 ) -> None:
     """Without a url and AQM_DB_URL, the user's own embedded database is opened."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.setattr("platformdirs.user_data_path", lambda name, **_: tmp_path / name)
+
+    def user_data_path(name: str, *, appauthor: bool) -> Path:
+        assert appauthor is False
+        return tmp_path / name
+
+    monkeypatch.setattr("platformdirs.user_data_path", user_data_path)
     monkeypatch.delenv("AQM_DB_URL", raising=False)
     if variable is not None:
         monkeypatch.setenv("AQM_DB_URL", variable)

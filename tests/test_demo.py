@@ -194,7 +194,7 @@ class TestTerminal:
     def test_no_box_drawing_where_it_cannot_be_shown(self) -> None:
         """Whatever isn't ASCII would end the demo on a console that has nothing else."""
         script = "from aqm_db.cli import main; main()"
-        process = subprocess.run(  # noqa: S603 - our own program
+        process = subprocess.run(
             [sys.executable, "-c", script, "demo"],
             env={**os.environ, "PYTHONIOENCODING": "ascii"},
             capture_output=True,

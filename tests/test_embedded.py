@@ -69,7 +69,7 @@ class Program:
     """Another process that uses the library; every warning in it is an error."""
 
     def __init__(self, directory: Path) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
+        self._process = subprocess.Popen(
             [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM, str(directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -145,7 +145,7 @@ def runs(directory: Path) -> bool:
 
 def exists(pid: int) -> bool:
     """Whether a process lives; one that waits to be reaped by another doesn't."""
-    ps = subprocess.run(  # noqa: S603 - a number is its only input
+    ps = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(pid)],  # noqa: S607 - POSIX has it on the path
         capture_output=True,
         text=True,

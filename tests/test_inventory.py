@@ -658,7 +658,8 @@ async def test_owners_do_not_meet(inventory_client: Redis, clock: Clock) -> None
     assert await taken(alice, "GOLD") == "g1"
     assert await taken(alice, "GOLD") is None
     assert await taken(carol, "GOLD") == "g1"
-    assert {key.split(b":inv:")[0] for key in await inventory_client.keys()} == {
+    keys: list[Any] = await inventory_client.keys()
+    assert {key.split(b":inv:")[0] for key in keys} == {
         b"aqm:{alice}",
         b"aqm:{carol%3A%2A}",
     }

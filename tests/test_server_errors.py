@@ -208,7 +208,7 @@ async def test_an_exhausted_pool_is_waited_for(tmp_path: Path) -> None:
         )
         client = Redis(connection_pool=pool)
         client.set_retry(Retry(NoBackoff(), 1))
-        taken = await pool.get_connection()
+        taken = await pool.get_connection()  # type: ignore[no-untyped-call]
         with pytest.raises(VaultUnavailableError) as caught:
             await AsyncSecureVault(client).exists("k")
         assert caught.value.outcome_unknown is False
@@ -305,13 +305,12 @@ async def test_a_forbidden_command_loses_nothing(own_server: RunningServer, comm
     await everything.register_contact(BOB, "BESTIE")
     await stock(everything, BOB, "GOLD", "g1", "g2")
     await AsyncSecureVault(admin).store_key(**sample_key("k", "GOLD"))
-    await admin.execute_command(
-        "ACL", "SETUSER", "limited", "on", "nopass", "~*", "+@all", f"-{command}"
+    await admin.acl_setuser(
+        "limited", enabled=True, nopass=True, keys=["*"], commands=["+@all", f"-{command}"]
     )
     client = own_server.client(0, username="limited", password="x")
     vault, inventory = AsyncSecureVault(client), AsyncSmartInventory(client)
     gc = AsyncGarbageCollector(inventory, client)
-    taken: set[str] = set()
     calls: list[Callable[[], Awaitable[Any]]] = [
         lambda: inventory.select_coin(BOB, "GOLD"),
         lambda: inventory.consume_key(BOB, "g2"),
@@ -330,7 +329,6 @@ async def test_a_forbidden_command_loses_nothing(own_server: RunningServer, comm
             denied += 1
             assert await recount(admin) == before, f"call {number} half-wrote"
     assert denied
-    assert not taken
     await client.aclose()
     await admin.aclose()
 
@@ -340,7 +338,7 @@ async def recount(client: Redis) -> dict[str, Any]:
     usable: dict[str, Any] = {"vault": sorted(await AsyncSecureVault(client).get_all_active_ids())}
     usable["counted"] = await AsyncSecureVault(client).count_active()
     for tier in ("GOLD", "SILVER", "BRONZE"):
-        ids = await client.zrange(f"inv:v1:idx:{BOB}:{tier}", 0, -1)
+        ids: list[Any] = await client.zrange(f"inv:v1:idx:{BOB}:{tier}", 0, -1)
         rows = [await client.hexists(f"inv:v1:key:{BOB}:{i.decode()}", "public_key") for i in ids]
         usable[tier] = list(zip(ids, rows, strict=True))
     usable["rows"] = sorted(await client.keys(f"inv:v1:key:{BOB}:*"))
