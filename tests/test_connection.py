@@ -138,7 +138,7 @@ async def test_wrong_kinds_of_client(servers: Servers) -> None:
     """A client of the other face is refused, with the class that takes it."""
     wrong: Any = servers[VALKEY_9].sync_client(0)
     with pytest.raises(
-        TypeError, match=r"AsyncSecureVault takes .* for a redis.Redis .*sync.SecureVault"
+        TypeError, match=r"AsyncSecureVault takes .* for a redis.Redis .*SecureVault"
     ):
         aqm_db.AsyncSecureVault(wrong)
     wrong = servers[VALKEY_9].client(0)

@@ -25,7 +25,7 @@ from aqm_db.errors import (
     InvalidArgumentError,
     VaultUnavailableError,
 )
-from tests.backends import VALKEY_9, RunningServer
+from tests.backends import VALKEY_9, RunningServer, Servers
 from tests.peers import Cutter, listening_on_loopback
 from tests.samples import BOB, sample_key, stock
 
@@ -251,6 +251,31 @@ async def test_a_cancelled_connect_leaves_no_server_behind(
     with pytest.raises(asyncio.CancelledError):
         await connecting
     assert stopped == [tmp_path / "db"]
+
+
+async def test_a_connect_that_is_cancelled_at_any_step_is_cancelled(servers: Servers) -> None:
+    """Nothing is left behind, and nobody's cancellation is swallowed, by closing neither."""
+    said: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    url = f"unix://{servers[VALKEY_9].socket_path}"
+
+    async def open_and_close() -> None:
+        async with connect(url):
+            pass
+
+    ended = []
+    for step in range(120):
+        task = asyncio.create_task(open_and_close())
+        for _ in range(step):
+            await asyncio.sleep(0)
+        if task.done():
+            break
+        task.cancel()
+        await asyncio.wait((task,))
+        ended.append(task.cancelled())
+    assert len(ended) > 10
+    assert all(ended)
+    assert said == []
 
 
 async def test_two_databases_are_two(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ costs. ``ReaderLink`` uses nothing but the connection's methods, for one that ha
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Protocol, cast
 
 import hiredis
@@ -145,7 +144,9 @@ class ReaderLink:
         self.heard_at = asyncio.get_running_loop().time()
         self._connection = connection
         self._pending = pending
+        self._reading: asyncio.Task[None] | None = None
         self._writing: set[asyncio.Task[None]] = set()
+        self._unwritable: RedisError | None = None
 
     def write(self, data: bytes) -> None:
         """See :class:`Link`."""
@@ -163,20 +164,31 @@ class ReaderLink:
 
     async def run(self) -> None:
         """See :class:`Link`."""
-        while True:
-            try:
-                reply = await self._connection.read_response(disconnect_on_error=False)
-            except RedisError as error:
-                if not is_reply(error):
-                    raise
-                reply = error
-            self.heard_at = asyncio.get_running_loop().time()
-            deliver(self._pending, reply)
+        self._reading = asyncio.current_task()
+        try:
+            while True:
+                deliver(self._pending, await self._reply())
+                self.heard_at = asyncio.get_running_loop().time()
+        except asyncio.CancelledError:
+            if self._unwritable is not None:
+                raise self._unwritable from None
+            raise
+
+    async def _reply(self) -> Any:
+        try:
+            return await self._connection.read_response(disconnect_on_error=False)
+        except RedisError as error:
+            if not is_reply(error):
+                raise
+            return error
 
     async def _write(self, data: bytes) -> None:
-        # Whoever reads finds out too, and answers everyone.
-        with suppress(RedisError):
+        try:
             await self._connection.send_packed_command(data, check_health=False)
+        except RedisError as error:
+            # Whoever reads doesn't find out by itself: fakeredis waits on.
+            self._unwritable = error
+            cast("asyncio.Task[None]", self._reading).cancel()
 
 
 def deliver(pending: Pending, reply: Any) -> None:
