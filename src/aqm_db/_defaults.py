@@ -2,6 +2,7 @@
 
 import os
 import time
+from base64 import urlsafe_b64encode
 
 
 def now_ms() -> int:
@@ -10,5 +11,5 @@ def now_ms() -> int:
 
 
 def new_request_id() -> str:
-    """128 random bits in hex: what makes a call that is sent twice run once."""
-    return os.urandom(16).hex()
+    """96 random bits as 16 characters: what makes a call that is sent twice run once."""
+    return urlsafe_b64encode(os.urandom(12)).decode()

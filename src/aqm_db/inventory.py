@@ -50,7 +50,7 @@ class AsyncSmartInventory:
             specification as they are.
         budget_caps: coins per contact, by priority and tier.
         clock: milliseconds since the epoch.
-        request_ids: a fresh id for every call, of ASCII letters and digits.
+        request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
 
     Raises:
         TypeError: the client is not a ``redis.asyncio.Redis``.
@@ -428,16 +428,15 @@ class AsyncSmartInventory:
         return None if entry is None else self._release(entry)
 
     def _release(self, entry: InventoryEntry) -> Call:
-        names, request_id = self.keys.of(entry.contact_id), self._request_ids()
+        names = self.keys.of(entry.contact_id)
         keys = (
             names.row(entry.key_id),
             names.meta,
             names.used,
-            names.claims + request_id,
+            names.claims + self._request_ids(),
             names.queues[TIERS.index(entry.coin_category)],
         )
         arguments = (
-            request_id,
             entry.key_id,
             entry.coin_category,
             entry.public_key,
