@@ -3,6 +3,7 @@
 from ._scripts import Code
 from ._seam import Reply
 from .errors import (
+    AQMDatabaseError,
     BudgetExceededError,
     ContactNotRegisteredError,
     CorruptEntryError,
@@ -14,14 +15,14 @@ from .errors import (
 
 
 def checked(
-    reply: Reply | CorruptEntryError, *, contact_id: str = "", key_id: str = "", tier: str = ""
+    reply: Reply | AQMDatabaseError, *, contact_id: str = "", key_id: str = "", tier: str = ""
 ) -> Reply:
     """What follows the code of a reply that says OK.
 
     Raises:
         AQMDatabaseError: the error that the reply's code stands for.
     """
-    if isinstance(reply, CorruptEntryError):
+    if isinstance(reply, AQMDatabaseError):
         raise reply
     match reply[0]:
         case Code.OK:

@@ -1,6 +1,6 @@
 """Checks of arguments: each returns the value, or raises an error that names the parameter."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from . import config
@@ -105,6 +105,18 @@ def check_entry(argument: str, value: object) -> InventoryEntry:
         check_time(f"{argument}.expires_at", value.expires_at)
     check_time(f"{argument}.used_at", value.used_at)
     return value
+
+
+def check_items(argument: str, value: object, kind: type) -> None:
+    """A sequence whose items are all of one class."""
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise InvalidArgumentError(argument, f"must be a sequence, not {type(value).__name__}")
+    for position, item in enumerate(value):
+        if not isinstance(item, kind):
+            raise InvalidArgumentError(
+                f"{argument}[{position}]",
+                f"must be of class {kind.__name__}, not {type(item).__name__}",
+            )
 
 
 def check_caps(argument: str, value: object) -> Mapping[str, Mapping[str, int]]:

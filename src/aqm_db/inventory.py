@@ -1,10 +1,12 @@
 """The Smart Inventory: contacts' public halves, in three tiers."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast, overload
 
 from . import _scripts, config
+from ._batch import run_batch
 from ._clients import AsyncClient, seam_over
 from ._defaults import new_request_id, now_ms
 from ._keys import Keys
@@ -17,6 +19,7 @@ from ._validate import (
     check_category,
     check_entry,
     check_id,
+    check_items,
     check_priority,
     check_text,
     check_time,
@@ -26,11 +29,12 @@ from .errors import (
     BudgetExceededError,
     ContactNotRegisteredError,
     CorruptEntryError,
+    InvalidArgumentError,
     InventoryUnavailableError,
     KeyAlreadyExistsError,
     KeyAlreadyUsedError,
 )
-from .types import CoinCategory, ContactMeta, InventoryEntry, InventorySummary, Priority
+from .types import CoinCategory, ContactMeta, InventoryEntry, InventorySummary, NewCoin, Priority
 
 _log = logging.getLogger("aqm_db.inventory")
 _COIN_TTL_MS = config.INV_COIN_TTL_SECONDS * 1000
@@ -193,47 +197,23 @@ class AsyncSmartInventory:
             KeyAlreadyUsedError: the coin was handed out before.
             CorruptEntryError: the stored contact is malformed.
         """
-        check_id("contact_id", contact_id)
-        check_id("key_id", key_id)
-        check_category("coin_category", coin_category)
-        check_blob("public_key", public_key)
-        check_blob("signature", signature)
-        if expires_at is not None:
-            check_time("expires_at", expires_at)
-        request_id = self._request_ids()
-        names = self.keys.of(contact_id)
-        keys = (
-            names.row(key_id),
-            names.meta,
-            names.used,
-            names.claims + request_id,
-            *names.queues,
-        )
-        arguments = (
-            request_id,
-            key_id,
-            coin_category,
-            public_key,
-            signature,
-            self.clock(),
-            "" if expires_at is None else expires_at,
-            names.rows,
-            _COIN_TTL_MS,
-            _USED_TTL_MS,
-            *self._caps_of(coin_category),
-        )
-        reply = await self._seam.run((_scripts.INV_STORE, keys, arguments))
-        told = {"contact_id": contact_id, "key_id": key_id, "coin_category": coin_category}
-        try:
-            checked(reply, contact_id=contact_id, key_id=key_id, tier=coin_category)
-        except (KeyAlreadyExistsError, KeyAlreadyUsedError):
-            _log.warning("duplicate_rejected", extra=told)
-            raise
-        except BudgetExceededError:
-            _log.info("budget_exceeded", extra=told)
-            raise
-        _log.debug("key_stored", extra=told)
-        return True
+        coin = NewCoin(contact_id, key_id, coin_category, public_key, signature, expires_at)
+        return self._stored(coin, await self._seam.run(self._storing(coin)))
+
+    async def store_keys(self, coins: Sequence[NewCoin]) -> list[bool | AQMDatabaseError]:
+        """Caches many coins in one round trip; one that can't be cached stops no other.
+
+        Args:
+            coins: what :meth:`store_key` takes, one by one; they may be of several contacts.
+
+        Returns:
+            For each coin True, or the error that :meth:`store_key` would have raised.
+
+        Raises:
+            InvalidArgumentError: an item isn't a NewCoin; nothing was stored.
+        """
+        check_items("coins", coins, NewCoin)
+        return await run_batch(self._seam, coins, self._storing, self._stored)
 
     async def select_coin(
         self, contact_id: str, desired_tier: CoinCategory
@@ -254,34 +234,43 @@ class AsyncSmartInventory:
             InvalidCoinCategoryError: there is no such tier.
             ContactNotRegisteredError: there is no such contact.
         """
-        check_id("contact_id", contact_id)
-        check_category("desired_tier", desired_tier)
-        names = self.keys.of(contact_id)
-        keys = (names.claims + self._request_ids(), names.meta, names.used, *names.queues)
-        arguments: tuple[Argument, ...] = (
-            names.rows,
-            names.claims,
-            self.clock(),
-            _COIN_TTL_MS,
-            _CLAIM_TTL_MS,
-            desired_tier,
-            *config.TIER_FALLBACK[desired_tier],
-        )
         reply = await self._seam.run(
-            (_scripts.INV_SELECT, keys, arguments),
-            lambda reply: self._taken_back(contact_id, reply),
+            self._selecting(contact_id, desired_tier), partial(self._taken_back, contact_id)
         )
-        entry = self._selected(contact_id, reply)
-        if entry is not None:
-            told = {
-                "contact_id": contact_id,
-                "key_id": entry.key_id,
-                "coin_category": entry.coin_category,
-            }
-            if entry.coin_category != desired_tier:
-                _log.info("fallback_used", extra={**told, "desired_tier": desired_tier})
-            _log.debug("coin_selected", extra=told)
-        return entry
+        return self._selected(contact_id, desired_tier, reply)
+
+    async def select_coins(
+        self, contact_ids: Sequence[str], desired_tier: CoinCategory
+    ) -> dict[str, InventoryEntry | AQMDatabaseError | None]:
+        """Takes a coin of each of many contacts in one round trip: for a message to a group.
+
+        One contact that has none, or can't be asked, stops no other. A caller that is cancelled
+        gets no coin, and all are back in their queues when the cancellation goes on.
+
+        Args:
+            contact_ids: whose coins; each contact once.
+            desired_tier: as of :meth:`select_coin`.
+
+        Returns:
+            By contact id what :meth:`select_coin` would have returned, or the error that it would
+            have raised.
+
+        Raises:
+            InvalidArgumentError: an item isn't a str, or is there twice; nothing was taken.
+            InvalidCoinCategoryError: there is no such tier.
+        """
+        check_items("contact_ids", contact_ids, str)
+        check_category("desired_tier", desired_tier)
+        if len(set(contact_ids)) < len(contact_ids):
+            raise InvalidArgumentError("contact_ids", "must name each contact once")
+        outcomes = await run_batch(
+            self._seam,
+            contact_ids,
+            lambda contact_id: self._selecting(contact_id, desired_tier),
+            lambda contact_id, reply: self._selected(contact_id, desired_tier, reply),
+            lambda contact_id: partial(self._taken_back, contact_id),
+        )
+        return dict(zip(contact_ids, outcomes, strict=True))
 
     async def release_coin(self, entry: InventoryEntry) -> bool:
         """Puts a coin that was selected and never used back at the head of its queue.
@@ -410,7 +399,74 @@ class AsyncSmartInventory:
             for contact_id in contact_ids
         ]
 
-    def _selected(self, contact_id: str, reply: Reply) -> InventoryEntry | None:
+    def _storing(self, coin: NewCoin) -> Call:
+        check_id("contact_id", coin.contact_id)
+        check_id("key_id", coin.key_id)
+        check_category("coin_category", coin.coin_category)
+        check_blob("public_key", coin.public_key)
+        check_blob("signature", coin.signature)
+        if coin.expires_at is not None:
+            check_time("expires_at", coin.expires_at)
+        request_id = self._request_ids()
+        names = self.keys.of(coin.contact_id)
+        keys = (
+            names.row(coin.key_id),
+            names.meta,
+            names.used,
+            names.claims + request_id,
+            *names.queues,
+        )
+        arguments = (
+            request_id,
+            coin.key_id,
+            coin.coin_category,
+            coin.public_key,
+            coin.signature,
+            self.clock(),
+            "" if coin.expires_at is None else coin.expires_at,
+            names.rows,
+            _COIN_TTL_MS,
+            _USED_TTL_MS,
+            *self._caps_of(coin.coin_category),
+        )
+        return _scripts.INV_STORE, keys, arguments
+
+    def _stored(self, coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
+        told = {
+            "contact_id": coin.contact_id,
+            "key_id": coin.key_id,
+            "coin_category": coin.coin_category,
+        }
+        try:
+            checked(reply, contact_id=coin.contact_id, key_id=coin.key_id, tier=coin.coin_category)
+        except (KeyAlreadyExistsError, KeyAlreadyUsedError):
+            _log.warning("duplicate_rejected", extra=told)
+            raise
+        except BudgetExceededError:
+            _log.info("budget_exceeded", extra=told)
+            raise
+        _log.debug("key_stored", extra=told)
+        return True
+
+    def _selecting(self, contact_id: str, desired_tier: CoinCategory) -> Call:
+        check_id("contact_id", contact_id)
+        check_category("desired_tier", desired_tier)
+        names = self.keys.of(contact_id)
+        keys = (names.claims + self._request_ids(), names.meta, names.used, *names.queues)
+        arguments: tuple[Argument, ...] = (
+            names.rows,
+            names.claims,
+            self.clock(),
+            _COIN_TTL_MS,
+            _CLAIM_TTL_MS,
+            desired_tier,
+            *config.TIER_FALLBACK[desired_tier],
+        )
+        return _scripts.INV_SELECT, keys, arguments
+
+    def _selected(
+        self, contact_id: str, desired_tier: CoinCategory, reply: Reply | AQMDatabaseError
+    ) -> InventoryEntry | None:
         [aside, *coin] = checked(reply, contact_id=contact_id)
         for key_id, fault in zip(aside[::2], aside[1::2], strict=True):
             _log.warning(
@@ -421,11 +477,22 @@ class AsyncSmartInventory:
                     "fault": fault.decode(),
                 },
             )
-        return self._deserialize_entry(contact_id, coin) if coin else None
+        if not coin:
+            return None
+        entry = self._deserialize_entry(contact_id, coin)
+        told = {
+            "contact_id": contact_id,
+            "key_id": entry.key_id,
+            "coin_category": entry.coin_category,
+        }
+        if entry.coin_category != desired_tier:
+            _log.info("fallback_used", extra={**told, "desired_tier": desired_tier})
+        _log.debug("coin_selected", extra=told)
+        return entry
 
     def _taken_back(self, contact_id: str, reply: Reply) -> Call | None:
-        entry = self._selected(contact_id, reply)
-        return None if entry is None else self._release(entry)
+        [_, *coin] = checked(reply)
+        return self._release(self._deserialize_entry(contact_id, coin)) if coin else None
 
     def _release(self, entry: InventoryEntry) -> Call:
         names = self.keys.of(entry.contact_id)

@@ -53,6 +53,30 @@ class InventoryEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class NewKey:
+    """A private half to be stored with others: the arguments of the vault's ``store_key``."""
+
+    key_id: str
+    coin_category: CoinCategory
+    encrypted_blob: bytes = field(repr=False)
+    encryption_iv: bytes = field(repr=False)
+    auth_tag: bytes = field(repr=False)
+    coin_version: str = "kyber768_v1"
+
+
+@dataclass(frozen=True, slots=True)
+class NewCoin:
+    """A public half to be stored with others: the arguments of the inventory's ``store_key``."""
+
+    contact_id: str
+    key_id: str
+    coin_category: CoinCategory
+    public_key: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ContactMeta:
     """A contact."""
 

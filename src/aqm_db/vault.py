@@ -1,18 +1,19 @@
 """The Secure Vault: the owner's private halves, encrypted by the caller."""
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import overload
 
 from . import _scripts, config
-from ._async_seam import AsyncClient, AsyncSeam
+from ._batch import run_batch
+from ._clients import AsyncClient, seam_over
 from ._defaults import new_request_id, now_ms
 from ._keys import Keys
 from ._outcome import checked
 from ._rows import Row, row_of
-from ._seam import Seam
-from ._validate import check_blob, check_category, check_days, check_id
+from ._seam import Call, Reply, Seam
+from ._validate import check_blob, check_category, check_days, check_id, check_items
 from .errors import (
     AQMDatabaseError,
     CorruptEntryError,
@@ -21,7 +22,7 @@ from .errors import (
     KeyNotFoundError,
     VaultUnavailableError,
 )
-from .types import CoinCategory, VaultEntry, VaultStats
+from .types import CoinCategory, NewKey, VaultEntry, VaultStats
 
 _log = logging.getLogger("aqm_db.vault")
 _TTL_MS = config.VAULT_KEY_TTL_SECONDS * 1000
@@ -39,7 +40,7 @@ class AsyncSecureVault:
         owner: whose vault it is, if several share a database; None uses the key names of the
             specification as they are.
         clock: milliseconds since the epoch.
-        request_ids: a fresh id for every call, of ASCII letters and digits.
+        request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
 
     Raises:
         TypeError: the client is not a ``redis.asyncio.Redis``.
@@ -58,7 +59,7 @@ class AsyncSecureVault:
         clock: Callable[[], int] = now_ms,
         request_ids: Callable[[], str] = new_request_id,
     ) -> None:
-        self._seam: Seam = AsyncSeam(client, VaultUnavailableError, type(self).__name__)
+        self._seam: Seam = seam_over(client, VaultUnavailableError, type(self).__name__)
         self._keys = Keys(owner)
         self._clock = clock
         self._request_ids = request_ids
@@ -89,31 +90,23 @@ class AsyncSecureVault:
             InvalidArgumentError: an argument has the wrong type or size; nothing was stored.
             KeyAlreadyExistsError: the id is taken, by a burned key's tombstone too.
         """
-        check_id("key_id", key_id)
-        check_category("coin_category", coin_category)
-        check_blob("encrypted_blob", encrypted_blob)
-        check_blob("encryption_iv", encryption_iv)
-        check_blob("auth_tag", auth_tag)
-        check_id("coin_version", coin_version)
-        arguments = (
-            self._request_ids(),
-            key_id,
-            coin_category,
-            encrypted_blob,
-            encryption_iv,
-            auth_tag,
-            coin_version,
-            self._clock(),
-            _TTL_MS,
-        )
-        reply = await self._seam.run((_scripts.VAULT_STORE, self._row_keys(key_id), arguments))
-        try:
-            checked(reply, key_id=key_id)
-        except KeyAlreadyExistsError:
-            _log.warning("duplicate_rejected", extra={"key_id": key_id})
-            raise
-        _log.debug("key_stored", extra={"key_id": key_id, "coin_category": coin_category})
-        return True
+        key = NewKey(key_id, coin_category, encrypted_blob, encryption_iv, auth_tag, coin_version)
+        return self._stored(key, await self._seam.run(self._storing(key)))
+
+    async def store_keys(self, keys: Sequence[NewKey]) -> list[bool | AQMDatabaseError]:
+        """Stores many private halves in one round trip; one that can't be stored stops no other.
+
+        Args:
+            keys: what :meth:`store_key` takes, one by one.
+
+        Returns:
+            For each key True, or the error that :meth:`store_key` would have raised.
+
+        Raises:
+            InvalidArgumentError: an item isn't a NewKey; nothing was stored.
+        """
+        check_items("keys", keys, NewKey)
+        return await run_batch(self._seam, keys, self._storing, self._stored)
 
     async def burn_key(self, key_id: str) -> bool:
         """Erases a private half after its message was decrypted.
@@ -326,6 +319,35 @@ class AsyncSecureVault:
             key_ids = [key_id for key in page if (key_id := self._keys.vault_id(key)) is not None]
             if key_ids:
                 yield key_ids
+
+    def _storing(self, key: NewKey) -> Call:
+        check_id("key_id", key.key_id)
+        check_category("coin_category", key.coin_category)
+        check_blob("encrypted_blob", key.encrypted_blob)
+        check_blob("encryption_iv", key.encryption_iv)
+        check_blob("auth_tag", key.auth_tag)
+        check_id("coin_version", key.coin_version)
+        arguments = (
+            self._request_ids(),
+            key.key_id,
+            key.coin_category,
+            key.encrypted_blob,
+            key.encryption_iv,
+            key.auth_tag,
+            key.coin_version,
+            self._clock(),
+            _TTL_MS,
+        )
+        return _scripts.VAULT_STORE, self._row_keys(key.key_id), arguments
+
+    def _stored(self, key: NewKey, reply: Reply | AQMDatabaseError) -> bool:
+        try:
+            checked(reply, key_id=key.key_id)
+        except KeyAlreadyExistsError:
+            _log.warning("duplicate_rejected", extra={"key_id": key.key_id})
+            raise
+        _log.debug("key_stored", extra={"key_id": key.key_id, "coin_category": key.coin_category})
+        return True
 
     async def _read(self, key_id: str) -> Row | None:
         check_id("key_id", key_id)

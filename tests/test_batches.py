@@ -1,0 +1,243 @@
+"""Many at once: each with an outcome of its own, on every backend and face."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from aqm_db import AsyncSecureVault, AsyncSmartInventory
+from aqm_db.errors import (
+    AccessDeniedError,
+    BudgetExceededError,
+    ContactNotRegisteredError,
+    CorruptEntryError,
+    InvalidArgumentError,
+    InvalidCoinCategoryError,
+    InvalidIdentifierError,
+    KeyAlreadyExistsError,
+    KeyAlreadyUsedError,
+)
+from aqm_db.types import NewCoin, NewKey
+from tests.backends import VALKEY_9, RunningServer, Servers
+from tests.conftest import INVENTORY_DB
+from tests.peers import ScriptedServer, listening
+from tests.samples import BOB, MATE, halves, sample_key, stock
+
+pytestmark = pytest.mark.asyncio
+
+
+def coin(contact_id: str, key_id: str, **changes: Any) -> NewCoin:
+    """A SILVER coin."""
+    values: dict[str, Any] = {"contact_id": contact_id, "key_id": key_id}
+    public_key, signature = halves("SILVER")
+    values |= {"coin_category": "SILVER", "public_key": public_key, "signature": signature}
+    return NewCoin(**{**values, **changes})
+
+
+async def test_vault_store_keys(vault: AsyncSecureVault) -> None:
+    """A key that can't be stored stops no other."""
+    await vault.store_key(**sample_key("taken", "GOLD"))
+    platinum: Any = "PLATINUM"
+    outcomes = await vault.store_keys(
+        [
+            NewKey(**sample_key("a", "GOLD")),
+            NewKey(**sample_key("taken", "GOLD")),
+            NewKey(**{**sample_key("b", "GOLD"), "coin_category": platinum}),
+            NewKey(**sample_key("c", "BRONZE"), coin_version="x25519_v1"),
+            NewKey(**sample_key("a", "GOLD")),
+        ]
+    )
+    assert [outcome if outcome is True else type(outcome) for outcome in outcomes] == [
+        True,
+        KeyAlreadyExistsError,
+        InvalidCoinCategoryError,
+        True,
+        KeyAlreadyExistsError,
+    ]
+    assert await vault.count_active() == {"GOLD": 2, "SILVER": 0, "BRONZE": 1}
+    entry = await vault.fetch_key("c")
+    assert entry is not None
+    assert entry.coin_version == "x25519_v1"
+
+
+async def test_inventory_store_keys(
+    inventory: AsyncSmartInventory, registered_bestie: str, registered_mate: str
+) -> None:
+    """A coin that can't be cached stops no other, of whichever contact."""
+    await stock(inventory, registered_bestie, "SILVER", "used")
+    await inventory.select_coin(registered_bestie, "SILVER")
+    outcomes = await inventory.store_keys(
+        [
+            coin(BOB, "1"),
+            coin(MATE, "1"),
+            coin("nobody", "1"),
+            coin(BOB, "used"),
+            coin(BOB, "1"),
+            coin(BOB, ""),
+            coin(MATE, "gold", coin_category="GOLD"),
+            coin(BOB, "2"),
+        ]
+    )
+    assert [outcome if outcome is True else type(outcome) for outcome in outcomes] == [
+        True,
+        True,
+        ContactNotRegisteredError,
+        KeyAlreadyUsedError,
+        KeyAlreadyExistsError,
+        InvalidIdentifierError,
+        BudgetExceededError,
+        True,
+    ]
+    assert (await inventory.get_inventory(BOB)).silver_count == 2
+    assert (await inventory.get_inventory(MATE)).silver_count == 1
+
+
+async def test_select_coins(
+    inventory: AsyncSmartInventory,
+    inventory_client: Redis,
+    registered_bestie: str,
+    registered_mate: str,
+) -> None:
+    """Each contact of a group gets a coin, nothing, or its own error."""
+    await stock(inventory, registered_bestie, "GOLD", "g1")
+    await stock(inventory, registered_mate, "BRONZE", "b1")
+    await inventory.register_contact("empty", "MATE")
+    await inventory_client.set("inv:v1:meta:broken", "x")
+    outcomes = await inventory.select_coins(
+        [BOB, MATE, "empty", "nobody", "broken", "x" * 300], "GOLD"
+    )
+    assert list(outcomes) == [BOB, MATE, "empty", "nobody", "broken", "x" * 300]
+    assert [
+        getattr(outcome, "key_id", None) or (outcome and type(outcome))
+        for outcome in outcomes.values()
+    ] == [
+        "g1",
+        "b1",
+        None,
+        ContactNotRegisteredError,
+        CorruptEntryError,
+        InvalidIdentifierError,
+    ]
+
+
+async def test_nothing_at_once(vault: AsyncSecureVault, inventory: AsyncSmartInventory) -> None:
+    """No items give no outcomes."""
+    assert await vault.store_keys([]) == []
+    assert await inventory.store_keys([]) == []
+    assert await inventory.select_coins([], "GOLD") == {}
+
+
+async def test_wrong_items(vault: AsyncSecureVault, inventory: AsyncSmartInventory) -> None:
+    """What isn't a list of the right things is refused as a whole, with the place."""
+    wrong: Any
+    for wrong in (None, 5, "text", b"bytes", {"key"}, iter([])):
+        with pytest.raises(InvalidArgumentError, match="^keys: "):
+            await vault.store_keys(wrong)
+        with pytest.raises(InvalidArgumentError, match="^coins: "):
+            await inventory.store_keys(wrong)
+        with pytest.raises(InvalidArgumentError, match="^contact_ids: "):
+            await inventory.select_coins(wrong, "GOLD")
+    wrong = [NewKey(**sample_key("a", "GOLD")), "b"]
+    with pytest.raises(InvalidArgumentError, match=r"^keys\[1\]: .*NewKey, not str"):
+        await vault.store_keys(wrong)
+    assert not await vault.exists("a")
+    wrong = "PLATINUM"
+    with pytest.raises(InvalidCoinCategoryError, match="^desired_tier: "):
+        await inventory.select_coins([BOB], wrong)
+    with pytest.raises(InvalidArgumentError, match="^contact_ids: .*once"):
+        await inventory.select_coins([BOB, MATE, BOB], "GOLD")
+
+
+async def test_forgotten_scripts_are_sent_once(servers: Servers) -> None:
+    """After SCRIPT FLUSH a batch takes three round trips, however long it is."""
+    client = servers[VALKEY_9].client(INVENTORY_DB)
+    await client.flushdb()
+    await client.script_flush()
+    vault = AsyncSecureVault(client)
+    await client.config_resetstat()
+    keys = [NewKey(**sample_key(f"k{number}", "BRONZE")) for number in range(30)]
+    assert await vault.store_keys(keys) == [True] * 30
+    calls: Any = await client.info("commandstats")
+    assert calls["cmdstat_eval"]["calls"] == 1
+    assert calls["cmdstat_evalsha"]["calls"] == 30 + 29
+    await client.flushdb()
+    await client.aclose()
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_cancelled_batch_loses_no_coin(servers: Servers, times: int) -> None:
+    """At whatever step its caller is cancelled, all coins are back."""
+    client = servers[VALKEY_9].client(INVENTORY_DB)
+    await client.flushdb()
+    inventory = AsyncSmartInventory(client)
+    contacts = [f"c{number}" for number in range(20)]
+    for contact_id in contacts:
+        await inventory.register_contact(contact_id, "MATE")
+        await stock(inventory, contact_id, "SILVER", "s1", "s2")
+    delivered = 0
+    for step in range(25):
+        task = asyncio.ensure_future(inventory.select_coins([*contacts, "nobody"], "SILVER"))
+        for _ in range(step):
+            await asyncio.sleep(0)
+        for _ in range(times):
+            task.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            found = [entry for entry in task.result().values() if hasattr(entry, "key_id")]
+            delivered += len(found)
+    stocked = sum(summary.silver_count for summary in (await inventory.get_inventory()).values())
+    assert delivered + stocked == 40
+    await client.flushdb()
+    await client.aclose()
+
+
+async def test_a_release_that_is_refused_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a cancelled call can't be taken back, the log says so."""
+    coin_reply = b"*9\r\n:0\r\n*0\r\n" + b"".join(
+        b"$%d\r\n%s\r\n" % (len(part), part)
+        for part in (b"k", b"GOLD", b"p", b"s", b"1", b"99999999999999", b"2")
+    )
+    asked = asyncio.Event()
+
+    def answer(command: list[bytes]) -> bytes:
+        if command[2] == b"6":
+            first = not asked.is_set()
+            asked.set()
+            return b"" if first else coin_reply * 2
+        return b"-NOPERM no permission\r\n"
+
+    server = ScriptedServer(answer)
+    async with listening(server, tmp_path / "s"):
+        client = Redis(
+            unix_socket_path=str(tmp_path / "s"), protocol=2, retry=Retry(NoBackoff(), 0)
+        )
+        task = asyncio.ensure_future(AsyncSmartInventory(client).select_coin(BOB, "GOLD"))
+        await asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await client.aclose()
+    [record] = caplog.records
+    assert record.msg == "outcome_unknown"
+    assert record.__dict__["error"] == AccessDeniedError.__name__
+
+
+async def test_a_denied_batch_has_an_error_for_each(servers: Servers) -> None:
+    """What the server refuses, it refuses one by one."""
+    with RunningServer(VALKEY_9) as server:
+        admin = server.client(0)
+        await admin.acl_setuser(
+            "limited", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-evalsha"]
+        )
+        client = server.client(0, username="limited", password="x")
+        outcomes = await AsyncSmartInventory(client).select_coins(["a", "b"], "GOLD")
+        assert [type(outcome) for outcome in outcomes.values()] == [AccessDeniedError] * 2
+        await client.aclose()
+        await admin.aclose()
