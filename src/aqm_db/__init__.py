@@ -14,6 +14,7 @@ from .database import AsyncClientDatabase, connect
 from .gc import AsyncGarbageCollector
 from .inventory import AsyncSmartInventory
 from .stats import AsyncStorageReporter
+from .sync import GarbageCollector, SecureVault, SmartInventory, StorageReporter
 from .vault import AsyncSecureVault
 
 __version__ = "0.1.0"
@@ -24,6 +25,10 @@ __all__ = [
     "AsyncSecureVault",
     "AsyncSmartInventory",
     "AsyncStorageReporter",
+    "GarbageCollector",
+    "SecureVault",
+    "SmartInventory",
+    "StorageReporter",
     "close_all",
     "config",
     "connect",

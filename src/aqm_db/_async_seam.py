@@ -1,24 +1,19 @@
-"""The seam over ``redis.asyncio``: retries, NOSCRIPT, errors and cancellation."""
+"""The seam over ``redis.asyncio``: retries and cancellation."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from typing import Any, TypeAlias, cast
+from typing import Any
 
-import redis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
+from . import _answers
 from ._channel import CancelledAfterSending, channel_of
-from ._failures import Kind, LinkFailure, error_for, failure_in, kind_of
-from ._seam import SCAN_COUNT, Argument, Call, Reply, Undo, packed
-from .errors import AQMDatabaseError, CorruptEntryError, UnavailableError
-
-AsyncClient: TypeAlias = Redis
-_log = logging.getLogger("aqm_db")
+from ._failures import LinkFailure, failure_in
+from ._seam import Argument, Call, Reply, Undo
+from .errors import AQMDatabaseError, UnavailableError
 
 
 class AsyncSeam:
@@ -27,11 +22,9 @@ class AsyncSeam:
     Args:
         client: a ``redis.asyncio.Redis`` that returns bytes.
         unavailable: what is raised when the server can't be reached.
-        user: the class that the client was passed to, for the error if it's of the wrong kind.
     """
 
-    def __init__(self, client: AsyncClient, unavailable: type[UnavailableError], user: str) -> None:
-        _check_client(client, user)
+    def __init__(self, client: Redis, unavailable: type[UnavailableError]) -> None:
         self._client = client
         self._channel = channel_of(client)
         self._unavailable = unavailable
@@ -39,66 +32,32 @@ class AsyncSeam:
     async def run(self, call: Call, undo: Undo | None = None) -> Reply:
         """See :class:`~aqm_db._seam.Seam`."""
         try:
-            return await self._run(call)
+            return await _answers.run(self._ask, call)
         except CancelledAfterSending as cancelled:
-            await self._settle(call, undo)
+            await self._settle((call,), None if undo is None else (undo,))
             raise asyncio.CancelledError(*cancelled.args) from None
 
-    async def run_all(self, calls: Sequence[Call]) -> list[Reply | CorruptEntryError]:
+    async def run_all(
+        self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
+    ) -> list[Reply | AQMDatabaseError]:
         """See :class:`~aqm_db._seam.Seam`."""
-        replies = await self._ask([_evalsha(call) for call in calls])
-        for position, reply in enumerate(replies):
-            if isinstance(reply, RedisError):
-                try:
-                    replies[position] = await self._rescued(calls[position], reply)
-                except CorruptEntryError as corrupt:
-                    replies[position] = corrupt
-        return replies
+        try:
+            return await _answers.run_all(self._ask, calls)
+        except CancelledAfterSending as cancelled:
+            await self._settle(calls, undos)
+            raise asyncio.CancelledError(*cancelled.args) from None
 
     async def read(self, *commands: Sequence[Argument]) -> list[Any]:
         """See :class:`~aqm_db._seam.Seam`."""
-        replies = await self._ask([packed(*command) for command in commands])
-        for position, reply in enumerate(replies):
-            if isinstance(reply, RedisError):
-                error = error_for(reply, str(commands[position][0]))
-                if not isinstance(error, CorruptEntryError):
-                    raise error from None
-                replies[position] = error
-        return replies
+        return await _answers.read(self._ask, commands)
 
-    async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+    def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._seam.Seam`."""
-        cursor = b"0"
-        while True:
-            [[cursor, page]] = await self.read(
-                ("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
-            )
-            if page:
-                yield page
-            if cursor == b"0":
-                return
+        return _answers.scan(self._ask, pattern)
 
     async def aclose(self) -> None:
-        """Waits for what is in flight, and gives the connection back to the client's pool."""
+        """See :class:`~aqm_db._seam.Seam`."""
         await self._channel.aclose()
-
-    async def _run(self, call: Call) -> Reply:
-        [reply] = await self._ask((_evalsha(call),))
-        if isinstance(reply, RedisError):
-            return await self._rescued(call, reply)
-        return cast("Reply", reply)
-
-    async def _rescued(self, call: Call, refusal: RedisError) -> Reply:
-        """Runs a script that the server doesn't have, which is the one refusal to be mended."""
-        script, keys, arguments = call
-        if kind_of(refusal) is not Kind.NO_SCRIPT:
-            raise error_for(refusal, script.name) from None
-        [reply] = await self._ask(
-            (packed("EVAL", script.source, script.key_count, *keys, *arguments),)
-        )
-        if isinstance(reply, RedisError):
-            raise error_for(reply, script.name) from None
-        return cast("Reply", reply)
 
     async def _ask(self, commands: Sequence[bytes]) -> list[Any]:
         """Sends commands until they are answered, or the client's retry policy gives up."""
@@ -136,45 +95,15 @@ class AsyncSeam:
                 raise CancelledAfterSending(*cancelled.args) from None
             raise
 
-    async def _settle(self, call: Call, undo: Undo | None) -> None:
-        """Takes back what a cancelled call did, whatever else is cancelled meanwhile."""
-        task = asyncio.create_task(self._settled(call, undo))
+    async def _settle(self, calls: Sequence[Call], undos: Sequence[Undo] | None) -> None:
+        """Takes back what cancelled calls did, whatever else is cancelled meanwhile."""
+        task = asyncio.create_task(_answers.settle(self._ask, calls, undos))
         self._channel.settling.add(task)
         task.add_done_callback(self._channel.settling.discard)
         while not task.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((task,))
 
-    async def _settled(self, call: Call, undo: Undo | None) -> None:
-        try:
-            # The same request again gets the same answer.
-            reply = await self._run(call)
-            back = undo(reply) if undo is not None else None
-            if back is not None:
-                await self._run(back)
-        except AQMDatabaseError as error:
-            _log.warning(
-                "outcome_unknown",
-                extra={"operation": call[0].name, "error": type(error).__name__},
-            )
-
-
-def _evalsha(call: Call) -> bytes:
-    script, keys, arguments = call
-    return packed("EVALSHA", script.sha, script.key_count, *keys, *arguments)
-
 
 async def _nothing_to_clean(_: Exception) -> None:
     """The channel gives a failed connection back by itself."""
-
-
-def _check_client(client: object, user: str) -> None:
-    if isinstance(client, redis.Redis):
-        raise TypeError(
-            f"client: {user} takes a redis.asyncio.Redis; "
-            f"for a redis.Redis there is {user.removeprefix('Async')}"
-        )
-    if not isinstance(client, Redis):
-        raise TypeError(f"client: {user} takes a redis.asyncio.Redis, not {type(client).__name__}")
-    if client.connection_pool.connection_kwargs.get("decode_responses"):
-        raise ValueError("client: must be made with decode_responses=False, since keys are bytes")

@@ -105,6 +105,12 @@ def kind_of(reply: exceptions.RedisError) -> Kind:
     return Kind.OTHER
 
 
+def may_pass(error: Exception) -> bool:
+    """Whether a connection that couldn't be made may be made later."""
+    refusal = refusal_in(error) if isinstance(error, exceptions.RedisError) else None
+    return refusal is None or kind_of(refusal) is Kind.PASSING
+
+
 def failure_in(replies: Sequence[object]) -> LinkFailure | None:
     """The first reply that calls for another attempt."""
     for reply in replies:

@@ -29,9 +29,9 @@ class Keys:
 
     def __init__(self, owner: str | None = None) -> None:
         prefix = "" if owner is None else f"aqm:{{{encode_id(check_id('owner', owner))}}}:"
-        self.vault_prefix = f"{prefix}{config.VAULT_KEY_PREFIX}:"
-        self.vault_stats = prefix + config.VAULT_STATS_KEY
-        self.vault_expiry = prefix + config.VAULT_EXPIRY_KEY
+        self.vault_prefix: str = f"{prefix}{config.VAULT_KEY_PREFIX}:"
+        self.vault_stats: str = prefix + config.VAULT_STATS_KEY
+        self.vault_expiry: str = prefix + config.VAULT_EXPIRY_KEY
         self._inv = f"{prefix}{config.INV_KEY_PREFIX}:"
         self._meta = f"{prefix}{config.INV_META_PREFIX}:"
         self._prefix = prefix
@@ -86,11 +86,11 @@ class ContactKeys:
 
     def __init__(self, prefix: str, contact: str) -> None:
         queue = f"{prefix}{config.INV_IDX_PREFIX}:{contact}:"
-        self.meta = f"{prefix}{config.INV_META_PREFIX}:{contact}"
-        self.used = f"{prefix}{config.INV_USED_PREFIX}:{contact}"
-        self.queues = (f"{queue}GOLD", f"{queue}SILVER", f"{queue}BRONZE")
-        self.rows = f"{prefix}{config.INV_KEY_PREFIX}:{contact}:"
-        self.claims = f"{prefix}{config.INV_CLAIM_PREFIX}:{contact}:"
+        self.meta: str = f"{prefix}{config.INV_META_PREFIX}:{contact}"
+        self.used: str = f"{prefix}{config.INV_USED_PREFIX}:{contact}"
+        self.queues: tuple[str, str, str] = (f"{queue}GOLD", f"{queue}SILVER", f"{queue}BRONZE")
+        self.rows: str = f"{prefix}{config.INV_KEY_PREFIX}:{contact}:"
+        self.claims: str = f"{prefix}{config.INV_CLAIM_PREFIX}:{contact}:"
 
     def row(self, key_id: str) -> str:
         """A public half."""

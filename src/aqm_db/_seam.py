@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias, cast
 from hiredis import pack_command
 
 from ._scripts import Script
-from .errors import CorruptEntryError
+from .errors import AQMDatabaseError
 
 Argument: TypeAlias = str | bytes | int
 Reply: TypeAlias = list[Any]
@@ -47,10 +47,13 @@ class Seam(Protocol):
         """
         ...
 
-    async def run_all(self, calls: Sequence[Call]) -> list[Reply | CorruptEntryError]:
+    async def run_all(
+        self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
+    ) -> list[Reply | AQMDatabaseError]:
         """Runs many scripts in one round trip; each is atomic, all of them together aren't.
 
-        A row of the wrong type is a ``CorruptEntryError`` in its place in the list.
+        What the server refuses is an error in its place in the list. ``undos`` are those of the
+        calls, as :meth:`run` takes one.
         """
         ...
 
@@ -63,4 +66,8 @@ class Seam(Protocol):
 
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         """Pages of key names (SCAN): each key at least once."""
+        ...
+
+    async def aclose(self) -> None:
+        """Waits for what is in flight, and gives connections back to the client's pool."""
         ...

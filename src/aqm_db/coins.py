@@ -41,10 +41,10 @@ try:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "aqm_db.coins needs cryptography >= 50: pip install 'aqm-db[coins]'"
-    ) from error
+    ) from _error
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,9 @@
 
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff
-from redis.maint_notifications import MaintNotificationsConfig
-
-from . import config
-from ._async_seam import AsyncClient, AsyncSeam
+from . import _opening, config
+from ._clients import AsyncClient, seam_over
+from ._faces import ASYNC
 from .errors import (
     AccessDeniedError,
     AQMDatabaseError,
@@ -28,8 +24,7 @@ async def create_vault_client(
         VaultUnavailableError: the server can't be reached.
         AccessDeniedError: the server wants a password; give ``connect`` a url with one.
     """
-    client = Redis(host=host, port=port, db=config.REDIS_VAULT_DB, **client_options())
-    return await pinged(client, VaultUnavailableError)
+    return await _opening.create_vault_client(ASYNC, host=host, port=port)
 
 
 async def create_inventory_client(
@@ -41,8 +36,7 @@ async def create_inventory_client(
         InventoryUnavailableError: the server can't be reached.
         AccessDeniedError: the server wants a password; give ``connect`` a url with one.
     """
-    client = Redis(host=host, port=port, db=config.REDIS_INVENTORY_DB, **client_options())
-    return await pinged(client, InventoryUnavailableError)
+    return await _opening.create_inventory_client(ASYNC, host=host, port=port)
 
 
 async def health_check(vault_client: AsyncClient, inventory_client: AsyncClient) -> HealthStatus:
@@ -64,42 +58,25 @@ async def health_check(vault_client: AsyncClient, inventory_client: AsyncClient)
 
 
 async def close_all(vault_client: AsyncClient, inventory_client: AsyncClient) -> None:
-    """Closes both clients, after what is in flight was answered."""
+    """Closes both clients. What is in flight is answered first."""
     for client, unavailable in (
         (vault_client, VaultUnavailableError),
         (inventory_client, InventoryUnavailableError),
     ):
-        await AsyncSeam(client, unavailable, "close_all").aclose()
+        await seam_over(client, unavailable, "close_all").aclose()
         await client.aclose()
 
 
 def client_options() -> dict[str, Any]:
     """What every client that this library makes is made with."""
-    return {
-        "decode_responses": False,
-        "socket_timeout": config.REDIS_SOCKET_TIMEOUT,
-        "socket_connect_timeout": config.REDIS_SOCKET_TIMEOUT,
-        "retry": Retry(ConstantBackoff(config.REDIS_RETRY_DELAY), config.REDIS_RETRY_ATTEMPTS),
-        # A push message that is read late would be taken for the next command's answer.
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-    }
-
-
-async def pinged(client: AsyncClient, unavailable: type[UnavailableError]) -> AsyncClient:
-    """The client, once it has answered; a client that doesn't is closed."""
-    try:
-        await AsyncSeam(client, unavailable, "connect").read(("PING",))
-    except BaseException:
-        await client.aclose()
-        raise
-    return client
+    return ASYNC.client_options()
 
 
 async def _probed(
     client: AsyncClient, unavailable: type[UnavailableError]
 ) -> tuple[int, float] | None:
     """The number of keys and the uptime in seconds; None if there's no access."""
-    seam = AsyncSeam(client, unavailable, "health_check")
+    seam = seam_over(client, unavailable, "health_check")
     try:
         [count] = await seam.read(("DBSIZE",))
     except (UnavailableError, AccessDeniedError):

@@ -1,28 +1,19 @@
 """``connect``: everything that a program needs of one database, opened and closed together."""
 
-import asyncio
 from collections.abc import Callable, Coroutine, Generator, Mapping
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from redis.asyncio import Redis
-
 from . import config
-from ._async_seam import AsyncClient
+from ._clients import AsyncClient
 from ._defaults import new_request_id, now_ms
-from ._target import Embedded, Server, Target, target_of
+from ._faces import ASYNC, Face, face_of
+from ._opening import open_database
+from ._target import target_of
 from ._validate import check_caps, check_id
-from .connection import client_options, close_all, health_check, pinged
+from .connection import close_all, health_check
 from .embedded import EmbeddedServer
-from .errors import (
-    EmbeddedServerError,
-    InvalidArgumentError,
-    InventoryUnavailableError,
-    VaultUnavailableError,
-)
 from .gc import AsyncGarbageCollector
 from .inventory import AsyncSmartInventory
 from .stats import AsyncStorageReporter
@@ -53,18 +44,18 @@ class AsyncClientDatabase:
     ) -> None:
         self._clients = (vault_client, inventory_client)
         self._server = server
-        self.vault = AsyncSecureVault(
+        self.vault: AsyncSecureVault = AsyncSecureVault(
             vault_client, owner=owner, clock=clock, request_ids=request_ids
         )
-        self.inventory = AsyncSmartInventory(
+        self.inventory: AsyncSmartInventory = AsyncSmartInventory(
             inventory_client,
             owner=owner,
             budget_caps=budget_caps,
             clock=clock,
             request_ids=request_ids,
         )
-        self.gc = AsyncGarbageCollector(self.inventory, inventory_client)
-        self.reporter = AsyncStorageReporter(self.vault, self.inventory)
+        self.gc: AsyncGarbageCollector = AsyncGarbageCollector(self.inventory, inventory_client)
+        self.reporter: AsyncStorageReporter = AsyncStorageReporter(self.vault, self.inventory)
 
     async def health(self) -> HealthStatus:
         """Whether both databases answer, and what they hold."""
@@ -74,7 +65,7 @@ class AsyncClientDatabase:
         """Closes everything that ``connect`` opened; calling it again does nothing."""
         await close_all(*self._clients)
         if self._server is not None:
-            await asyncio.to_thread(self._server.close)
+            await face_of(self._clients[0]).close_server(self._server)
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,15 +82,15 @@ class AsyncClientDatabase:
 class Connecting:
     """A database on its way: ``await`` it, or enter it with ``async with``."""
 
-    def __init__(self, opening: Callable[[], Coroutine[Any, Any, AsyncClientDatabase]]) -> None:
+    def __init__(self, opening: Callable[[Face], Coroutine[Any, Any, AsyncClientDatabase]]) -> None:
         self._opening = opening
         self._database: AsyncClientDatabase | None = None
 
     def __await__(self) -> Generator[Any, Any, AsyncClientDatabase]:
-        return self._opening().__await__()
+        return self.open(ASYNC).__await__()
 
     async def __aenter__(self) -> AsyncClientDatabase:
-        self._database = await self._opening()
+        self._database = await self.open(ASYNC)
         return self._database
 
     async def __aexit__(
@@ -110,6 +101,10 @@ class Connecting:
     ) -> None:
         if self._database is not None:
             await self._database.aclose()
+
+    async def open(self, face: Face) -> AsyncClientDatabase:
+        """Opens it with the clients of one face."""
+        return await self._opening(face)
 
 
 def connect(
@@ -143,7 +138,7 @@ def connect(
         owner: whose data it is, if several share a database.
         budget_caps: coins per contact, by priority and tier.
         clock: milliseconds since the epoch.
-        request_ids: a fresh id for every call, of ASCII letters and digits.
+        request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
 
     Raises:
         InvalidArgumentError: an argument has the wrong type or value.
@@ -163,53 +158,4 @@ def connect(
         clock=clock,
         request_ids=request_ids,
     )
-    return Connecting(lambda: _opened(target, make))
-
-
-async def _opened(target: Target, make: Callable[..., AsyncClientDatabase]) -> AsyncClientDatabase:
-    server = await _started(target.directory) if isinstance(target, Embedded) else None
-    vault_client, inventory_client = _clients(target, server)
-    database = make(vault_client, inventory_client, server=server)
-    try:
-        await pinged(vault_client, VaultUnavailableError)
-        await pinged(inventory_client, InventoryUnavailableError)
-    except BaseException:
-        await database.aclose()
-        raise
-    return database
-
-
-async def _started(directory: Path) -> EmbeddedServer:
-    """Starts or joins the server in a thread; a cancelled caller leaves no server behind."""
-    opening = asyncio.create_task(asyncio.to_thread(EmbeddedServer.open, directory))
-    try:
-        return await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        with suppress(EmbeddedServerError):
-            server = await opening
-            await asyncio.to_thread(server.close)
-        raise
-
-
-def _clients(target: Target, server: EmbeddedServer | None) -> tuple[AsyncClient, AsyncClient]:
-    """The vault's client and the inventory's."""
-    options = client_options()
-    databases = (config.REDIS_VAULT_DB, config.REDIS_INVENTORY_DB)
-    if isinstance(target, Server):
-        vault, inventory = (Redis.from_url(target.url, db=db, **options) for db in databases)
-    elif server is not None:
-        path = str(server.socket_path)
-        vault, inventory = (Redis(unix_socket_path=path, db=db, **options) for db in databases)
-    else:
-        memory = _fakeredis()
-        fake = memory.FakeServer()
-        vault, inventory = (memory.FakeAsyncRedis(server=fake, db=db) for db in databases)
-    return vault, inventory
-
-
-def _fakeredis() -> Any:
-    try:
-        import fakeredis  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise InvalidArgumentError("url", "memory:// needs: pip install 'aqm-db[memory]'") from None
-    return fakeredis
+    return Connecting(lambda face: open_database(face, target, make))

@@ -149,7 +149,7 @@ class _Share:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.socket_path = _socket_path(directory)
+        self.socket_path: Path = _socket_path(directory)
         self._owner = os.getpid()
         with contextlib.ExitStack() as files:
             self._turn = files.enter_context(_Lock(directory / _TURN_FILE))

@@ -1,0 +1,108 @@
+"""What every seam makes of the server's answers, however it asks."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeAlias, cast
+
+from redis.exceptions import RedisError
+
+from ._failures import Kind, error_for, kind_of
+from ._scripts import Code
+from ._seam import SCAN_COUNT, Argument, Call, Reply, Undo, packed
+from .errors import AQMDatabaseError, CorruptEntryError
+
+Ask: TypeAlias = Callable[[Sequence[bytes]], Awaitable[list[Any]]]
+"""Sends packed commands in one round trip. Replies come in order, and one that is an error stands
+in its place; it raises the seam's unavailable error where the link fails."""
+
+_log = logging.getLogger("aqm_db")
+
+
+async def run(ask: Ask, call: Call) -> Reply:
+    """Runs a script."""
+    [reply] = await ask((_evalsha(call),))
+    if _is_unknown(reply):
+        [reply] = await ask((_eval(call),))
+    if isinstance(reply, RedisError):
+        raise error_for(reply, call[0].name) from None
+    return cast("Reply", reply)
+
+
+async def run_all(ask: Ask, calls: Sequence[Call]) -> list[Reply | AQMDatabaseError]:
+    """Runs many scripts."""
+    replies = await ask([_evalsha(call) for call in calls]) if calls else []
+    # Sending one script in full makes the server know it, and the others like it.
+    while unknown := [place for place, reply in enumerate(replies) if _is_unknown(reply)]:
+        first, *others = unknown
+        [replies[first]] = await ask((_eval(calls[first]),))
+        if others:
+            again = await ask([_evalsha(calls[place]) for place in others])
+            for place, reply in zip(others, again, strict=True):
+                replies[place] = reply
+    return [
+        error_for(reply, call[0].name) if isinstance(reply, RedisError) else reply
+        for call, reply in zip(calls, replies, strict=True)
+    ]
+
+
+async def read(ask: Ask, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+    """Runs reading commands."""
+    replies = await ask([packed(*command) for command in commands])
+    for position, reply in enumerate(replies):
+        if isinstance(reply, RedisError):
+            error = error_for(reply, str(commands[position][0]))
+            if not isinstance(error, CorruptEntryError):
+                raise error from None
+            replies[position] = error
+    return replies
+
+
+async def scan(ask: Ask, pattern: str) -> AsyncIterator[list[bytes]]:
+    """Walks key names."""
+    cursor = b"0"
+    while True:
+        [[cursor, page]] = await read(
+            ask, [("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)]
+        )
+        if page:
+            yield page
+        if cursor == b"0":
+            return
+
+
+async def settle(ask: Ask, calls: Sequence[Call], undos: Sequence[Undo] | None) -> None:
+    """Finds out what calls did whose caller is gone, and takes that back.
+
+    Where the server doesn't say, all that can be done is to log it.
+    """
+    try:
+        # The same requests again get the same answers.
+        replies = await run_all(ask, calls)
+        done = [
+            undo(reply)
+            for undo, reply in zip(undos or (), replies, strict=undos is not None)
+            if isinstance(reply, list) and reply[0] == Code.OK
+        ]
+        for outcome in await run_all(ask, [back for back in done if back is not None]):
+            if isinstance(outcome, AQMDatabaseError):
+                raise outcome
+    except AQMDatabaseError as error:
+        _log.warning(
+            "outcome_unknown",
+            extra={"operation": calls[0][0].name, "error": type(error).__name__},
+        )
+
+
+def _is_unknown(reply: Any) -> bool:
+    """Whether the server doesn't have the script, which is the one refusal to be mended."""
+    return isinstance(reply, RedisError) and kind_of(reply) is Kind.NO_SCRIPT
+
+
+def _evalsha(call: Call) -> bytes:
+    script, keys, arguments = call
+    return packed("EVALSHA", script.sha, script.key_count, *keys, *arguments)
+
+
+def _eval(call: Call) -> bytes:
+    script, keys, arguments = call
+    return packed("EVAL", script.source, script.key_count, *keys, *arguments)

@@ -1,0 +1,140 @@
+"""What differs between the two faces: their clients, and how they run what blocks."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import redis
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ConstantBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+
+from . import config
+from ._clients import AsyncClient, Blocking, blocking
+from ._failures import may_pass
+from .embedded import EmbeddedServer
+from .errors import EmbeddedServerError
+
+T = TypeVar("T")
+
+
+class Face(ABC):
+    """One face of the library.
+
+    Attributes:
+        client_class: the class of its clients.
+        retry_class: the class of their retry policies.
+        fake_name: what fakeredis calls its clients.
+    """
+
+    client_class: ClassVar[type[Any]]
+    retry_class: ClassVar[type[Any]]
+    fake_name: ClassVar[str]
+
+    def client(self, db: int, **place: Any) -> AsyncClient:
+        """A client of a server at a host and port, or at a unix socket."""
+        return self.shaped(self.client_class(db=db, **place, **self.client_options()))
+
+    def client_of_url(self, url: str, db: int) -> AsyncClient:
+        """A client of the server at a url."""
+        return self.shaped(self.client_class.from_url(url, db=db, **self.client_options()))
+
+    def client_in_memory(self, fakeredis: Any, server: Any, db: int) -> AsyncClient:
+        """A client of a server of fakeredis."""
+        return self.shaped(getattr(fakeredis, self.fake_name)(server=server, db=db))
+
+    def client_options(self) -> dict[str, Any]:
+        """What every client is made with."""
+        return {
+            "decode_responses": False,
+            "socket_timeout": config.REDIS_SOCKET_TIMEOUT,
+            "socket_connect_timeout": config.REDIS_SOCKET_TIMEOUT,
+            "retry": self.retry_class(
+                ConstantBackoff(config.REDIS_RETRY_DELAY), config.REDIS_RETRY_ATTEMPTS
+            ),
+            # A push message that is read late would be taken for the next command's answer.
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        }
+
+    @abstractmethod
+    def shaped(self, client: Any) -> AsyncClient:
+        """A client as what the asynchronous classes take."""
+
+    @abstractmethod
+    async def open_server(self, directory: Path) -> EmbeddedServer:
+        """Starts or joins an embedded server."""
+
+    @abstractmethod
+    async def close_server(self, server: EmbeddedServer) -> None:
+        """Gives it back."""
+
+
+class _AsyncFace(Face):
+    client_class = Redis
+    retry_class = AsyncRetry
+    fake_name = "FakeAsyncRedis"
+
+    def shaped(self, client: AsyncClient) -> AsyncClient:
+        return client
+
+    async def open_server(self, directory: Path) -> EmbeddedServer:
+        opening = asyncio.create_task(asyncio.to_thread(EmbeddedServer.open, directory))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # A caller who is gone leaves no server behind.
+            with suppress(EmbeddedServerError):
+                await self.close_server(await opening)
+            raise
+
+    async def close_server(self, server: EmbeddedServer) -> None:
+        await asyncio.to_thread(server.close)
+
+
+class FirmRetry(Retry):
+    """A retry policy that takes no for an answer.
+
+    A synchronous pool connects by the policy of its client, and redis-py would try a wrong
+    password as often as a dead link.
+    """
+
+    def call_with_retry(
+        self,
+        do: Callable[[], T],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,  # noqa: FBT001, FBT002 - redis-py's signature
+    ) -> T:
+        """See :class:`redis.retry.Retry`."""
+        return super().call_with_retry(
+            do, fail, is_retryable or may_pass, with_failure_count=with_failure_count
+        )
+
+
+class _SyncFace(Face):
+    client_class = redis.Redis
+    retry_class = FirmRetry
+    fake_name = "FakeRedis"
+
+    def shaped(self, client: redis.Redis) -> AsyncClient:
+        return blocking(client, "connect")
+
+    async def open_server(self, directory: Path) -> EmbeddedServer:
+        return EmbeddedServer.open(directory)
+
+    async def close_server(self, server: EmbeddedServer) -> None:
+        server.close()
+
+
+ASYNC = _AsyncFace()
+SYNC = _SyncFace()
+
+
+def face_of(client: object) -> Face:
+    """The face that a client was made for."""
+    return SYNC if isinstance(client, Blocking) else ASYNC

@@ -1,0 +1,90 @@
+"""How clients and databases are opened, on either face."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from . import config
+from ._clients import AsyncClient, seam_over
+from ._faces import Face
+from ._target import Embedded, Server, Target
+from .embedded import EmbeddedServer
+from .errors import (
+    InvalidArgumentError,
+    InventoryUnavailableError,
+    UnavailableError,
+    VaultUnavailableError,
+)
+
+
+class _Database(Protocol):
+    async def aclose(self) -> None: ...
+
+
+D = TypeVar("D", bound=_Database)
+
+
+async def create_vault_client(face: Face, *, host: str, port: int) -> AsyncClient:
+    """Makes a client for the vault's logical database, and pings it."""
+    client = face.client(config.REDIS_VAULT_DB, host=host, port=port)
+    return await _pinged(client, VaultUnavailableError)
+
+
+async def create_inventory_client(face: Face, *, host: str, port: int) -> AsyncClient:
+    """Makes a client for the inventory's logical database, and pings it."""
+    client = face.client(config.REDIS_INVENTORY_DB, host=host, port=port)
+    return await _pinged(client, InventoryUnavailableError)
+
+
+async def open_database(face: Face, target: Target, make: Callable[..., D]) -> D:
+    """Opens what a url names, and pings it; what can't be reached is closed.
+
+    Args:
+        face: whose clients it is opened with.
+        target: what to open.
+        make: makes the database of the vault's client, the inventory's, and ``server``.
+    """
+    server = await face.open_server(target.directory) if isinstance(target, Embedded) else None
+    vault_client, inventory_client = _clients(face, target, server)
+    database = make(vault_client, inventory_client, server=server)
+    try:
+        await _pinged(vault_client, VaultUnavailableError)
+        await _pinged(inventory_client, InventoryUnavailableError)
+    except BaseException:
+        await database.aclose()
+        raise
+    return database
+
+
+async def _pinged(client: AsyncClient, unavailable: type[UnavailableError]) -> AsyncClient:
+    """The client, once it has answered; a client that doesn't is closed."""
+    try:
+        await seam_over(client, unavailable, "connect").read(("PING",))
+    except BaseException:
+        await client.aclose()
+        raise
+    return client
+
+
+def _clients(
+    face: Face, target: Target, server: EmbeddedServer | None
+) -> tuple[AsyncClient, AsyncClient]:
+    """The vault's client and the inventory's."""
+    databases = (config.REDIS_VAULT_DB, config.REDIS_INVENTORY_DB)
+    if isinstance(target, Server):
+        vault, inventory = (face.client_of_url(target.url, db) for db in databases)
+    elif server is not None:
+        path = str(server.socket_path)
+        vault, inventory = (face.client(db, unix_socket_path=path) for db in databases)
+    else:
+        memory = _fakeredis()
+        fake = memory.FakeServer()
+        vault, inventory = (face.client_in_memory(memory, fake, db) for db in databases)
+    return vault, inventory
+
+
+def _fakeredis() -> Any:
+    try:
+        import fakeredis  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise InvalidArgumentError("url", "memory:// needs: pip install 'aqm-db[memory]'") from None
+    return fakeredis

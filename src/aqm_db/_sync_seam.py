@@ -1,0 +1,70 @@
+"""The seam over ``redis``: its coroutines do their I/O before they return, and never suspend."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from redis import Redis
+
+from . import _answers
+from ._exchange import Exchange
+from ._seam import Argument, Call, Reply, Undo
+from .errors import AQMDatabaseError, UnavailableError
+
+
+class SyncSeam:
+    """A :class:`~aqm_db._seam.Seam` over a client of the caller's, for any number of threads.
+
+    Args:
+        client: a ``redis.Redis`` that returns bytes.
+        unavailable: what is raised when the server can't be reached.
+    """
+
+    def __init__(self, client: Redis, unavailable: type[UnavailableError]) -> None:
+        self._client = client
+        self._unavailable = unavailable
+
+    async def run(self, call: Call, undo: Undo | None = None) -> Reply:
+        """See :class:`~aqm_db._seam.Seam`; here it's a KeyboardInterrupt that cancels."""
+        exchange = Exchange(self._client, self._unavailable)
+        try:
+            return await _answers.run(exchange.ask, call)
+        except AQMDatabaseError:
+            raise
+        except BaseException:
+            await self._settle(exchange, (call,), None if undo is None else (undo,))
+            raise
+
+    async def run_all(
+        self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
+    ) -> list[Reply | AQMDatabaseError]:
+        """See :class:`~aqm_db._seam.Seam`; here it's a KeyboardInterrupt that cancels."""
+        exchange = Exchange(self._client, self._unavailable)
+        try:
+            return await _answers.run_all(exchange.ask, calls)
+        except AQMDatabaseError:
+            raise
+        except BaseException:
+            await self._settle(exchange, calls, undos)
+            raise
+
+    async def read(self, *commands: Sequence[Argument]) -> list[Any]:
+        """See :class:`~aqm_db._seam.Seam`."""
+        return await _answers.read(self._ask, commands)
+
+    def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """See :class:`~aqm_db._seam.Seam`."""
+        return _answers.scan(self._ask, pattern)
+
+    async def aclose(self) -> None:
+        """See :class:`~aqm_db._seam.Seam`; each call has given its connection back already."""
+
+    async def _settle(
+        self, interrupted: Exchange, calls: Sequence[Call], undos: Sequence[Undo] | None
+    ) -> None:
+        if undos is not None and interrupted.sent:
+            # Once: whoever interrupted it may have done so because nothing answers.
+            once = Exchange(self._client, self._unavailable, again=False)
+            await _answers.settle(once.ask, calls, undos)
+
+    async def _ask(self, commands: Sequence[bytes]) -> list[Any]:
+        return await Exchange(self._client, self._unavailable).ask(commands)

@@ -1,0 +1,797 @@
+"""The synchronous face: the same classes and functions, without an event loop.
+
+Generated from the asynchronous classes by ``python -m aqm_db._generate_sync``; do not edit.
+
+::
+
+    from aqm_db.sync import connect
+
+    with connect() as db:
+        coin = db.inventory.select_coin("bob", "GOLD")
+"""
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self, overload
+
+import redis
+
+from . import _opening, config, connection, database
+from ._clients import blocked, blocking
+from ._defaults import new_request_id, now_ms
+from ._drive import drive, entered, iterated
+from ._faces import SYNC
+from ._keys import Keys
+from ._wrapping import Wrapper, over, within
+from .database import AsyncClientDatabase
+from .embedded import EmbeddedServer
+from .errors import AQMDatabaseError
+from .gc import AsyncGarbageCollector
+from .inventory import AsyncSmartInventory
+from .stats import AsyncStorageReporter
+from .types import (
+    CoinCategory,
+    ContactMeta,
+    Dashboard,
+    GCResult,
+    HealthStatus,
+    InventoryEntry,
+    InventorySummary,
+    NewCoin,
+    NewKey,
+    Priority,
+    StorageReport,
+    VaultEntry,
+    VaultStats,
+)
+from .vault import AsyncSecureVault
+
+__all__ = [
+    "ClientDatabase",
+    "GarbageCollector",
+    "SecureVault",
+    "SmartInventory",
+    "StorageReporter",
+    "close_all",
+    "connect",
+    "create_inventory_client",
+    "create_vault_client",
+    "health_check",
+]
+
+
+class SecureVault(Wrapper[AsyncSecureVault]):
+    """Private halves of coins: stored, fetched when a message arrives, burned once it is read.
+
+    Args:
+        client: a ``redis.Redis`` made with ``decode_responses=False``; fakeredis' works.
+        owner: whose vault it is, if several share a database; None uses the key names of the
+            specification as they are.
+        clock: milliseconds since the epoch.
+        request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
+
+    Raises:
+        TypeError: the client is not a ``redis.Redis``.
+        ValueError: the client decodes its responses.
+        InvalidIdentifierError: the owner is no valid id.
+
+    Every method also raises VaultUnavailableError, AccessDeniedError and NotWritableError where
+    the server or the link gives cause (see :mod:`aqm_db.errors`).
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        owner: str | None = None,
+        clock: Callable[[], int] = now_ms,
+        request_ids: Callable[[], str] = new_request_id,
+    ) -> None:
+        super().__init__(
+            AsyncSecureVault(
+                blocking(client, "SecureVault"), owner=owner, clock=clock, request_ids=request_ids
+            )
+        )
+
+    def store_key(
+        self,
+        key_id: str,
+        coin_category: CoinCategory,
+        encrypted_blob: bytes,
+        encryption_iv: bytes,
+        auth_tag: bytes,
+        coin_version: str = "kyber768_v1",
+    ) -> bool:
+        """Stores a private half for 30 days.
+
+        Args:
+            key_id: the coin's id, the same as of its public half.
+            coin_category: its tier.
+            encrypted_blob: the private half, encrypted by the caller.
+            encryption_iv: the nonce it was encrypted with.
+            auth_tag: the tag that authenticates it.
+            coin_version: what kind of key it is.
+
+        Returns:
+            True.
+
+        Raises:
+            InvalidArgumentError: an argument has the wrong type or size; nothing was stored.
+            KeyAlreadyExistsError: the id is taken, by a burned key's tombstone too.
+        """
+        return drive(
+            self._async.store_key(
+                key_id, coin_category, encrypted_blob, encryption_iv, auth_tag, coin_version
+            )
+        )
+
+    def store_keys(self, keys: Sequence[NewKey]) -> list[bool | AQMDatabaseError]:
+        """Stores many private halves in one round trip; one that can't be stored stops no other.
+
+        Args:
+            keys: what :meth:`store_key` takes, one by one.
+
+        Returns:
+            For each key True, or the error that :meth:`store_key` would have raised.
+
+        Raises:
+            InvalidArgumentError: an item isn't a NewKey; nothing was stored.
+        """
+        return drive(self._async.store_keys(keys))
+
+    def burn_key(self, key_id: str) -> bool:
+        """Erases a private half after its message was decrypted.
+
+        Blob, nonce and tag are gone at once; a tombstone answers replays for 60 seconds.
+
+        Returns:
+            True.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            KeyNotFoundError: there is no such key.
+            KeyAlreadyBurnedError: it was burned before: the message is a replay.
+            CorruptEntryError: the stored row is malformed; it was left as it is.
+        """
+        return drive(self._async.burn_key(key_id))
+
+    def fetch_key(self, key_id: str) -> VaultEntry | None:
+        """Reads a private half, and changes nothing.
+
+        Returns:
+            The entry; None if there is none, or it was burned.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            CorruptEntryError: the stored row is malformed; it was left as it is.
+        """
+        return drive(self._async.fetch_key(key_id))
+
+    @contextmanager
+    def use_key(self, key_id: str) -> Generator[VaultEntry]:
+        """Fetches a private half, and burns it when the block ends without an error.
+
+        A block that raises keeps the key: a forged message must not burn it.
+
+        ::
+
+            with vault.use_key(message.key_id) as entry:
+                text = decrypt(entry, message)
+
+        Yields:
+            The entry.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            KeyNotFoundError: there is no such key.
+            KeyAlreadyBurnedError: it was burned before, or by someone else during the block.
+            CorruptEntryError: the stored row is malformed; it was left as it is.
+        """
+        with entered(self._async.use_key(key_id)) as value:
+            yield value
+
+    def exists(self, key_id: str) -> bool:
+        """Whether there is a key of this id, a burned one's tombstone included (EXISTS).
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+        """
+        return drive(self._async.exists(key_id))
+
+    @overload
+    def count_active(self, coin_category: None = None) -> dict[CoinCategory, int]: ...
+
+    @overload
+    def count_active(self, coin_category: CoinCategory) -> int: ...
+
+    def count_active(
+        self, coin_category: CoinCategory | None = None
+    ) -> dict[CoinCategory, int] | int:
+        """Counts active keys: of one tier, or of each.
+
+        Raises:
+            InvalidCoinCategoryError: there is no such tier.
+            CorruptEntryError: the stored counters are malformed.
+        """
+        coroutine: Any = self._async.count_active(coin_category)
+        result: dict[CoinCategory, int] | int = drive(coroutine)
+        return result
+
+    def get_all_active_ids(self, coin_category: CoinCategory | None = None) -> list[str]:
+        """Lists active keys, of one tier or of all; malformed rows are logged and left out.
+
+        It walks the whole database (SCAN): for background use.
+
+        Raises:
+            InvalidCoinCategoryError: there is no such tier.
+        """
+        return drive(self._async.get_all_active_ids(coin_category))
+
+    def purge_expired(self, max_age_days: int = config.VAULT_PURGE_MAX_AGE_DAYS) -> int:
+        """Deletes active keys that are older than some days; malformed rows are logged and kept.
+
+        It walks the whole database (SCAN): for background use.
+
+        Args:
+            max_age_days: days since a key was stored, 0 to 36,500.
+
+        Returns:
+            How many keys left the counters as expired: those deleted now, and those that the
+            server had expired by itself.
+
+        Raises:
+            InvalidArgumentError: the number of days is out of range.
+            CorruptEntryError: the stored counters are malformed.
+        """
+        return drive(self._async.purge_expired(max_age_days))
+
+    def get_stats(self) -> VaultStats:
+        """Reads the counters, after taking off what the server expired meanwhile.
+
+        Raises:
+            CorruptEntryError: the stored counters are malformed.
+        """
+        return drive(self._async.get_stats())
+
+    def _vault_key(self, key_id: str) -> str:
+        return self._async._vault_key(key_id)  # noqa: SLF001 - specified
+
+
+class SmartInventory(Wrapper[AsyncSmartInventory]):
+    """Public halves of contacts' coins: cached up to a cap, handed out at most once, oldest first.
+
+    Args:
+        client: a ``redis.Redis`` made with ``decode_responses=False``; fakeredis' works.
+        owner: whose inventory it is, if several share a database; None uses the key names of the
+            specification as they are.
+        budget_caps: coins per contact, by priority and tier.
+        clock: milliseconds since the epoch.
+        request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
+
+    Raises:
+        TypeError: the client is not a ``redis.Redis``.
+        ValueError: the client decodes its responses.
+        InvalidIdentifierError: the owner is no valid id.
+        InvalidArgumentError: a cap is missing, or is no whole number.
+
+    Attributes:
+        keys: the names of its Redis keys.
+        clock: milliseconds since the epoch.
+        budget_caps: coins per contact, by priority and tier.
+
+    Every method also raises InventoryUnavailableError, AccessDeniedError and NotWritableError
+    where the server or the link gives cause (see :mod:`aqm_db.errors`).
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        owner: str | None = None,
+        budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
+        clock: Callable[[], int] = now_ms,
+        request_ids: Callable[[], str] = new_request_id,
+    ) -> None:
+        super().__init__(
+            AsyncSmartInventory(
+                blocking(client, "SmartInventory"),
+                owner=owner,
+                budget_caps=budget_caps,
+                clock=clock,
+                request_ids=request_ids,
+            )
+        )
+
+    @property
+    def keys(self) -> Keys:
+        """The names of its Redis keys."""
+        return self._async.keys
+
+    @property
+    def clock(self) -> Callable[[], int]:
+        """Milliseconds since the epoch."""
+        return self._async.clock
+
+    @property
+    def budget_caps(self) -> Mapping[str, Mapping[str, int]]:
+        """Coins per contact, by priority and tier."""
+        return self._async.budget_caps
+
+    def register_contact(self, contact_id: str, priority: Priority, display_name: str = "") -> bool:
+        """Registers a contact; one that is registered stays as it is.
+
+        Args:
+            contact_id: who it is.
+            priority: how many coins to cache for them.
+            display_name: what to show for them.
+
+        Returns:
+            True if the contact is new, False if it was registered before.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            InvalidPriorityError: there is no such priority.
+            InvalidArgumentError: the display name is no text of at most 64 KiB.
+        """
+        return drive(self._async.register_contact(contact_id, priority, display_name))
+
+    def set_contact_priority(self, contact_id: str, priority: Priority) -> bool:
+        """Changes a contact's priority, and drops the newest coins above the new caps.
+
+        Returns:
+            True.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            InvalidPriorityError: there is no such priority.
+            ContactNotRegisteredError: there is no such contact.
+        """
+        return drive(self._async.set_contact_priority(contact_id, priority))
+
+    def get_contact_meta(self, contact_id: str) -> ContactMeta | None:
+        """Reads a contact.
+
+        Returns:
+            The contact; None if there is none.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            CorruptEntryError: the stored contact is malformed; it was left as it is.
+        """
+        return drive(self._async.get_contact_meta(contact_id))
+
+    def store_key(
+        self,
+        contact_id: str,
+        key_id: str,
+        coin_category: CoinCategory,
+        public_key: bytes,
+        signature: bytes,
+        *,
+        expires_at: int | None = None,
+    ) -> bool:
+        """Caches a contact's coin, at the end of its tier's queue.
+
+        Args:
+            contact_id: whose coin it is.
+            key_id: the coin's id.
+            coin_category: its tier.
+            public_key: the key to encrypt for.
+            signature: the contact's signature; check it before, nothing here does.
+            expires_at: when its private half is gone, in ms since the epoch; None means 30 days
+                from now.
+
+        Returns:
+            True.
+
+        Raises:
+            InvalidArgumentError: an argument has the wrong type or size; nothing was stored.
+            ContactNotRegisteredError: there is no such contact.
+            BudgetExceededError: the contact's cap for this tier is reached.
+            KeyAlreadyExistsError: the coin is cached already, in whichever tier.
+            KeyAlreadyUsedError: the coin was handed out before.
+            CorruptEntryError: the stored contact is malformed.
+        """
+        return drive(
+            self._async.store_key(
+                contact_id, key_id, coin_category, public_key, signature, expires_at=expires_at
+            )
+        )
+
+    def store_keys(self, coins: Sequence[NewCoin]) -> list[bool | AQMDatabaseError]:
+        """Caches many coins in one round trip; one that can't be cached stops no other.
+
+        Args:
+            coins: what :meth:`store_key` takes, one by one; they may be of several contacts.
+
+        Returns:
+            For each coin True, or the error that :meth:`store_key` would have raised.
+
+        Raises:
+            InvalidArgumentError: an item isn't a NewCoin; nothing was stored.
+        """
+        return drive(self._async.store_keys(coins))
+
+    def select_coin(self, contact_id: str, desired_tier: CoinCategory) -> InventoryEntry | None:
+        """Takes the oldest coin of a tier, or of the next lower tier that has one.
+
+        The coin is handed out to this caller alone, and never again. One that isn't used after all
+        goes back with :meth:`release_coin`.
+
+        This is the hot path (ZPOPMIN in spirit, one script in one round trip).
+
+        Returns:
+            The coin; None if there is none in this tier or below: fetch one from the server.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            InvalidCoinCategoryError: there is no such tier.
+            ContactNotRegisteredError: there is no such contact.
+        """
+        return drive(self._async.select_coin(contact_id, desired_tier))
+
+    def select_coins(
+        self, contact_ids: Sequence[str], desired_tier: CoinCategory
+    ) -> dict[str, InventoryEntry | AQMDatabaseError | None]:
+        """Takes a coin of each of many contacts in one round trip: for a message to a group.
+
+        One contact that has none, or can't be asked, stops no other.
+
+        Args:
+            contact_ids: whose coins; each contact once.
+            desired_tier: as of :meth:`select_coin`.
+
+        Returns:
+            By contact id what :meth:`select_coin` would have returned, or the error that it would
+            have raised.
+
+        Raises:
+            InvalidArgumentError: an item isn't a str, or is there twice; nothing was taken.
+            InvalidCoinCategoryError: there is no such tier.
+        """
+        return drive(self._async.select_coins(contact_ids, desired_tier))
+
+    def release_coin(self, entry: InventoryEntry) -> bool:
+        """Puts a coin that was selected and never used back at the head of its queue.
+
+        Args:
+            entry: what ``select_coin`` returned.
+
+        Returns:
+            True if the coin is back. False if it can't be: it was released before, its contact
+            was forgotten or is worth no coin of this tier any more, or it is stale by now.
+
+        Raises:
+            InvalidArgumentError: the entry isn't one that ``select_coin`` returned.
+        """
+        return drive(self._async.release_coin(entry))
+
+    def consume_key(self, contact_id: str, key_id: str) -> bool:
+        """Removes one coin, for example when its signature turned out to be wrong.
+
+        Returns:
+            True if it was cached, False if not.
+
+        Raises:
+            InvalidIdentifierError: an id is no valid id.
+        """
+        return drive(self._async.consume_key(contact_id, key_id))
+
+    @overload
+    def get_inventory(self, contact_id: None = None) -> dict[str, InventorySummary]: ...
+
+    @overload
+    def get_inventory(self, contact_id: str) -> InventorySummary: ...
+
+    def get_inventory(
+        self, contact_id: str | None = None
+    ) -> dict[str, InventorySummary] | InventorySummary:
+        """Counts cached coins by tier (ZCARD): of one contact, or of all by contact id.
+
+        For all contacts it walks the whole database (SCAN), and malformed contacts are logged and
+        left out.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            ContactNotRegisteredError: there is no such contact.
+            CorruptEntryError: the stored contact is malformed.
+        """
+        coroutine: Any = self._async.get_inventory(contact_id)
+        result: dict[str, InventorySummary] | InventorySummary = drive(coroutine)
+        return result
+
+    def has_keys_for(self, contact_id: str) -> bool:
+        """Whether at least one coin is cached for a contact, registered or not.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            CorruptEntryError: a stored index is malformed.
+        """
+        return drive(self._async.has_keys_for(contact_id))
+
+    def get_available_tiers(self, contact_id: str) -> list[CoinCategory]:
+        """The tiers that have at least one coin cached, best first.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            CorruptEntryError: a stored index is malformed.
+        """
+        return drive(self._async.get_available_tiers(contact_id))
+
+    def contact_pages(self) -> Iterator[list[str]]:
+        """The ids of all contacts, page by page (SCAN): each at least once."""
+        return iterated(self._async.contact_pages())
+
+    def _inv_key(self, contact_id: str, key_id: str) -> str:
+        return self._async._inv_key(contact_id, key_id)  # noqa: SLF001 - specified
+
+    def _idx_key(self, contact_id: str, coin_category: CoinCategory) -> str:
+        return self._async._idx_key(contact_id, coin_category)  # noqa: SLF001 - specified
+
+    def _meta_key(self, contact_id: str) -> str:
+        return self._async._meta_key(contact_id)  # noqa: SLF001 - specified
+
+
+class GarbageCollector(Wrapper[AsyncGarbageCollector]):
+    """Removes what the inventory keeps for nothing.
+
+    A contact without a message for some days loses all coins and becomes a STRANGER; every other
+    contact loses the coins that are stale. Whether a contact is inactive is checked again in the
+    step that deletes, so one that a coin is selected for meanwhile keeps its coins.
+
+    Args:
+        inventory: what to collect from; its owner and clock hold here too.
+        client: the inventory's ``redis.Redis``.
+
+    Raises:
+        TypeError: an argument is of the wrong kind.
+        ValueError: the client decodes its responses.
+
+    Every method also raises InventoryUnavailableError, AccessDeniedError and NotWritableError
+    where the server or the link gives cause (see :mod:`aqm_db.errors`).
+    """
+
+    def __init__(self, inventory: SmartInventory, client: redis.Redis) -> None:
+        super().__init__(
+            AsyncGarbageCollector(
+                within("inventory", inventory, SmartInventory), blocking(client, "GarbageCollector")
+            )
+        )
+
+    def garbage_collect(self, inactive_days: int = config.INV_GC_INACTIVE_DAYS) -> GCResult:
+        """Collects from all contacts.
+
+        It walks the whole database (SCAN): for background use. Malformed contacts are logged and
+        left as they are.
+
+        Args:
+            inactive_days: days without a message, 0 to 36,500.
+
+        Raises:
+            InvalidArgumentError: the number of days is out of range.
+        """
+        return drive(self._async.garbage_collect(inactive_days))
+
+    def collect_single_contact(self, contact_id: str) -> GCResult:
+        """Removes all coins of one contact, who becomes a STRANGER: someone was blocked, say.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            ContactNotRegisteredError: there is no such contact.
+            CorruptEntryError: the stored contact is malformed.
+        """
+        return drive(self._async.collect_single_contact(contact_id))
+
+    def dry_run(self, inactive_days: int = config.INV_GC_INACTIVE_DAYS) -> GCResult:
+        """What :meth:`garbage_collect` would remove now; nothing is changed.
+
+        Raises:
+            InvalidArgumentError: the number of days is out of range.
+        """
+        return drive(self._async.dry_run(inactive_days))
+
+
+class StorageReporter(Wrapper[AsyncStorageReporter]):
+    """Storage use, stock and what is missing.
+
+    Args:
+        vault: the owner's private halves.
+        inventory: contacts' public halves.
+
+    Its methods raise what the methods of these raise.
+    """
+
+    def __init__(self, vault: SecureVault, inventory: SmartInventory) -> None:
+        super().__init__(
+            AsyncStorageReporter(
+                within("vault", vault, SecureVault), within("inventory", inventory, SmartInventory)
+            )
+        )
+
+    def get_storage_usage(self) -> StorageReport:
+        """Payload bytes of cached coins, against the budget of 64 KB."""
+        return drive(self._async.get_storage_usage())
+
+    def get_vault_report(self) -> VaultStats:
+        """The vault's counters."""
+        return drive(self._async.get_vault_report())
+
+    def get_replenish_needs(self) -> dict[str, dict[CoinCategory, int]]:
+        """How many coins to fetch, by contact id and tier, until each cap is reached.
+
+        Contacts who are STRANGERs are left out; 0 means that a tier is full.
+        """
+        return drive(self._async.get_replenish_needs())
+
+    def get_full_dashboard(self) -> Dashboard:
+        """All reports, from one reading of each database."""
+        return drive(self._async.get_full_dashboard())
+
+
+class ClientDatabase(Wrapper[AsyncClientDatabase]):
+    """A vault and an inventory, with what belongs to them; :func:`connect` makes one.
+
+    Attributes:
+        vault: the owner's private halves.
+        inventory: contacts' public halves.
+        gc: the inventory's garbage collector.
+        reporter: reports over both.
+    """
+
+    def __init__(
+        self,
+        vault_client: redis.Redis,
+        inventory_client: redis.Redis,
+        *,
+        server: EmbeddedServer | None = None,
+        owner: str | None = None,
+        budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
+        clock: Callable[[], int] = now_ms,
+        request_ids: Callable[[], str] = new_request_id,
+    ) -> None:
+        super().__init__(
+            AsyncClientDatabase(
+                blocking(vault_client, "ClientDatabase"),
+                blocking(inventory_client, "ClientDatabase"),
+                server=server,
+                owner=owner,
+                budget_caps=budget_caps,
+                clock=clock,
+                request_ids=request_ids,
+            )
+        )
+
+    @cached_property
+    def vault(self) -> SecureVault:
+        """The owner's private halves."""
+        return over(SecureVault, self._async.vault)
+
+    @cached_property
+    def inventory(self) -> SmartInventory:
+        """Contacts' public halves."""
+        return over(SmartInventory, self._async.inventory)
+
+    @cached_property
+    def gc(self) -> GarbageCollector:
+        """The inventory's garbage collector."""
+        return over(GarbageCollector, self._async.gc)
+
+    @cached_property
+    def reporter(self) -> StorageReporter:
+        """Reports over both."""
+        return over(StorageReporter, self._async.reporter)
+
+    def health(self) -> HealthStatus:
+        """Whether both databases answer, and what they hold."""
+        return drive(self._async.health())
+
+    def close(self) -> None:
+        """Closes everything that ``connect`` opened; calling it again does nothing."""
+        drive(self._async.aclose())
+
+    def __enter__(self) -> Self:
+        drive(self._async.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        drive(self._async.__aexit__(kind, error, traceback))
+
+
+def connect(
+    url: str | None = None,
+    *,
+    owner: str | None = None,
+    budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
+    clock: Callable[[], int] = now_ms,
+    request_ids: Callable[[], str] = new_request_id,
+) -> ClientDatabase:
+    """Opens a database.
+
+    ::
+
+        with connect() as db:
+            coin = db.inventory.select_coin("bob", "GOLD")
+
+        db = connect("redis://localhost")
+        ...
+        db.close()
+
+    Args:
+        url: what to open:
+
+            - ``embedded:///path``: a private, durable Valkey server in that directory, which is
+              started, or joined if it runs; ``embedded://``: in the user's data directory;
+            - ``memory://``: fakeredis in this process, gone when it's closed: for tests;
+            - ``redis://``, ``rediss://``, ``unix://``: a server of yours, the vault in database
+              0 and the inventory in 1;
+            - None: ``$AQM_DB_URL``, or ``embedded://``.
+        owner: whose data it is, if several share a database.
+        budget_caps: coins per contact, by priority and tier.
+        clock: milliseconds since the epoch.
+        request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
+
+    Raises:
+        InvalidArgumentError: an argument has the wrong type or value.
+        EmbeddedServerError: the embedded server can't be started or joined.
+        VaultUnavailableError: the server can't be reached.
+        InventoryUnavailableError: the same, between the first database and the second.
+        AccessDeniedError: the password is wrong.
+    """
+    connecting = database.connect(
+        url, owner=owner, budget_caps=budget_caps, clock=clock, request_ids=request_ids
+    )
+    return over(ClientDatabase, drive(connecting.open(SYNC)))
+
+
+def create_vault_client(
+    *, host: str = config.REDIS_HOST, port: int = config.REDIS_PORT
+) -> redis.Redis:
+    """Makes a client for the vault's logical database (0), and pings it.
+
+    Raises:
+        VaultUnavailableError: the server can't be reached.
+        AccessDeniedError: the server wants a password; give ``connect`` a url with one.
+    """
+    return blocked(drive(_opening.create_vault_client(SYNC, host=host, port=port)))
+
+
+def create_inventory_client(
+    *, host: str = config.REDIS_HOST, port: int = config.REDIS_PORT
+) -> redis.Redis:
+    """Makes a client for the inventory's logical database (1), and pings it.
+
+    Raises:
+        InventoryUnavailableError: the server can't be reached.
+        AccessDeniedError: the server wants a password; give ``connect`` a url with one.
+    """
+    return blocked(drive(_opening.create_inventory_client(SYNC, host=host, port=port)))
+
+
+def health_check(vault_client: redis.Redis, inventory_client: redis.Redis) -> HealthStatus:
+    """Asks both databases how they are; one that doesn't answer is an answer, not an error.
+
+    Returns:
+        Whether each answers, its number of Redis keys (DBSIZE), and the seconds since the
+        vault's server started.
+    """
+    return drive(
+        connection.health_check(
+            blocking(vault_client, "health_check"), blocking(inventory_client, "health_check")
+        )
+    )
+
+
+def close_all(vault_client: redis.Redis, inventory_client: redis.Redis) -> None:
+    """Closes both clients."""
+    drive(
+        connection.close_all(
+            blocking(vault_client, "close_all"), blocking(inventory_client, "close_all")
+        )
+    )

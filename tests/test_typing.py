@@ -1,0 +1,185 @@
+"""Types as callers see them: checked by mypy and pyright with the whole tree, and run here."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import assert_type
+
+import fakeredis
+import pytest
+import redis
+import redis.asyncio
+
+from aqm_db import (
+    AsyncClientDatabase,
+    AsyncGarbageCollector,
+    AsyncSecureVault,
+    AsyncSmartInventory,
+    AsyncStorageReporter,
+    GarbageCollector,
+    SecureVault,
+    SmartInventory,
+    StorageReporter,
+    connect,
+    sync,
+)
+from aqm_db.errors import AQMDatabaseError, InvalidArgumentError
+from aqm_db.types import (
+    CoinCategory,
+    ContactMeta,
+    Dashboard,
+    GCResult,
+    HealthStatus,
+    InventoryEntry,
+    InventorySummary,
+    NewCoin,
+    NewKey,
+    StorageReport,
+    VaultEntry,
+    VaultStats,
+)
+from tests.samples import BOB
+
+COIN = NewCoin(BOB, "c2", "SILVER", b"public", b"signature")
+KEY = NewKey("k2", "GOLD", b"blob", b"iv", b"tag")
+
+
+@pytest.mark.asyncio
+async def test_asynchronous_vault() -> None:
+    """Every method of the vault."""
+    async with connect("memory://") as db:
+        assert_type(db, AsyncClientDatabase)
+        vault = assert_type(db.vault, AsyncSecureVault)
+        assert_type(await vault.store_key("k", "GOLD", b"blob", b"iv", b"tag"), bool)
+        assert_type(await vault.store_keys([KEY]), list[bool | AQMDatabaseError])
+        assert_type(await vault.fetch_key("k"), VaultEntry | None)
+        assert_type(await vault.exists("k"), bool)
+        async with vault.use_key("k2") as entry:
+            assert_type(entry, VaultEntry)
+            assert_type(entry.coin_category, CoinCategory)
+        assert_type(await vault.burn_key("k"), bool)
+        assert_type(await vault.count_active(), dict[CoinCategory, int])
+        assert_type(await vault.count_active("GOLD"), int)
+        assert_type(await vault.get_all_active_ids(), list[str])
+        assert_type(await vault.purge_expired(), int)
+        assert_type(await vault.get_stats(), VaultStats)
+
+
+def test_synchronous_vault() -> None:
+    """The same, without await."""
+    with sync.connect("memory://") as db:
+        assert_type(db, sync.ClientDatabase)
+        vault = assert_type(db.vault, SecureVault)
+        assert_type(vault.store_key("k", "GOLD", b"blob", b"iv", b"tag"), bool)
+        assert_type(vault.store_keys([KEY]), list[bool | AQMDatabaseError])
+        assert_type(vault.fetch_key("k"), VaultEntry | None)
+        assert_type(vault.exists("k"), bool)
+        with vault.use_key("k2") as entry:
+            assert_type(entry, VaultEntry)
+            assert_type(entry.coin_category, CoinCategory)
+        assert_type(vault.burn_key("k"), bool)
+        assert_type(vault.count_active(), dict[CoinCategory, int])
+        assert_type(vault.count_active("GOLD"), int)
+        assert_type(vault.get_all_active_ids(), list[str])
+        assert_type(vault.purge_expired(), int)
+        assert_type(vault.get_stats(), VaultStats)
+
+
+@pytest.mark.asyncio
+async def test_asynchronous_inventory() -> None:
+    """Every method of the inventory."""
+    async with connect("memory://") as db:
+        inventory = assert_type(db.inventory, AsyncSmartInventory)
+        assert_type(await inventory.register_contact(BOB, "MATE"), bool)
+        assert_type(await inventory.set_contact_priority(BOB, "BESTIE"), bool)
+        assert_type(await inventory.get_contact_meta(BOB), ContactMeta | None)
+        assert_type(await inventory.store_key(BOB, "c", "SILVER", b"public", b"signature"), bool)
+        assert_type(await inventory.store_keys([COIN]), list[bool | AQMDatabaseError])
+        assert_type(await inventory.get_inventory(), dict[str, InventorySummary])
+        assert_type(await inventory.get_inventory(BOB), InventorySummary)
+        assert_type(await inventory.has_keys_for(BOB), bool)
+        assert_type(await inventory.get_available_tiers(BOB), list[CoinCategory])
+        coin = assert_type(await inventory.select_coin(BOB, "GOLD"), InventoryEntry | None)
+        assert coin is not None
+        assert_type(await inventory.release_coin(coin), bool)
+        assert_type(
+            await inventory.select_coins([BOB], "GOLD"),
+            dict[str, InventoryEntry | AQMDatabaseError | None],
+        )
+        assert_type(await inventory.consume_key(BOB, "c2"), bool)
+        assert [assert_type(page, list[str]) async for page in inventory.contact_pages()] == [[BOB]]
+        assert_type(inventory.clock, Callable[[], int])
+        assert_type(inventory.budget_caps, Mapping[str, Mapping[str, int]])
+
+
+def test_synchronous_inventory() -> None:
+    """The same, without await."""
+    with sync.connect("memory://") as db:
+        inventory = assert_type(db.inventory, SmartInventory)
+        assert_type(inventory.register_contact(BOB, "MATE"), bool)
+        assert_type(inventory.set_contact_priority(BOB, "BESTIE"), bool)
+        assert_type(inventory.get_contact_meta(BOB), ContactMeta | None)
+        assert_type(inventory.store_key(BOB, "c", "SILVER", b"public", b"signature"), bool)
+        assert_type(inventory.store_keys([COIN]), list[bool | AQMDatabaseError])
+        assert_type(inventory.get_inventory(), dict[str, InventorySummary])
+        assert_type(inventory.get_inventory(BOB), InventorySummary)
+        assert_type(inventory.has_keys_for(BOB), bool)
+        assert_type(inventory.get_available_tiers(BOB), list[CoinCategory])
+        coin = assert_type(inventory.select_coin(BOB, "GOLD"), InventoryEntry | None)
+        assert coin is not None
+        assert_type(inventory.release_coin(coin), bool)
+        assert_type(
+            inventory.select_coins([BOB], "GOLD"),
+            dict[str, InventoryEntry | AQMDatabaseError | None],
+        )
+        assert_type(inventory.consume_key(BOB, "c2"), bool)
+        assert list(assert_type(inventory.contact_pages(), Iterator[list[str]])) == [[BOB]]
+        assert_type(inventory.clock, Callable[[], int])
+        assert_type(inventory.budget_caps, Mapping[str, Mapping[str, int]])
+        assert_type(inventory.keys.of(BOB).meta, str)
+
+
+@pytest.mark.asyncio
+async def test_asynchronous_rest() -> None:
+    """The garbage collector, the reporter and health; a database can be awaited, too."""
+    db = assert_type(await connect("memory://"), AsyncClientDatabase)
+    gc = assert_type(db.gc, AsyncGarbageCollector)
+    assert_type(await gc.garbage_collect(30), GCResult)
+    assert_type(await gc.dry_run(), GCResult)
+    reporter = assert_type(db.reporter, AsyncStorageReporter)
+    assert_type(await reporter.get_storage_usage(), StorageReport)
+    assert_type(await reporter.get_vault_report(), VaultStats)
+    assert_type(await reporter.get_replenish_needs(), dict[str, dict[CoinCategory, int]])
+    assert_type(await reporter.get_full_dashboard(), Dashboard)
+    assert_type(await db.health(), HealthStatus)
+    await db.aclose()
+
+
+def test_synchronous_rest() -> None:
+    """The same, without await."""
+    db = assert_type(sync.connect("memory://"), sync.ClientDatabase)
+    gc = assert_type(db.gc, GarbageCollector)
+    assert_type(gc.garbage_collect(30), GCResult)
+    assert_type(gc.dry_run(), GCResult)
+    assert db.gc is gc
+    assert_type(StorageReporter(db.vault, db.inventory), StorageReporter)
+    reporter = assert_type(db.reporter, StorageReporter)
+    assert_type(reporter.get_storage_usage(), StorageReport)
+    assert_type(reporter.get_vault_report(), VaultStats)
+    assert_type(reporter.get_replenish_needs(), dict[str, dict[CoinCategory, int]])
+    assert_type(reporter.get_full_dashboard(), Dashboard)
+    assert_type(db.health(), HealthStatus)
+    db.close()
+
+
+def test_wrong_types_are_errors() -> None:
+    """An ignored error that were none would be an error itself, for mypy."""
+    with pytest.raises(TypeError):
+        SecureVault(redis.asyncio.Redis())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError):
+        AsyncSecureVault(redis.Redis())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    inventory = SmartInventory(fakeredis.FakeRedis())
+    with pytest.raises(InvalidArgumentError):
+        inventory.register_contact(BOB, "ENEMY")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidArgumentError):
+        inventory.select_coin(BOB, "PLATINUM")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError):
+        inventory.store_key(BOB, "k", "GOLD", b"p", b"s", 5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
