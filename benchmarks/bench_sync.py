@@ -1,0 +1,124 @@
+"""What the synchronous face costs over plain redis-py: ``python -m benchmarks.bench_sync``.
+
+Each call of the library is followed, or preceded, by the same work done with a plain
+``redis.Redis``, on the same server: the same script with arguments made beforehand, or HGETALL.
+So the difference is all that the library does: checks, key names, the seam and the result.
+"""
+
+import gc
+import tempfile
+from collections.abc import Callable, Sequence
+from statistics import median, quantiles
+from time import perf_counter_ns
+from typing import Any, cast
+
+import redis
+
+from aqm_db import SecureVault, SmartInventory, config
+from aqm_db._scripts import Code
+from aqm_db._seam import Call
+from aqm_db.embedded import EmbeddedServer
+
+PAIRS = 5000
+WARM_UP = 200
+LIMIT_US = 15
+"""What a call may cost more, at the median of all pairs."""
+
+
+class Recorder:
+    """In the place of a seam: notes what would be sent, and sends nothing."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    async def run(self, call: Call, _undo: object) -> list[Any]:
+        """Answers that there is no coin."""
+        self.calls.append(call)
+        return [Code.OK, []]
+
+
+def main() -> None:
+    """Measures, and prints a table."""
+    print(f"{f'p50 of {PAIRS} pairs, us':24}{'library':>9}{'plain':>9}{'more':>7}{'quartiles':>14}")
+    with tempfile.TemporaryDirectory() as directory, EmbeddedServer.open(directory) as server:
+        path = str(server.socket_path)
+        with (
+            redis.Redis(unix_socket_path=path) as client,
+            redis.Redis(unix_socket_path=path) as plain,
+        ):
+            report("select_coin (GOLD)", *selecting(client, plain))
+            report("fetch_key (GOLD)", *fetching(client, plain))
+
+
+def report(name: str, library: Callable[[], object], plain: Callable[[], object]) -> None:
+    """Measures one operation both ways, and prints its row."""
+    ours, theirs = paired(library, plain)
+    more = [mine - other for mine, other in zip(ours, theirs, strict=True)]
+    low, _, high = quantiles(more, n=4)
+    verdict = "ok" if median(more) <= LIMIT_US else f"over {LIMIT_US}"
+    print(
+        f"{name:24}{median(ours):9.1f}{median(theirs):9.1f}{median(more):7.1f}"
+        f"{low:7.1f}{high:7.1f}  {verdict}"
+    )
+
+
+def paired(
+    first: Callable[[], object], second: Callable[[], object]
+) -> tuple[list[float], list[float]]:
+    """Microseconds of each call, made in pairs whose order alternates."""
+    times: tuple[list[float], list[float]] = ([], [])
+    gc.collect()
+    gc.freeze()
+    for number in range(WARM_UP + PAIRS):
+        order = ((first, times[0]), (second, times[1]))
+        for call, kept in order if number % 2 else reversed(order):
+            begin = perf_counter_ns()
+            result = call()
+            elapsed = perf_counter_ns() - begin
+            assert result
+            if number >= WARM_UP:
+                kept.append(elapsed / 1000)
+    gc.unfreeze()
+    return times
+
+
+def selecting(
+    client: redis.Redis, plain: redis.Redis
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """The library's select_coin, and its script with arguments made beforehand."""
+    count = WARM_UP + PAIRS
+    tiers = dict.fromkeys(config.VALID_COIN_CATEGORIES, 2 * count)
+    inventory = SmartInventory(client, budget_caps=dict.fromkeys(config.VALID_PRIORITIES, tiers))
+    inventory.register_contact("bob", "BESTIE")
+    for number in range(2 * count):
+        inventory.store_key("bob", str(number), "GOLD", bytes(1184), bytes(2420))
+    calls = iter(recorded(client, count))
+    plain.script_load(recorded(client, 1)[0][0].source)
+
+    def evalsha() -> object:
+        script, keys, arguments = next(calls)
+        return plain.evalsha(script.sha, script.key_count, *keys, *arguments)
+
+    return lambda: inventory.select_coin("bob", "GOLD"), evalsha
+
+
+def recorded(client: redis.Redis, count: int) -> Sequence[Call]:
+    """What select_coin would send."""
+    inventory, recorder = SmartInventory(client), Recorder()
+    cast("Any", inventory)._async._seam = recorder  # noqa: SLF001 - all that it sends goes through it
+    for _ in range(count):
+        inventory.select_coin("bob", "GOLD")
+    return recorder.calls
+
+
+def fetching(
+    client: redis.Redis, plain: redis.Redis
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """The library's fetch_key, and HGETALL."""
+    vault = SecureVault(client)
+    vault.store_key("k", "GOLD", bytes(2400), bytes(12), bytes(16))
+    return lambda: vault.fetch_key("k"), lambda: plain.hgetall("vault:v1:key:k")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""What the library promises of its speed, and whether a run shows it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from benchmarks import names
+from benchmarks.results import Results
+
+ALLOWED = 0.01
+"""The share of calls that may take longer than 2 ms at a rate that counts as held."""
+
+Measure: TypeAlias = Callable[[Results], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure with a bound.
+
+    Attributes:
+        text: what is measured.
+        measure: takes it from the results; raises KeyError if it wasn't measured.
+        bound: the figure that is wanted.
+        side: which side of the bound is the good one.
+        unit: what the figure counts.
+        possible: the best figure that the server allows, if it can be known.
+    """
+
+    text: str
+    measure: Measure
+    bound: float
+    side: Literal["at most", "at least", "under"]
+    unit: str = "x"
+    possible: Measure | None = None
+
+    def is_met(self, figure: float) -> bool:
+        """Whether a figure is on the good side."""
+        if self.side == "at least":
+            return figure >= self.bound
+        return figure < self.bound if self.side == "under" else figure <= self.bound
+
+
+def _lone(text: str, other: str, bound: float) -> Goal:
+    """A lone call's time, as a multiple of another's."""
+    return Goal(
+        text, lambda run: run.p50_ratio(names.SELECT, names.LIBRARY, other), bound, "at most"
+    )
+
+
+def _lone_gain(text: str, other: str, bound: float) -> Goal:
+    """How many times faster a lone call is than another."""
+    return Goal(
+        text, lambda run: run.p50_ratio(names.SELECT, other, names.LIBRARY), bound, "at least"
+    )
+
+
+def _throughput(text: str, callers: int, other: str, bound: float) -> Goal:
+    """A multiple of another's throughput; the raw socket's is the most that can be."""
+    group = names.callers(callers)
+    return Goal(
+        text,
+        lambda run: run.paired_ratio(group, other, names.LIBRARY),
+        bound,
+        "at least",
+        possible=None
+        if other == names.RAW
+        else lambda run: run.paired_ratio(group, other, names.RAW),
+    )
+
+
+def _growth(run: Results) -> float:
+    sizes = list(run.group(names.GROWTH))
+    if not sizes:
+        raise KeyError(names.GROWTH)
+    return run.p50_ratio(names.GROWTH, sizes[-1], sizes[0])
+
+
+def _batch(text: str, group: str) -> Goal:
+    """A batch's time, as a multiple of a hand-written pipeline's."""
+    return Goal(
+        text,
+        lambda run: run.p50_ratio(group, names.BATCH, names.pipeline_of(50)),
+        1.5,
+        "at most",
+    )
+
+
+def _memory(tier: str, key: str) -> Measure:
+    return lambda run: run.figure(names.MEMORY, tier, key)
+
+
+def _import(run: Results) -> float:
+    return run.paired_ratio(names.IMPORT, "aqm_db", "redis.asyncio")
+
+
+GOALS = (
+    _lone("a lone `select_coin` against PING through the default client, p50", names.PING, 1.1),
+    _lone("against the same EVALSHA through the default client, p50", names.EVALSHA, 1.0),
+    _lone_gain("faster than the specification's five commands, p50", names.COMMANDS, 3.5),
+    _lone_gain("faster than two pipelines, p50", names.PIPELINES, 2.0),
+    _throughput("8 callers against the default client, throughput", 8, names.EVALSHA, 3.0),
+    _throughput("64 callers against the default client, throughput", 64, names.EVALSHA, 4.0),
+    _throughput("512 callers against the default client, throughput", 512, names.EVALSHA, 5.0),
+    _throughput(
+        "64 callers against one hand-written pipeline of 64", 64, names.pipeline_of(64), 1.7
+    ),
+    _throughput("64 callers against a raw socket, throughput", 64, names.RAW, 0.85),
+    _throughput("512 callers against a raw socket, throughput", 512, names.RAW, 0.8),
+    Goal(
+        "arrivals per second held with at most 1% over 2 ms, against the default client",
+        lambda run: run.rate_held(names.LIBRARY, ALLOWED) / (run.rate_held(names.EVALSHA, ALLOWED)),
+        2.5,
+        "at least",
+    ),
+    Goal(
+        "p99 at 1,000 arrivals per second",
+        lambda run: run.figure(names.rate(1000), names.LIBRARY, "round_p99_ms"),
+        2.0,
+        "under",
+        "ms",
+        lambda run: run.figure(names.rate(1000), names.NOTHING, "round_p99_ms"),
+    ),
+    Goal(
+        "p99 of 16 callers",
+        lambda run: run.figure(names.callers(16), names.LIBRARY, "round_p99_ms"),
+        2.0,
+        "under",
+        "ms",
+    ),
+    Goal("a lone `select_coin` among the most contacts against 10, p50", _growth, 1.1, "at most"),
+    Goal(
+        "memory of a GOLD coin against its payload",
+        _memory("GOLD", "share_of_payload"),
+        1.1,
+        "at most",
+    ),
+    Goal(
+        "memory of a SILVER coin against its payload",
+        _memory("SILVER", "share_of_payload"),
+        1.25,
+        "at most",
+    ),
+    Goal("memory of a BRONZE coin", _memory("BRONZE", "bytes_per_coin"), 400, "at most", "B"),
+    Goal("`import aqm_db` against `import redis.asyncio`", _import, 1.15, "at most"),
+    _batch("`select_coins` of 50 contacts against one hand-written pipeline", names.SELECT_50),
+    _batch("the inventory's `store_keys` of 50 against one hand-written pipeline", names.STORE_50),
+    _batch("the vault's `store_keys` of 50 against one hand-written pipeline", names.KEEP_50),
+)

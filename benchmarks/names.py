@@ -1,0 +1,67 @@
+"""What groups and variants are called, in the results and in the report."""
+
+from typing import Final
+
+# Variants
+LIBRARY: Final = "aqm_db"
+TOGETHER: Final = "aqm_db, single calls at once"
+BATCH: Final = "aqm_db, one call"
+PING: Final = "PING, default client"
+GET: Final = "GET of 3.6 KB, default client"
+EVALSHA: Final = "the same EVALSHA, default client"
+COMMANDS: Final = "the specification's commands, one by one"
+PIPELINES: Final = "two pipelines with ZPOPMIN"
+WATCH: Final = "the specification's WATCH and MULTI"
+MULTI: Final = "the specification's check, then MULTI"
+HGETALL: Final = "HGETALL, default client"
+NOTHING: Final = "nothing: what the machine itself adds"
+AIOSQLITE: Final = "aiosqlite"
+SQLITE: Final = "sqlite3 on the loop's own thread"
+RAW: Final = "raw socket, packed beforehand"
+
+
+def pipeline_of(size: int) -> str:
+    """A pipeline that was written by hand."""
+    return f"one hand-written pipeline of {size} scripts"
+
+
+# Groups
+SELECT: Final = "select_coin, alone"
+STORE: Final = "inventory.store_key, alone"
+KEEP: Final = "vault.store_key, alone"
+BURN: Final = "burn_key, alone"
+FETCH: Final = "fetch_key, alone"
+SELECT_50: Final = "a coin of each of 50 contacts"
+STORE_50: Final = "50 coins to cache"
+KEEP_50: Final = "50 private halves to store"
+IMPORT: Final = "import"
+MEMORY: Final = "memory per coin"
+GROWTH: Final = "select_coin, alone, by number of contacts"
+_CALLERS: Final = "select_coin, callers: "
+_RATE: Final = "select_coin, arrivals per second: "
+_DISTANCE: Final = "select_coin, ms of round trip added: "
+
+
+def callers(count: int) -> str:
+    """A closed loop."""
+    return f"{_CALLERS}{count}"
+
+
+def rate(per_second: float) -> str:
+    """An open loop."""
+    return f"{_RATE}{per_second:.0f}"
+
+
+def distance(milliseconds: float) -> str:
+    """A longer way to the server."""
+    return f"{_DISTANCE}{milliseconds:g}"
+
+
+def walk(operation: str) -> str:
+    """Background work over everything that there is: seconds for a thousand of it."""
+    return f"{operation}, per 1,000"
+
+
+def among(count: int) -> str:
+    """How many contacts, or keys of the vault, there are."""
+    return f"among {count:,}"

@@ -1,0 +1,92 @@
+"""How much is measured: enough for the tails, or little for a quick look."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The sizes of a run.
+
+    Attributes:
+        lone_rounds: rounds of the latency groups.
+        lone_calls: calls per round there.
+        crowd_rounds: rounds of the throughput groups.
+        crowd_calls: calls per round there; at least four per caller are made.
+        open_rounds: rounds of each arrival rate.
+        open_seconds: how long each arrival rate is kept up in a round.
+        open_calls: how many calls a round has at least.
+        open_step: the factor between two arrival rates.
+        far_rounds: rounds per distance.
+        growth: numbers of contacts that select_coin is measured at.
+        walks: numbers of contacts that background work is measured at.
+        walk_rounds: rounds of background work.
+        memory_coins: coins that are stored to weigh one.
+        import_rounds: processes per import.
+    """
+
+    lone_rounds: int
+    lone_calls: int
+    crowd_rounds: int
+    crowd_calls: int
+    open_rounds: int
+    open_seconds: float
+    open_calls: int
+    open_step: float
+    far_rounds: int
+    growth: tuple[int, ...]
+    walks: tuple[int, ...]
+    walk_rounds: int
+    memory_coins: int
+    import_rounds: int
+
+
+FULL: Final = Plan(
+    lone_rounds=100,
+    lone_calls=50,
+    crowd_rounds=12,
+    crowd_calls=1024,
+    open_rounds=5,
+    open_seconds=0.3,
+    open_calls=150,
+    open_step=1.15,
+    far_rounds=12,
+    growth=(10, 1_000, 100_000),
+    walks=(1_000, 10_000, 100_000),
+    walk_rounds=3,
+    memory_coins=20_000,
+    import_rounds=15,
+)
+QUICK: Final = Plan(
+    lone_rounds=20,
+    lone_calls=25,
+    crowd_rounds=3,
+    crowd_calls=512,
+    open_rounds=3,
+    open_seconds=0.15,
+    open_calls=50,
+    open_step=1.4,
+    far_rounds=2,
+    growth=(10, 1_000, 10_000),
+    walks=(1_000, 10_000),
+    walk_rounds=2,
+    memory_coins=4_000,
+    import_rounds=5,
+)
+SMOKE: Final = Plan(
+    lone_rounds=1,
+    lone_calls=5,
+    crowd_rounds=1,
+    crowd_calls=64,
+    open_rounds=1,
+    open_seconds=0.05,
+    open_calls=5,
+    open_step=10,
+    far_rounds=1,
+    growth=(10, 100),
+    walks=(1_000,),
+    walk_rounds=1,
+    memory_coins=100,
+    import_rounds=1,
+)
+"""With ``--benchmark-disable``: everything works, nothing is measured."""

@@ -1,0 +1,108 @@
+"""One caller, who waits for each answer: the library's operations beside what else there is."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from benchmarks import baselines, names, vault_baselines
+from benchmarks.conftest import AsyncBenchmark
+from benchmarks.links import Link
+from benchmarks.measure import Variant
+from benchmarks.plan import Plan
+from benchmarks.sqlite_baselines import Sqlite, sqlites
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest_asyncio.fixture
+async def files(tmp_path: Path) -> AsyncIterator[tuple[Sqlite, Sqlite]]:
+    """The designs without a server."""
+    async with sqlites(tmp_path) as both:
+        yield both
+
+
+class Lone:
+    """Compares variants with one caller.
+
+    Args:
+        benchmark: what measures.
+        link: the clients of the server.
+        plan: how much to measure.
+    """
+
+    def __init__(self, benchmark: AsyncBenchmark, link: Link, plan: Plan) -> None:
+        self._benchmark, self._link, self._plan = benchmark, link, plan
+
+    async def compare(self, group: str, *variants: Variant) -> None:
+        """Measures, with a PING beside it as the floor."""
+        await self._benchmark.closed(
+            self._link,
+            [*variants, baselines.ping(self._link.inventory_client)],
+            group=group,
+            rounds=self._plan.lone_rounds,
+            operations=self._plan.lone_calls,
+        )
+
+
+@pytest.fixture
+def lone(async_benchmark: AsyncBenchmark, link: Link, plan: Plan) -> Lone:
+    """Compares variants with one caller."""
+    return Lone(async_benchmark, link, plan)
+
+
+async def test_select_coin(lone: Lone, link: Link, files: tuple[Sqlite, Sqlite]) -> None:
+    """The hot path."""
+    await lone.compare(
+        names.SELECT,
+        baselines.library_select(link.inventory),
+        baselines.evalsha_select(link),
+        baselines.pipelines_select(link),
+        baselines.commands_select(link),
+        baselines.get(link.inventory_client),
+        *(file.select() for file in files),
+    )
+
+
+async def test_store_coin(lone: Lone, link: Link, files: tuple[Sqlite, Sqlite]) -> None:
+    """A public half is cached."""
+    await lone.compare(
+        names.STORE,
+        baselines.library_store(link.inventory),
+        baselines.evalsha_store(link),
+        baselines.watch_store(link),
+        *(file.store() for file in files),
+    )
+
+
+async def test_keep_key(lone: Lone, link: Link, files: tuple[Sqlite, Sqlite]) -> None:
+    """A private half is stored."""
+    await lone.compare(
+        names.KEEP,
+        vault_baselines.library_keep(link.vault),
+        vault_baselines.evalsha_keep(link),
+        vault_baselines.multi_keep(link.vault_client),
+        *(file.keep() for file in files),
+    )
+
+
+async def test_burn_key(lone: Lone, link: Link, files: tuple[Sqlite, Sqlite]) -> None:
+    """A private half is erased."""
+    await lone.compare(
+        names.BURN,
+        vault_baselines.library_burn(link.vault),
+        vault_baselines.evalsha_burn(link),
+        vault_baselines.multi_burn(link),
+        *(file.burn() for file in files),
+    )
+
+
+async def test_fetch_key(lone: Lone, link: Link, files: tuple[Sqlite, Sqlite]) -> None:
+    """A private half is read."""
+    await lone.compare(
+        names.FETCH,
+        vault_baselines.library_fetch(link.vault),
+        vault_baselines.hgetall_fetch(link),
+        *(file.fetch() for file in files),
+    )
