@@ -63,9 +63,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(name="tests-lowest")
 def tests_lowest(session: nox.Session) -> None:
     """Runs all tests on the oldest supported dependencies."""
-    session.install(
-        "-e", ".[all]", *LOWEST, *nox.project.dependency_groups(PYPROJECT, "tests")
-    )
+    session.install("-e", ".[all]", *LOWEST, *nox.project.dependency_groups(PYPROJECT, "tests"))
     session.run("pytest", *session.posargs)
 
 
@@ -73,4 +71,6 @@ def tests_lowest(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measures speed, side by side with what else one could do."""
     install(session, "bench")
-    session.run("pytest", "benchmarks", *session.posargs)
+    results = ".benchmarks/latest.json"
+    session.run("pytest", "benchmarks", f"--benchmark-json={results}", *session.posargs)
+    session.run("python", "-m", "benchmarks.report", results)

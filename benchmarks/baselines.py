@@ -13,11 +13,12 @@ from redis.exceptions import WatchError
 
 from aqm_db import AsyncSmartInventory, config
 from aqm_db._keys import Keys
+from aqm_db.types import NewCoin
 from benchmarks import checks, names
 from benchmarks.links import Link
 from benchmarks.measure import Call, Variant
 from benchmarks.rawsocket import connected, exchange
-from benchmarks.scripts import evalsha, packed_evalsha, pipelined, selections, storings
+from benchmarks.scripts import evalsha, in_parts, packed_evalsha, pipelined, selections, storings
 from benchmarks.stock import Coin, new_coins, stocked, storing
 
 _KEYS = Keys()
@@ -68,6 +69,21 @@ def library_select(inventory: AsyncSmartInventory) -> Variant:
         return [partial(inventory.select_coin, each, "GOLD") for each in contact_ids]
 
     return Variant(names.LIBRARY, prepare, checks.entries)
+
+
+def batch_select(inventory: AsyncSmartInventory, size: int) -> Variant:
+    """The library, a coin of each of so many contacts in one call."""
+
+    async def prepare(count: int) -> list[Call]:
+        contact_ids = await stocked(inventory, count)
+        return [
+            partial(inventory.select_coins, part, "GOLD") for part in in_parts(contact_ids, size)
+        ]
+
+    def check(results: Sequence[dict[str, Any]]) -> None:
+        checks.entries([entry for selected in results for entry in selected.values()])
+
+    return Variant(names.BATCH, prepare, check)
 
 
 def evalsha_select(link: Link) -> Variant:
@@ -164,6 +180,19 @@ def library_store(inventory: AsyncSmartInventory) -> Variant:
         return [storing(inventory, coin) for coin in await new_coins(inventory, count)]
 
     return Variant(names.LIBRARY, prepare, checks.all_true)
+
+
+def batch_store(inventory: AsyncSmartInventory, size: int) -> Variant:
+    """The library, so many coins in one call."""
+
+    async def prepare(count: int) -> list[Call]:
+        coins = [
+            NewCoin(coin.contact_id, coin.key_id, coin.tier, coin.public_key, coin.signature)
+            for coin in await new_coins(inventory, count)
+        ]
+        return [partial(inventory.store_keys, part) for part in in_parts(coins, size)]
+
+    return Variant(names.BATCH, prepare, checks.all_stored)
 
 
 def evalsha_store(link: Link) -> Variant:

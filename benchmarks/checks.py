@@ -17,6 +17,11 @@ def all_true(results: Sequence[object]) -> None:
     assert all(results), "a call didn't do its work"
 
 
+def all_stored(batches: Sequence[Sequence[object]]) -> None:
+    """Every item of every batch was stored, and none gave an error."""
+    assert all(stored is True for batch in batches for stored in batch), "an item wasn't stored"
+
+
 def entries(results: Sequence[Any]) -> None:
     """What ``select_coin`` returned is as many coins."""
     distinct([entry and entry.key_id for entry in results])

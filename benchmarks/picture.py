@@ -28,7 +28,7 @@ CALLERS = (1, 8, 16, 64, 512)
 def draw(run: Results, path: Path) -> None:
     """Writes the picture: the same for the same results."""
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "aqm_db", "font.size": 9}):
-        figure = Figure(figsize=(15, 5.6), layout="constrained")
+        figure = Figure(figsize=(15, 6), layout="constrained")
         latency, throughput, load = figure.subplots(1, 3)
         _latency(run, latency)
         _throughput(run, throughput)
@@ -36,7 +36,8 @@ def draw(run: Results, path: Path) -> None:
         for axes in (latency, throughput, load):
             axes.grid(visible=True, which="major", color="#e5e5e5")
             axes.set_axisbelow(True)
-            axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12))
             axes.spines[["top", "right"]].set_visible(False)
         figure.savefig(path, metadata={"Date": None})
 

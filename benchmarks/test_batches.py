@@ -3,13 +3,20 @@
 import pytest
 
 from benchmarks import names
-from benchmarks.baselines import library_select, library_store, pipeline_select, pipeline_store
+from benchmarks.baselines import (
+    batch_select,
+    batch_store,
+    library_select,
+    library_store,
+    pipeline_select,
+    pipeline_store,
+)
 from benchmarks.conftest import AsyncBenchmark
 from benchmarks.links import Link
 from benchmarks.measure import Variant
 from benchmarks.plan import Plan
 from benchmarks.scripts import together
-from benchmarks.vault_baselines import library_keep, pipeline_keep
+from benchmarks.vault_baselines import batch_keep, library_keep, pipeline_keep
 
 pytestmark = pytest.mark.asyncio
 
@@ -51,6 +58,7 @@ async def test_select(batches: Batches, link: Link) -> None:
     """A coin of each contact of a group."""
     await batches.compare(
         names.SELECT_50,
+        batch_select(link.inventory, SIZE),
         together(library_select(link.inventory), SIZE),
         pipeline_select(link, SIZE),
     )
@@ -60,6 +68,7 @@ async def test_store(batches: Batches, link: Link) -> None:
     """Coins of contacts, as they were delivered."""
     await batches.compare(
         names.STORE_50,
+        batch_store(link.inventory, SIZE),
         together(library_store(link.inventory), SIZE),
         pipeline_store(link, SIZE),
     )
@@ -69,6 +78,7 @@ async def test_keep(batches: Batches, link: Link) -> None:
     """Private halves, as they were minted."""
     await batches.compare(
         names.KEEP_50,
+        batch_keep(link.vault, SIZE),
         together(library_keep(link.vault), SIZE),
         pipeline_keep(link, SIZE),
     )

@@ -7,11 +7,12 @@ from redis.asyncio import Redis
 
 from aqm_db import AsyncSecureVault, config
 from aqm_db._keys import Keys
+from aqm_db.types import NewKey
 from benchmarks import checks, names
 from benchmarks.baselines import now_ms
 from benchmarks.links import Link
 from benchmarks.measure import Call, Variant
-from benchmarks.scripts import evalsha, keepings, pipelined, recorded
+from benchmarks.scripts import evalsha, in_parts, keepings, pipelined, recorded
 from benchmarks.stock import Secret, keeping, kept, new_secret
 
 _KEYS = Keys()
@@ -24,6 +25,17 @@ def library_keep(vault: AsyncSecureVault) -> Variant:
         return [keeping(vault, new_secret("GOLD")) for _ in range(count)]
 
     return Variant(names.LIBRARY, prepare, checks.all_true)
+
+
+def batch_keep(vault: AsyncSecureVault, size: int) -> Variant:
+    """The library, so many private halves in one call."""
+
+    async def prepare(count: int) -> list[Call]:
+        secrets = [new_secret("GOLD") for _ in range(count)]
+        keys = [NewKey(each.key_id, each.tier, each.blob, each.iv, each.tag) for each in secrets]
+        return [partial(vault.store_keys, part) for part in in_parts(keys, size)]
+
+    return Variant(names.BATCH, prepare, checks.all_stored)
 
 
 def evalsha_keep(link: Link) -> Variant:

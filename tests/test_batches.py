@@ -8,8 +8,11 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory
+from aqm_db._async_seam import AsyncSeam
+from aqm_db._scripts import INV_RELEASE
 from aqm_db.errors import (
     AccessDeniedError,
     BudgetExceededError,
@@ -41,12 +44,12 @@ def coin(contact_id: str, key_id: str, **changes: Any) -> NewCoin:
 async def test_vault_store_keys(vault: AsyncSecureVault) -> None:
     """A key that can't be stored stops no other."""
     await vault.store_key(**sample_key("taken", "GOLD"))
-    platinum: Any = "PLATINUM"
+    platinum: Any = {**sample_key("b", "GOLD"), "coin_category": "PLATINUM"}
     outcomes = await vault.store_keys(
         [
             NewKey(**sample_key("a", "GOLD")),
             NewKey(**sample_key("taken", "GOLD")),
-            NewKey(**{**sample_key("b", "GOLD"), "coin_category": platinum}),
+            NewKey(**platinum),
             NewKey(**sample_key("c", "BRONZE"), coin_version="x25519_v1"),
             NewKey(**sample_key("a", "GOLD")),
         ]
@@ -227,6 +230,35 @@ async def test_a_release_that_is_refused_is_logged(
     [record] = caplog.records
     assert record.msg == "outcome_unknown"
     assert record.__dict__["error"] == AccessDeniedError.__name__
+
+
+async def test_a_batch_that_is_cancelled_between_two_requests_loses_no_coin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What its first request took is back though its second one was never sent."""
+    coin_reply = [0, [], b"k", b"GOLD", b"p", b"s", b"1", None, b"2"]
+    asked: list[bytes] = []
+
+    async def ask(_: AsyncSeam, commands: list[bytes]) -> list[Any]:
+        asked.extend(commands)
+        match len(asked):
+            case 2:
+                # One coin is taken; for the other contact the script was forgotten meanwhile.
+                return [coin_reply, NoScriptError()]
+            case 3:
+                # Cancelled while it still waits for a connection.
+                raise asyncio.CancelledError
+            case 5:
+                return [coin_reply, [5]]
+            case _:
+                return [[0, 1]]
+
+    monkeypatch.setattr(AsyncSeam, "_ask", ask)
+    inventory = AsyncSmartInventory(Redis())
+    with pytest.raises(asyncio.CancelledError):
+        await inventory.select_coins(["a", "b"], "GOLD")
+    assert len(asked) == 6
+    assert INV_RELEASE.sha.encode() in asked[-1]
 
 
 async def test_a_denied_batch_has_an_error_for_each(servers: Servers) -> None:

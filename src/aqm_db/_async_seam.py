@@ -41,10 +41,20 @@ class AsyncSeam:
         self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
     ) -> list[Reply | AQMDatabaseError]:
         """See :class:`~aqm_db._seam.Seam`."""
+        answered = False
+
+        async def ask(commands: Sequence[bytes]) -> list[Any]:
+            nonlocal answered
+            replies = await self._ask(commands)
+            answered = True
+            return replies
+
         try:
-            return await _answers.run_all(self._ask, calls)
-        except CancelledAfterSending as cancelled:
-            await self._settle(calls, undos)
+            return await _answers.run_all(ask, calls)
+        except asyncio.CancelledError as cancelled:
+            # A batch takes several requests where the server forgot its script.
+            if answered or isinstance(cancelled, CancelledAfterSending):
+                await self._settle(calls, undos)
             raise asyncio.CancelledError(*cancelled.args) from None
 
     async def read(self, *commands: Sequence[Argument]) -> list[Any]:

@@ -6,12 +6,11 @@ A script's header comment is its contract. ``-- Uses: a, b`` puts ``lua/shared/a
 
 import hashlib
 import re
-from dataclasses import dataclass
 from enum import IntEnum
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from functools import cached_property
+from pathlib import Path
 
-_LUA = files("aqm_db") / "lua"
+_LUA = Path(__file__).parent / "lua"
 _KEYS_LINE = re.compile(r"^-- KEYS: (.+)$", re.MULTILINE)
 _USES_LINE = re.compile(r"^-- Uses: (.+)\n", re.MULTILINE)
 
@@ -29,40 +28,42 @@ class Code(IntEnum):
     CORRUPT = 7
 
 
-@dataclass(frozen=True, slots=True)
 class Script:
-    """One atomic operation on the server.
+    """One atomic operation on the server; its file is read when it's first used.
+
+    Args:
+        name: its file name without ``.lua``: ``NAME-N``.
 
     Attributes:
-        name: its file name without ``-N.lua``.
+        name: the name of the operation.
         key_count: how many KEYS it takes.
-        source: the Lua text, as the server gets it.
-        sha: the SHA-1 of the source in hex, as EVALSHA asks for it.
     """
 
-    name: str
-    key_count: int
-    source: str
-    sha: str
+    def __init__(self, name: str) -> None:
+        self.name, _, key_count = name.rpartition("-")
+        self.key_count = int(key_count)
+        self._file = f"{name}.lua"
+
+    @cached_property
+    def source(self) -> str:
+        """The Lua text, as the server gets it.
+
+        Raises:
+            ValueError: the header doesn't list as many KEYS as the file name says.
+        """
+        path = _LUA / self._file
+        listed = _KEYS_LINE.search(path.read_text("utf-8"))
+        if listed is None or listed[1].count(",") + 1 != self.key_count:
+            raise ValueError(f"{self._file}: the header must list {self.key_count} KEYS")
+        return _constants() + "".join(_with_shared(path, []))
+
+    @cached_property
+    def sha(self) -> str:
+        """The SHA-1 of the source in hex, by which EVALSHA names it; it protects nothing."""
+        return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-def load(name: str) -> Script:
-    """The script whose file is ``lua/NAME-N.lua``.
-
-    Raises:
-        ValueError: the header doesn't list as many KEYS as the file name says.
-    """
-    path = next(path for path in _LUA.iterdir() if path.name.rpartition("-")[0] == name)
-    key_count = int(path.name.rpartition("-")[2].removesuffix(".lua"))
-    text = path.read_text("utf-8")
-    listed = _KEYS_LINE.search(text)
-    if listed is None or listed[1].count(",") + 1 != key_count:
-        raise ValueError(f"{path.name}: the header must list {key_count} KEYS")
-    source = _constants() + "".join(_with_shared(path, []))
-    return Script(name, key_count, source, _sha(source))
-
-
-def _with_shared(path: Traversable, seen: list[str]) -> list[str]:
+def _with_shared(path: Path, seen: list[str]) -> list[str]:
     """The texts of what a file uses, each once and before its user, and the file's own."""
     text = path.read_text("utf-8")
     uses = _USES_LINE.search(text)
@@ -80,20 +81,15 @@ def _constants() -> str:
     return f"local {names} = {values}\n"
 
 
-def _sha(source: str) -> str:
-    # Redis names scripts by SHA-1; it protects nothing.
-    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-
-
-VAULT_STORE = load("vault_store")
-VAULT_BURN = load("vault_burn")
-VAULT_PURGE = load("vault_purge")
-VAULT_COUNTERS = load("vault_counters")
-INV_REGISTER = load("inv_register")
-INV_SET_PRIORITY = load("inv_set_priority")
-INV_STORE = load("inv_store")
-INV_SELECT = load("inv_select")
-INV_CONSUME = load("inv_consume")
-INV_RELEASE = load("inv_release")
-INV_COLLECT = load("inv_collect")
-INV_DROP_ORPHAN = load("inv_drop_orphan")
+VAULT_STORE = Script("vault_store-3")
+VAULT_BURN = Script("vault_burn-3")
+VAULT_PURGE = Script("vault_purge-3")
+VAULT_COUNTERS = Script("vault_counters-2")
+INV_REGISTER = Script("inv_register-1")
+INV_SET_PRIORITY = Script("inv_set_priority-5")
+INV_STORE = Script("inv_store-7")
+INV_SELECT = Script("inv_select-6")
+INV_CONSUME = Script("inv_consume-6")
+INV_RELEASE = Script("inv_release-5")
+INV_COLLECT = Script("inv_collect-5")
+INV_DROP_ORPHAN = Script("inv_drop_orphan-4")

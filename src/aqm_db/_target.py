@@ -1,7 +1,6 @@
 """What a url names: an embedded database, one in memory, or a server."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -12,23 +11,25 @@ from .errors import InvalidArgumentError
 _SERVER_SCHEMES = frozenset({"redis", "rediss", "unix"})
 
 
-@dataclass(frozen=True, slots=True)
+# Plain classes: dataclasses would be a tenth of what importing the package costs.
+
+
 class Embedded:
     """A private server in this directory."""
 
-    directory: Path
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
 
 
-@dataclass(frozen=True, slots=True)
 class Memory:
     """fakeredis in this process."""
 
 
-@dataclass(frozen=True, slots=True)
 class Server:
     """A server of the user's, at a url that redis-py understands."""
 
-    url: str
+    def __init__(self, url: str) -> None:
+        self.url = url
 
 
 Target: TypeAlias = Embedded | Memory | Server

@@ -1,7 +1,5 @@
 """Clients with the settings of ``config``, their health, and their end."""
 
-from typing import Any
-
 from . import _opening, config
 from ._clients import AsyncClient, seam_over
 from ._faces import ASYNC
@@ -65,11 +63,6 @@ async def close_all(vault_client: AsyncClient, inventory_client: AsyncClient) ->
     ):
         await seam_over(client, unavailable, "close_all").aclose()
         await client.aclose()
-
-
-def client_options() -> dict[str, Any]:
-    """What every client that this library makes is made with."""
-    return ASYNC.client_options()
 
 
 async def _probed(
