@@ -9,6 +9,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, config, connect
+from benchmarks.stock import CLOCK
 
 _POOL = 8192
 """Connections: never a limit. The default of 100 makes the 101st caller fail."""
@@ -45,7 +46,7 @@ class Link:
 async def linked(path: Path) -> AsyncGenerator[Link]:
     """Opens clients, and closes them."""
     async with (
-        connect(f"unix://{path}") as database,
+        connect(f"unix://{path}", clock=CLOCK) as database,
         default_client(path, config.REDIS_VAULT_DB) as vault_client,
         default_client(path, config.REDIS_INVENTORY_DB) as inventory_client,
     ):
