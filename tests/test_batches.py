@@ -232,6 +232,18 @@ async def test_a_release_that_is_refused_is_logged(
     assert record.__dict__["error"] == AccessDeniedError.__name__
 
 
+async def test_a_batch_that_was_not_sent_is_dropped(tmp_path: Path) -> None:
+    """Cancelling a caller that still waits for a connection waits for nothing."""
+    client = Redis(unix_socket_path=str(tmp_path / "nobody"), retry=Retry(NoBackoff(), 1_000_000))
+    task = asyncio.ensure_future(AsyncSmartInventory(client).select_coins([BOB], "GOLD"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await client.aclose()
+
+
 async def test_a_batch_that_is_cancelled_between_two_requests_loses_no_coin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -152,6 +152,25 @@ async def test_wrong_kinds_of_client(servers: Servers) -> None:
         aqm_db.AsyncSmartInventory(servers[VALKEY_9].client(0, decode_responses=True))
 
 
+@pytest.mark.asyncio
+async def test_objects_of_the_other_face_are_refused(servers: Servers) -> None:
+    """A collector and a reporter are made of objects of their own face."""
+    client = servers[VALKEY_9].client(0)
+    wrong: Any
+    with servers[VALKEY_9].sync_client(0) as sync_client:
+        for wrong in (sync.SmartInventory(sync_client), None, client):
+            with pytest.raises(TypeError, match="^inventory: must be of class AsyncSmartInventory"):
+                aqm_db.AsyncGarbageCollector(wrong, client)
+            with pytest.raises(TypeError, match="^inventory: must be of class AsyncSmartInventory"):
+                aqm_db.AsyncStorageReporter(aqm_db.AsyncSecureVault(client), wrong)
+        wrong = sync.SecureVault(sync_client)
+        with pytest.raises(TypeError, match="^vault: must be of class AsyncSecureVault"):
+            aqm_db.AsyncStorageReporter(wrong, aqm_db.AsyncSmartInventory(client))
+        wrong = aqm_db.AsyncSmartInventory(client)
+        with pytest.raises(TypeError, match="^inventory: must be of class SmartInventory"):
+            sync.GarbageCollector(wrong, sync_client)
+
+
 def test_the_factories_take_the_defaults_of_config() -> None:
     """Without arguments they go where the specification says."""
     for module in (connection, sync):

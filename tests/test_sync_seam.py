@@ -632,6 +632,6 @@ def test_wrong_kinds_of_objects() -> None:
     """What wraps an inventory takes none of the other face."""
     wrong: Any = AsyncSmartInventory(redis.asyncio.Redis())
     with pytest.raises(
-        TypeError, match="^inventory: must be a SmartInventory, not AsyncSmartInventory$"
+        TypeError, match="^inventory: must be of class SmartInventory, not AsyncSmartInventory$"
     ):
         GarbageCollector(wrong, Redis())

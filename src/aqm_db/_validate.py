@@ -107,6 +107,16 @@ def check_entry(argument: str, value: object) -> InventoryEntry:
     return value
 
 
+def check_kind(argument: str, value: object, kind: type) -> None:
+    """An object of the library that another one is made of.
+
+    Raises:
+        TypeError: it is of another class: of the other face, for example.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{argument}: must be of class {kind.__name__}, not {type(value).__name__}")
+
+
 def check_items(argument: str, value: object, kind: type) -> None:
     """A sequence whose items are all of one class."""
     if isinstance(value, str | bytes) or not isinstance(value, Sequence):

@@ -2,6 +2,8 @@
 
 from typing import Any, Generic, TypeVar
 
+from ._validate import check_kind
+
 A = TypeVar("A")
 W = TypeVar("W", bound="Wrapper[Any]")
 
@@ -26,6 +28,5 @@ def within(argument: str, value: Wrapper[A], kind: type[Wrapper[A]]) -> A:
     Raises:
         TypeError: something else was passed.
     """
-    if not isinstance(value, kind):
-        raise TypeError(f"{argument}: must be a {kind.__name__}, not {type(value).__name__}")
+    check_kind(argument, value, kind)
     return value._async  # noqa: SLF001 - its own class's

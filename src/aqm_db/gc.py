@@ -8,7 +8,7 @@ from . import _scripts, config
 from ._clients import AsyncClient, seam_over
 from ._outcome import checked
 from ._seam import Call, Seam
-from ._validate import check_days, check_id
+from ._validate import check_days, check_id, check_kind
 from .errors import (
     ContactNotRegisteredError,
     CorruptEntryError,
@@ -47,6 +47,7 @@ class AsyncGarbageCollector:
     """
 
     def __init__(self, inventory: AsyncSmartInventory, client: AsyncClient) -> None:
+        check_kind("inventory", inventory, AsyncSmartInventory)
         self._seam: Seam = seam_over(client, InventoryUnavailableError, type(self).__name__)
         self._inventory = inventory
         self._keys = inventory.keys

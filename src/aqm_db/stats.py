@@ -1,6 +1,7 @@
 """Reports over both databases, for a client's UI and its prefetch scheduler."""
 
 from . import config
+from ._validate import check_kind
 from .inventory import AsyncSmartInventory
 from .types import CoinCategory, Dashboard, InventorySummary, StorageReport, VaultStats
 from .vault import AsyncSecureVault
@@ -13,10 +14,15 @@ class AsyncStorageReporter:
         vault: the owner's private halves.
         inventory: contacts' public halves.
 
+    Raises:
+        TypeError: an argument is of the wrong kind.
+
     Its methods raise what the methods of these raise.
     """
 
     def __init__(self, vault: AsyncSecureVault, inventory: AsyncSmartInventory) -> None:
+        check_kind("vault", vault, AsyncSecureVault)
+        check_kind("inventory", inventory, AsyncSmartInventory)
         self._vault = vault
         self._inventory = inventory
 

@@ -600,6 +600,9 @@ class StorageReporter(Wrapper[AsyncStorageReporter]):
         vault: the owner's private halves.
         inventory: contacts' public halves.
 
+    Raises:
+        TypeError: an argument is of the wrong kind.
+
     Its methods raise what the methods of these raise.
     """
 
