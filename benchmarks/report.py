@@ -125,7 +125,8 @@ def _limits(run: Results) -> str:
     return f"""## What sets the limits
 
 A raw socket that does nothing but send commands packed beforehand gets {served:,.0f} selects per
-second from this server with 64 in flight: {each:.0f} us each, of which the client has no part. That is {served / default:.2f}x the default client, so no client can be faster here; alone, with a
+second from this server with 64 in flight: {each:.0f} us each, and the client has no part in it.
+That is {served / default:.2f}x the default client, so no client can be faster here; alone, with a
 wake-up of both processes in each call, it's {single:.0f} us.
 
 Profiled (`commandstats`, `perf`), the script's time goes into 12 commands of 0.2 to 1.2 us, as much
