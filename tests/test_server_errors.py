@@ -295,7 +295,7 @@ async def test_out_of_memory_stores_nothing(own_server: RunningServer) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["zadd", "zrem", "hset", "pexpire", "rename", "del", "set", "hmget", "zrange", "hdel"],
+    ["zadd", "zrem", "hset", "pexpire", "renamenx", "del", "set", "hmget", "zrange", "hdel"],
 )
 async def test_a_forbidden_command_loses_nothing(own_server: RunningServer, command: str) -> None:
     """Whatever an ACL forbids inside a script, no key is lost and none is half written."""

@@ -314,6 +314,7 @@ class AsyncSmartInventory:
             names.claims,
             self.clock(),
             _CLAIM_TTL_MS,
+            _COIN_TTL_MS,
         )
         [removed] = checked(await self._seam.run((_scripts.INV_CONSUME, keys, arguments)))
         return bool(removed)

@@ -11,13 +11,12 @@ local claim_key, meta, used = KEYS[1], KEYS[2], KEYS[3]
 local queues = {GOLD = KEYS[4], SILVER = KEYS[5], BRONZE = KEYS[6]}
 local prefix, now = ARGV[1], ARGV[3]
 
-if redis.call('EXISTS', claim_key) == 1 then
+-- A repeated request meets its claim in the place that a coin would be moved to.
+local function claimed()
   return {OK, {}, unpack(redis.call('HMGET', claim_key, 'key_id', 'coin_category', 'public_key',
     'signature', 'fetched_at', 'expires_at', 'used_at'), 1, 7)}
 end
-if not redis.call('HGET', meta, 'priority') then
-  return {NOT_REGISTERED}
-end
+
 local aside = {}
 for position = 6, #ARGV do
   local tier = ARGV[position]
@@ -26,10 +25,14 @@ for position = 6, #ARGV do
   while id do
     local fields, row, fault = coin(prefix, id, tier, tonumber(now), ARGV[4])
     if fields then
-      redis.call('ZREM', queue, '')
-      redis.call('HSET', meta, 'last_msg_at', now)
-      local used_at = claim(row, id, claim_key, ARGV[2], ARGV[5], used, now, fields[6], fields[4])
-      redis.call('ZREM', queue, id)
+      if not redis.call('HGET', meta, 'priority') then
+        return {NOT_REGISTERED}
+      end
+      local used_at = claim(row, id, claim_key, ARGV[2], ARGV[5], ARGV[4], used, now, fields[6],
+        fields[4], {queue}, meta)
+      if not used_at then
+        return claimed()
+      end
       return {OK, aside, id, tier, fields[2], fields[3], fields[4], fields[5], used_at}
     end
     set_aside(queue, id, row, fault)
@@ -37,5 +40,11 @@ for position = 6, #ARGV do
     aside[#aside + 1] = fault
     id = redis.call('ZRANGE', queue, 0, 0)[1]
   end
+end
+if redis.call('EXISTS', claim_key) == 1 then
+  return claimed()
+end
+if not redis.call('HGET', meta, 'priority') then
+  return {NOT_REGISTERED}
 end
 return {OK, aside}
