@@ -129,7 +129,7 @@ second from this server with 64 in flight: {each:.0f} us each, and the client ha
 That is {served / default:.2f}x the default client, so no client can be faster here; alone, with a
 wake-up of both processes in each call, it's {single:.0f} us.
 
-Profiled (`commandstats`, `perf`), the script's time goes into 12 commands of 0.2 to 1.2 us, as much
+Profiled (`commandstats`, `perf`), the script's time goes into 9 commands of 0.2 to 1.2 us, as much
 again for calling each from Lua, memory for 3.6 KB in and out of Lua, and the append-only file. Six
 of the commands write: the used coin, the claim that a repeated request gets its answer from (its
 fields, its new name, its expiry), the queue, the contact: the price of handing a coin out once."""
