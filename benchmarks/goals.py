@@ -89,6 +89,13 @@ def _memory(tier: str, key: str) -> Measure:
     return lambda run: run.figure(names.MEMORY, tier, key)
 
 
+def _sync(text: str, group: str) -> Goal:
+    """What a synchronous call takes beyond the same work of plain redis-py."""
+    return Goal(
+        text, lambda run: run.figure(group, "aqm_db.sync", "more_us"), 15.0, "at most", "us"
+    )
+
+
 def _import(run: Results) -> float:
     return run.paired_ratio(names.IMPORT, "aqm_db", "redis.asyncio")
 
@@ -141,6 +148,8 @@ GOALS = (
         "at most",
     ),
     Goal("memory of a BRONZE coin", _memory("BRONZE", "bytes_per_coin"), 400, "at most", "B"),
+    _sync("a synchronous `select_coin` beyond plain redis-py, p50", names.SYNC_SELECT),
+    _sync("a synchronous `fetch_key` beyond plain redis-py, p50", names.SYNC_FETCH),
     Goal("`import aqm_db` against `import redis.asyncio`", _import, 1.15, "at most"),
     _batch("`select_coins` of 50 contacts against one hand-written pipeline", names.SELECT_50),
     _batch("the inventory's `store_keys` of 50 against one hand-written pipeline", names.STORE_50),

@@ -34,6 +34,7 @@ def text_of(run: Results, date: str) -> str:
         _distances(run),
         *(_latencies(group, run.group(group).values()) for group in BATCHES),
         _growth(run),
+        _synchronous(run),
         _memory(run),
         _imports(run),
     )
@@ -207,6 +208,22 @@ def _growth(run: Results) -> str:
 
 def _walk(result: Result | None) -> str:
     return "" if result is None else f"{1e3 / result.extra['operations_per_second']:.1f}"
+
+
+def _synchronous(run: Results) -> str:
+    rows = [
+        (
+            group,
+            *(f"{result.extra['p50_us']:.1f}" for result in results.values()),
+            f"{next(iter(results.values())).extra['more_us']:.1f}",
+        )
+        for group in (names.SYNC_SELECT, names.SYNC_FETCH)
+        if (results := run.group(group))
+    ]
+    text = """Calls in pairs: the library's, and the same script, or HGETALL, with arguments made
+before. The last column is the median of the differences."""
+    columns = ("", "aqm_db.sync", "plain redis.Redis", "more")
+    return _section("Without an event loop, p50 (us)", columns, rows, text)
 
 
 def _memory(run: Results) -> str:

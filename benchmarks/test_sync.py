@@ -1,4 +1,4 @@
-"""What the synchronous face costs over plain redis-py: ``python -m benchmarks.bench_sync``.
+"""What the synchronous face costs over plain redis-py.
 
 Each call of the library is followed, or preceded, by the same work done with a plain
 ``redis.Redis``, on the same server: the same script with arguments made beforehand, or HGETALL.
@@ -7,22 +7,62 @@ So the difference is all that the library does: checks, key names, the seam and 
 
 import gc
 import tempfile
-from collections.abc import Callable, Sequence
-from statistics import median, quantiles
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
 from time import perf_counter_ns
 from typing import Any, cast
 
+import pytest
 import redis
 
 from aqm_db import SecureVault, SmartInventory, config
 from aqm_db._scripts import Code
 from aqm_db._seam import Call
 from aqm_db.embedded import EmbeddedServer
+from benchmarks import names
+from benchmarks.conftest import AsyncBenchmark
 
 PAIRS = 5000
 WARM_UP = 200
-LIMIT_US = 15
-"""What a call may cost more, at the median of all pairs."""
+LIBRARY = "aqm_db.sync"
+PLAIN = "plain redis.Redis"
+Pair = tuple[Callable[[], object], Callable[[], object]]
+
+
+@pytest.fixture
+def clients() -> Iterator[tuple[redis.Redis, redis.Redis]]:
+    """The library's client and a plain one, of a server of their own."""
+    with tempfile.TemporaryDirectory() as directory, EmbeddedServer.open(directory) as server:
+        path = str(server.socket_path)
+        with (
+            redis.Redis(unix_socket_path=path) as client,
+            redis.Redis(unix_socket_path=path) as plain,
+        ):
+            yield client, plain
+
+
+def test_select_coin(
+    async_benchmark: AsyncBenchmark, clients: tuple[redis.Redis, redis.Redis]
+) -> None:
+    """The hot path."""
+    record(async_benchmark, names.SYNC_SELECT, selecting(*clients))
+
+
+def test_fetch_key(
+    async_benchmark: AsyncBenchmark, clients: tuple[redis.Redis, redis.Redis]
+) -> None:
+    """The simplest read."""
+    record(async_benchmark, names.SYNC_FETCH, fetching(*clients))
+
+
+def record(benchmark: AsyncBenchmark, group: str, pair: Pair) -> None:
+    """Measures one operation both ways."""
+    ours, theirs = paired(*pair)
+    more = median(mine - other for mine, other in zip(ours, theirs, strict=True))
+    for name, times in ((LIBRARY, ours), (PLAIN, theirs)):
+        benchmark.record(
+            group, name, (time / 1e6 for time in times), p50_us=median(times), more_us=more
+        )
 
 
 class Recorder:
@@ -35,31 +75,6 @@ class Recorder:
         """Answers that there is no coin."""
         self.calls.append(call)
         return [Code.OK, []]
-
-
-def main() -> None:
-    """Measures, and prints a table."""
-    print(f"{f'p50 of {PAIRS} pairs, us':24}{'library':>9}{'plain':>9}{'more':>7}{'quartiles':>14}")
-    with tempfile.TemporaryDirectory() as directory, EmbeddedServer.open(directory) as server:
-        path = str(server.socket_path)
-        with (
-            redis.Redis(unix_socket_path=path) as client,
-            redis.Redis(unix_socket_path=path) as plain,
-        ):
-            report("select_coin (GOLD)", *selecting(client, plain))
-            report("fetch_key (GOLD)", *fetching(client, plain))
-
-
-def report(name: str, library: Callable[[], object], plain: Callable[[], object]) -> None:
-    """Measures one operation both ways, and prints its row."""
-    ours, theirs = paired(library, plain)
-    more = [mine - other for mine, other in zip(ours, theirs, strict=True)]
-    low, _, high = quantiles(more, n=4)
-    verdict = "ok" if median(more) <= LIMIT_US else f"over {LIMIT_US}"
-    print(
-        f"{name:24}{median(ours):9.1f}{median(theirs):9.1f}{median(more):7.1f}"
-        f"{low:7.1f}{high:7.1f}  {verdict}"
-    )
 
 
 def paired(
@@ -82,9 +97,7 @@ def paired(
     return times
 
 
-def selecting(
-    client: redis.Redis, plain: redis.Redis
-) -> tuple[Callable[[], object], Callable[[], object]]:
+def selecting(client: redis.Redis, plain: redis.Redis) -> Pair:
     """The library's select_coin, and its script with arguments made beforehand."""
     count = WARM_UP + PAIRS
     tiers = dict.fromkeys(config.VALID_COIN_CATEGORIES, 2 * count)
@@ -111,14 +124,8 @@ def recorded(client: redis.Redis, count: int) -> Sequence[Call]:
     return recorder.calls
 
 
-def fetching(
-    client: redis.Redis, plain: redis.Redis
-) -> tuple[Callable[[], object], Callable[[], object]]:
+def fetching(client: redis.Redis, plain: redis.Redis) -> Pair:
     """The library's fetch_key, and HGETALL."""
     vault = SecureVault(client)
     vault.store_key("k", "GOLD", bytes(2400), bytes(12), bytes(16))
     return lambda: vault.fetch_key("k"), lambda: plain.hgetall("vault:v1:key:k")
-
-
-if __name__ == "__main__":
-    main()
