@@ -3,6 +3,9 @@
 import os
 import time
 from base64 import urlsafe_b64encode
+from typing import Final
+
+DAY_MS: Final = 86_400_000
 
 
 def now_ms() -> int:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from . import _scripts, config
 from ._clients import AsyncClient, seam_over
+from ._defaults import DAY_MS
 from ._outcome import checked
 from ._seam import Call, Seam
 from ._validate import check_days, check_id, check_kind
@@ -14,13 +15,10 @@ from .errors import (
     CorruptEntryError,
     InventoryUnavailableError,
 )
-from .inventory import TIERS, AsyncSmartInventory
+from .inventory import COIN_TTL_MS, TIERS, USED_TTL_MS, AsyncSmartInventory
 from .types import GCResult
 
 _log = logging.getLogger("aqm_db.gc")
-_COIN_TTL_MS = config.INV_COIN_TTL_SECONDS * 1000
-_USED_TTL_MS = config.INV_USED_TTL_SECONDS * 1000
-_DAY_MS = 86_400_000
 _END_OF_TIME = 2**53
 """A time that every message is before; the largest that a script's numbers hold exactly."""
 
@@ -100,7 +98,7 @@ class AsyncGarbageCollector:
 
     async def _collect_inactive(self, inactive_days: int, mode: _Mode) -> GCResult:
         check_days("inactive_days", inactive_days)
-        before = self._clock() - inactive_days * _DAY_MS
+        before = self._clock() - inactive_days * DAY_MS
         cleaned: set[str] = set()
         removed: list[tuple[str, int]] = []
         # SCAN may name a contact twice, which counting must not.
@@ -148,7 +146,7 @@ class AsyncGarbageCollector:
     def _collection(self, contact_id: str, before: int, mode: _Mode) -> Call:
         names = self._keys.of(contact_id)
         keys = (names.meta, names.used, *names.queues)
-        arguments = (names.rows, self._clock(), _COIN_TTL_MS, before, _USED_TTL_MS, mode)
+        arguments = (names.rows, self._clock(), COIN_TTL_MS, before, USED_TTL_MS, mode)
         return _scripts.INV_COLLECT, keys, arguments
 
 

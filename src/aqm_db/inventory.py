@@ -37,8 +37,8 @@ from .errors import (
 from .types import CoinCategory, ContactMeta, InventoryEntry, InventorySummary, NewCoin, Priority
 
 _log = logging.getLogger("aqm_db.inventory")
-_COIN_TTL_MS = config.INV_COIN_TTL_SECONDS * 1000
-_USED_TTL_MS = config.INV_USED_TTL_SECONDS * 1000
+COIN_TTL_MS: int = config.INV_COIN_TTL_SECONDS * 1000
+USED_TTL_MS: int = config.INV_USED_TTL_SECONDS * 1000
 _CLAIM_TTL_MS = config.INV_CLAIM_TTL_SECONDS * 1000
 TIERS: tuple[CoinCategory, CoinCategory, CoinCategory] = ("GOLD", "SILVER", "BRONZE")
 """All tiers, best first: the order in which scripts take queues and caps."""
@@ -314,7 +314,7 @@ class AsyncSmartInventory:
             names.claims,
             self.clock(),
             _CLAIM_TTL_MS,
-            _COIN_TTL_MS,
+            COIN_TTL_MS,
         )
         [removed] = checked(await self._seam.run((_scripts.INV_CONSUME, keys, arguments)))
         return bool(removed)
@@ -426,8 +426,8 @@ class AsyncSmartInventory:
             self.clock(),
             "" if coin.expires_at is None else coin.expires_at,
             names.rows,
-            _COIN_TTL_MS,
-            _USED_TTL_MS,
+            COIN_TTL_MS,
+            USED_TTL_MS,
             *self._caps_of(coin.coin_category),
         )
         return _scripts.INV_STORE, keys, arguments
@@ -458,7 +458,7 @@ class AsyncSmartInventory:
             names.rows,
             names.claims,
             self.clock(),
-            _COIN_TTL_MS,
+            COIN_TTL_MS,
             _CLAIM_TTL_MS,
             desired_tier,
             *config.TIER_FALLBACK[desired_tier],
@@ -513,7 +513,7 @@ class AsyncSmartInventory:
             "" if entry.expires_at is None else entry.expires_at,
             cast("int", entry.used_at),
             self.clock(),
-            _COIN_TTL_MS,
+            COIN_TTL_MS,
             _CLAIM_TTL_MS,
             *self._caps_of(entry.coin_category),
         )

@@ -8,7 +8,7 @@ from typing import overload
 from . import _scripts, config
 from ._batch import run_batch
 from ._clients import AsyncClient, seam_over
-from ._defaults import new_request_id, now_ms
+from ._defaults import DAY_MS, new_request_id, now_ms
 from ._keys import Keys
 from ._outcome import checked
 from ._rows import Row, row_of
@@ -27,7 +27,6 @@ from .types import CoinCategory, NewKey, VaultEntry, VaultStats
 _log = logging.getLogger("aqm_db.vault")
 _TTL_MS = config.VAULT_KEY_TTL_SECONDS * 1000
 _GRACE_MS = config.VAULT_BURN_GRACE_SECONDS * 1000
-_DAY_MS = 86_400_000
 _EXPIRED_AT_ONCE = 1000
 """Expired keys taken off the counters by one script call: a few milliseconds of the server's."""
 
@@ -257,7 +256,7 @@ class AsyncSecureVault:
             CorruptEntryError: the stored counters are malformed.
         """
         check_days("max_age_days", max_age_days)
-        before = self._clock() - max_age_days * _DAY_MS
+        before = self._clock() - max_age_days * DAY_MS
         purged, _ = await self._counters()
         async for key_ids in self._pages():
             rows = await self._seam.read(
