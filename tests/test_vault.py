@@ -191,7 +191,7 @@ async def test_burn_erases_key_material_at_once(
         b"coin_category",
         b"coin_version",
         b"created_at",
-        b"request_id",
+        b"by",
         b"burned_by",
     }
 

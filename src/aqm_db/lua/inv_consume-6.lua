@@ -9,7 +9,7 @@ local row, claim_key = KEYS[1], KEYS[2]
 if redis.call('EXISTS', row) == 0 then
   return {OK, redis.call('EXISTS', claim_key)}
 end
-local stored = typed('HMGET', row, 'request_id', 'fetched_at') or {}
+local stored = typed('HMGET', row, 'by', 'fetched_at') or {}
 claim(row, ARGV[1], claim_key, ARGV[2], ARGV[4], ARGV[5], KEYS[3], ARGV[3], stored[1], stored[2],
   {KEYS[4], KEYS[5], KEYS[6]})
 return {OK, 1}

@@ -4,8 +4,8 @@
 -- Returns: {OK, created}
 -- Again: the contact remembers the request that made it.
 if redis.call('EXISTS', KEYS[1]) == 1 then
-  return {OK, redis.call('HGET', KEYS[1], 'request_id') == ARGV[1] and 1 or 0}
+  return {OK, redis.call('HGET', KEYS[1], 'by') == ARGV[1] and 1 or 0}
 end
 redis.call('HSET', KEYS[1], 'priority', ARGV[2], 'last_msg_at', ARGV[3], 'display_name', ARGV[4],
-  'request_id', ARGV[1])
+  'by', ARGV[1])
 return {OK, 1}

@@ -3,7 +3,8 @@
 -- ARGV: request_id, key_id, coin_category, public_key, signature, now (ms), expires_at (ms or ''),
 --       row prefix, coin ttl (ms), used ttl (ms), cap BESTIE, cap MATE, cap STRANGER
 -- Returns: {OK} | {NOT_REGISTERED} | {EXISTS} | {USED} | {BUDGET, count, cap} | {CORRUPT}
--- Again: the row remembers the request that stored it; once the coin was taken, its claim does.
+-- Again: the row remembers the request that stored it, in a field whose name every coin pays for;
+--        once the coin was taken, its claim does.
 -- Uses: coin, typed
 local row, meta, used = KEYS[1], KEYS[2], KEYS[3]
 local queues = {GOLD = KEYS[5], SILVER = KEYS[6], BRONZE = KEYS[7]}
@@ -22,7 +23,7 @@ if not cap then
   return {CORRUPT}
 end
 if redis.call('EXISTS', row) == 1 then
-  return {typed('HGET', row, 'request_id') == request_id and OK or EXISTS}
+  return {typed('HGET', row, 'by') == request_id and OK or EXISTS}
 end
 local used_at = redis.call('ZSCORE', used, key_id)
 if used_at and tonumber(used_at) > now - ARGV[10] then
@@ -53,7 +54,7 @@ for _, other in pairs(queues) do
   redis.call('ZREM', other, key_id)
 end
 local fields = {'coin_category', tier, 'public_key', ARGV[4], 'signature', ARGV[5],
-  'fetched_at', ARGV[6], 'request_id', request_id}
+  'fetched_at', ARGV[6], 'by', request_id}
 if ARGV[7] ~= '' then
   fields[11], fields[12] = 'expires_at', ARGV[7]
 end

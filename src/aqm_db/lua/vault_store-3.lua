@@ -9,7 +9,7 @@ local row, stats, expiry = KEYS[1], KEYS[2], KEYS[3]
 local request_id, key_id, tier = ARGV[1], ARGV[2], ARGV[3]
 
 if redis.call('EXISTS', row) == 1 then
-  return {typed('HGET', row, 'request_id') == request_id and OK or EXISTS}
+  return {typed('HGET', row, 'by') == request_id and OK or EXISTS}
 end
 local active = counters(stats, ACTIVE[tier])
 if not active then
@@ -21,7 +21,7 @@ redis.call('PEXPIRE', row, ARGV[9])
 
 redis.call('HSET', row, 'status', 'ACTIVE', 'coin_category', tier, 'encrypted_blob', ARGV[4],
   'encryption_iv', ARGV[5], 'auth_tag', ARGV[6], 'coin_version', ARGV[7], 'created_at', ARGV[8],
-  'request_id', request_id)
+  'by', request_id)
 redis.call('PEXPIRE', row, ARGV[9])
 redis.call('ZADD', expiry, string.format('%.2f', ARGV[8] + ARGV[9] + QUARTER[tier]), key_id)
 redis.call('HSET', stats, ACTIVE[tier], counted(active[1] + 1))

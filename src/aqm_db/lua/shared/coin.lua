@@ -1,11 +1,12 @@
 -- Uses: encode, integer, typed
 -- A queued coin's row: its fields and its name, or nil, its name and why it can't be handed out:
 -- 'dangling' (there is no row), 'corrupt', or 'stale' (its private half is gone).
--- Fields: coin_category, public_key, signature, fetched_at, expires_at, request_id.
+-- Fields: coin_category, public_key, signature, fetched_at, expires_at, by: the request that
+-- stored it.
 local function coin(prefix, id, tier, now, ttl)
   local row = prefix .. encode(id)
   local fields = typed('HMGET', row, 'coin_category', 'public_key', 'signature',
-    'fetched_at', 'expires_at', 'request_id')
+    'fetched_at', 'expires_at', 'by')
   if not fields then
     return nil, row, 'corrupt'
   end
