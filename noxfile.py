@@ -68,6 +68,13 @@ def tests_lowest(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Tries every fault everywhere, and prints what was lost or duplicated."""
+    install(session, "tests")
+    session.run("pytest", "tests/faults", "--thorough", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measures speed, side by side with what else one could do."""
     install(session, "bench")

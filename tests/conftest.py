@@ -20,6 +20,13 @@ VAULT_DB = 15
 INVENTORY_DB = 14
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds what the sessions of nox ask for."""
+    parser.addoption(
+        "--thorough", action="store_true", help="try every fault everywhere, not a slice of them"
+    )
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """The running servers, stopped when the session ends."""
