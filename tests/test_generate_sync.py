@@ -23,6 +23,9 @@ PAIRS = {
     for module, name in CLASSES.items()
 }
 
+BACKGROUND = {"maintenance"}
+"""What goes on beside a program, which takes an event loop."""
+
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
@@ -63,7 +66,9 @@ def test_every_method_is_there_with_its_signature(name: str) -> None:
     mine, other = getattr(sync, name), PAIRS[name]
     renamed = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
     for attribute, value in vars(other).items():
-        if inspect.isfunction(value) and (
+        if attribute in BACKGROUND:
+            assert not hasattr(mine, attribute)
+        elif inspect.isfunction(value) and (
             not attribute.startswith("_") or attribute in {*renamed, *KEY_HELPERS, "__init__"}
         ):
             copied = getattr(mine, str(renamed.get(attribute, attribute)))

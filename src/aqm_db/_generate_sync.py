@@ -11,7 +11,9 @@ Each public class, method and function becomes one of the same signature that dr
 - a public attribute becomes a property;
 - of the private methods, the key helpers of the specification are taken along;
 - in a docstring, names and keywords become synchronous, and a sentence about cancelled calls or
-  calls in flight, which an event loop has, is left out.
+  calls in flight, which an event loop has, is left out;
+- a method that returns an ``AbstractAsyncContextManager`` is about background work, and isn't
+  copied.
 """
 
 import argparse
@@ -188,7 +190,7 @@ def _class(node: ast.ClassDef) -> Iterator[str]:
         if isinstance(member, Function) and "overload" in _decorators(member)
     }
     for member in node.body:
-        if not isinstance(member, Function) or not _is_copied_method(member.name):
+        if not isinstance(member, Function) or not _is_copied_method(member):
             continue
         yield ""
         if member.name == "__init__":
@@ -198,8 +200,10 @@ def _class(node: ast.ClassDef) -> Iterator[str]:
             yield from _method(member, is_overloaded=member.name in overloaded)
 
 
-def _is_copied_method(name: str) -> bool:
-    return not name.startswith("_") or name in KEY_HELPERS or name in _LIFETIME
+def _is_copied_method(node: Function) -> bool:
+    if _returned(node).startswith("AbstractAsyncContextManager["):
+        return False
+    return not node.name.startswith("_") or node.name in KEY_HELPERS or node.name in _LIFETIME
 
 
 def _constructor(owner: ast.ClassDef, node: Function) -> Iterator[str]:

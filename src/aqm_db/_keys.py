@@ -32,6 +32,7 @@ class Keys:
         self.vault_prefix: str = f"{prefix}{config.VAULT_KEY_PREFIX}:"
         self.vault_stats: str = prefix + config.VAULT_STATS_KEY
         self.vault_expiry: str = prefix + config.VAULT_EXPIRY_KEY
+        self.maintenance: str = prefix + config.INV_MAINTENANCE_KEY
         self._inv = f"{prefix}{config.INV_KEY_PREFIX}:"
         self._meta = f"{prefix}{config.INV_META_PREFIX}:"
         self._prefix = prefix

@@ -13,6 +13,8 @@ from .errors import (
 from .types import CoinCategory, InventoryEntry, Priority
 
 _MAX_DAYS = 36_500
+_MAX_SECONDS = _MAX_DAYS * 86_400
+_MIN_SECONDS = 0.001
 
 
 def check_id(argument: str, value: object) -> str:
@@ -75,6 +77,17 @@ def check_days(argument: str, value: object) -> int:
         raise InvalidArgumentError(argument, f"must be an int, not {type(value).__name__}")
     if not 0 <= value <= _MAX_DAYS:
         raise InvalidArgumentError(argument, f"must be 0 to {_MAX_DAYS} days, not {_shown(value)}")
+    return value
+
+
+def check_seconds(argument: str, value: object) -> float:
+    """A time span in seconds, from a millisecond to 100 years."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise InvalidArgumentError(argument, f"must be a number, not {type(value).__name__}")
+    if not _MIN_SECONDS <= value <= _MAX_SECONDS:
+        raise InvalidArgumentError(
+            argument, f"must be {_MIN_SECONDS} to {_MAX_SECONDS} seconds, not {_shown(value)}"
+        )
     return value
 
 
@@ -160,6 +173,6 @@ def _utf8_size(value: str) -> int:
 
 def _shown(value: object) -> str:
     """A short form: what was passed by mistake may be long, or secret."""
-    if isinstance(value, str | int) and len(text := repr(value)) <= config.MAX_ID_BYTES:
+    if isinstance(value, str | int | float) and len(text := repr(value)) <= config.MAX_ID_BYTES:
         return text
     return type(value).__name__

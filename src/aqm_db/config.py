@@ -36,6 +36,8 @@ INV_USED_PREFIX: Final = "inv:v1:used"
 """``inv:v1:used:{contact_id}``: coins that were handed out, for 30 days."""
 INV_CLAIM_PREFIX: Final = "inv:v1:claim"
 """``inv:v1:claim:{contact_id}:{request_id}``: what one request took, for 30 seconds."""
+INV_MAINTENANCE_KEY: Final = "inv:v1:maintenance"
+"""Who cares for the database, until the next round is due."""
 
 # Vault -------------------------------------------------------------------------------------
 

@@ -1,12 +1,15 @@
 """``connect``: everything that a program needs of one database, opened and closed together."""
 
+import random
 from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from . import config
-from ._clients import AsyncClient
+from ._background import Sleep
+from ._clients import AsyncClient, seam_over
 from ._defaults import new_request_id, now_ms
 from ._faces import ASYNC, Face, face_of
 from ._opening import open_database
@@ -14,6 +17,7 @@ from ._target import target_of
 from ._validate import check_caps, check_id
 from .connection import close_all, health_check
 from .embedded import EmbeddedServer
+from .errors import InventoryUnavailableError
 from .gc import AsyncGarbageCollector
 from .inventory import AsyncSmartInventory
 from .stats import AsyncStorageReporter
@@ -44,6 +48,7 @@ class AsyncClientDatabase:
     ) -> None:
         self._clients = (vault_client, inventory_client)
         self._server = server
+        self._request_ids = request_ids
         self.vault: AsyncSecureVault = AsyncSecureVault(
             vault_client, owner=owner, clock=clock, request_ids=request_ids
         )
@@ -60,6 +65,53 @@ class AsyncClientDatabase:
     async def health(self) -> HealthStatus:
         """Whether both databases answer, and what they hold."""
         return await health_check(*self._clients)
+
+    def maintenance(
+        self,
+        *,
+        every: float = 3600.0,
+        inactive_days: int = config.INV_GC_INACTIVE_DAYS,
+        max_age_days: int = config.VAULT_PURGE_MAX_AGE_DAYS,
+        sleep: Sleep | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> AbstractAsyncContextManager[None]:
+        """Cares for the database in the background, until the block ends.
+
+        ::
+
+            async with connect() as db, db.maintenance():
+                ...
+
+        A round collects garbage, purges old private halves, and has an embedded server rewrite
+        its append-only file, so that what was burned leaves the disk. Of all programs on one
+        database, one runs it, once in the interval. A round that fails is logged and tried again
+        within a minute.
+
+        Args:
+            every: seconds from one round to the next, give or take a tenth.
+            inactive_days: days as of ``gc.garbage_collect``.
+            max_age_days: days as of ``vault.purge_expired``.
+            sleep: waits for some seconds; None is ``anyio.sleep``.
+            uniform: a random number between two.
+
+        Raises:
+            InvalidArgumentError: a number is out of range, or anyio isn't installed (the extra
+                ``background``).
+        """
+        from .maintenance import Maintenance  # noqa: PLC0415 - most programs have none
+
+        return Maintenance(
+            self.vault,
+            self.gc,
+            seam_over(self._clients[1], InventoryUnavailableError, "maintenance"),
+            lease=self.inventory.keys.maintenance,
+            holder=self._request_ids(),
+            every=every,
+            inactive_days=inactive_days,
+            max_age_days=max_age_days,
+            rewrites=self._server is not None,
+            uniform=uniform,
+        ).running(sleep)
 
     async def aclose(self) -> None:
         """Closes everything that ``connect`` opened; calling it again does nothing."""

@@ -1,0 +1,131 @@
+"""Background care for a database: garbage collection, purge, and a rewrite of its file."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+from . import _scripts
+from ._background import Sleep, beside, shielded
+from ._outcome import checked
+from ._seam import Call, Seam
+from ._validate import check_days, check_seconds
+from .errors import AQMDatabaseError
+from .gc import AsyncGarbageCollector
+from .vault import AsyncSecureVault
+
+_log = logging.getLogger("aqm_db.maintenance")
+_RETRY_SECONDS = 60.0
+_JITTER = 0.1
+"""The part of the interval by which a round comes early or late, so that programs don't meet."""
+
+
+class Maintenance:
+    """Rounds of care; of all programs on one database, one has them.
+
+    Args:
+        vault: what is purged.
+        gc: what collects garbage.
+        seam: where the lease stands that keeps a round to one program.
+        lease: the name of its key.
+        holder: this program's own id.
+        every: seconds from one round to the next.
+        inactive_days: days without a message after which a contact's coins are collected.
+        max_age_days: days after which private halves are purged.
+        rewrites: whether the append-only file is rewritten, so that what was burned leaves the
+            disk.
+        uniform: a random number between two.
+
+    Raises:
+        InvalidArgumentError: a number is out of range.
+    """
+
+    def __init__(
+        self,
+        vault: AsyncSecureVault,
+        gc: AsyncGarbageCollector,
+        seam: Seam,
+        *,
+        lease: str,
+        holder: str,
+        every: float,
+        inactive_days: int,
+        max_age_days: int,
+        rewrites: bool,
+        uniform: Callable[[float, float], float],
+    ) -> None:
+        self._vault = vault
+        self._gc = gc
+        self._seam = seam
+        self._lease = lease
+        self._holder = holder
+        self._every = check_seconds("every", every)
+        self._inactive_days = check_days("inactive_days", inactive_days)
+        self._max_age_days = check_days("max_age_days", max_age_days)
+        self._rewrites = rewrites
+        self._uniform = uniform
+
+    @asynccontextmanager
+    async def running(self, sleep: Sleep | None) -> AsyncGenerator[None]:
+        """Has its rounds until the block ends.
+
+        Args:
+            sleep: waits for some seconds; None is ``anyio.sleep``.
+
+        Raises:
+            InvalidArgumentError: anyio isn't installed.
+        """
+        async with beside(self._work, sleep):
+            yield
+
+    async def _work(self, sleep: Sleep) -> None:
+        while True:
+            delay = self._every if await self._succeeds() else min(self._every, _RETRY_SECONDS)
+            await sleep(delay * self._uniform(1 - _JITTER, 1 + _JITTER))
+
+    async def _succeeds(self) -> bool:
+        try:
+            if await self._is_due():
+                await self._round()
+        except AQMDatabaseError as error:
+            _log.warning("maintenance_failed", extra={"error": type(error).__name__})
+            return False
+        return True
+
+    async def _is_due(self) -> bool:
+        """Takes the lease, which lasts for the interval, so that nobody has another round in it."""
+        arguments = (self._holder, int(self._every * 1000))
+        take: Call = (_scripts.LEASE_TAKE, (self._lease,), arguments)
+        [taken] = checked(await self._seam.run(take, lambda _: self._giving_back()))
+        return bool(taken)
+
+    async def _round(self) -> None:
+        done = False
+        try:
+            collected = await self._gc.garbage_collect(self._inactive_days)
+            purged = await self._vault.purge_expired(self._max_age_days)
+            rewritten = self._rewrites and await self._rewrite()
+            done = True
+        finally:
+            if not done:
+                # Another program needn't wait until the lease ends, and may have more luck.
+                with shielded():
+                    await self._seam.run(self._giving_back())
+        _log.info(
+            "maintenance_completed",
+            extra={
+                "keys_deleted": collected.keys_deleted,
+                "keys_purged": purged,
+                "rewritten": rewritten,
+            },
+        )
+
+    def _giving_back(self) -> Call:
+        return _scripts.LEASE_DROP, (self._lease,), (self._holder,)
+
+    async def _rewrite(self) -> bool:
+        """Starts a rewrite of the append-only file (BGREWRITEAOF), unless one is going on."""
+        [info] = await self._seam.read(("INFO", "persistence"))
+        if b"aof_rewrite_in_progress:1" in info:
+            return False
+        await self._seam.read(("BGREWRITEAOF",))
+        return True
