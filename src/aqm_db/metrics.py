@@ -1,0 +1,206 @@
+"""Metrics of a database, for OpenTelemetry or anything of its shape; no id is ever recorded.
+
+::
+
+    from opentelemetry import metrics
+
+    async with aqm_db.connect() as db:
+        stock = instrument(db, metrics.get_meter("my-client"))
+        ...
+        stock.record(await db.reporter.get_full_dashboard())
+
+A database that isn't instrumented pays nothing for this module, not even its import.
+"""
+
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, Protocol, TypeAlias
+
+from ._scripts import Code
+from ._seam import Argument, Call, Reply, Seam, Undo
+from .database import AsyncClientDatabase
+from .errors import AQMDatabaseError
+from .sync import ClientDatabase
+from .types import Dashboard
+
+Attributes: TypeAlias = Mapping[str, str | bool]
+
+
+class Counter(Protocol):
+    """What counts (OpenTelemetry API, ``Counter``)."""
+
+    def add(self, amount: int, attributes: Attributes) -> None:
+        """Adds to the count."""
+        ...
+
+
+class Histogram(Protocol):
+    """What keeps a distribution (OpenTelemetry API, ``Histogram``)."""
+
+    def record(self, amount: float, attributes: Attributes) -> None:
+        """Adds a value."""
+        ...
+
+
+class Gauge(Protocol):
+    """What has a value of its own time (OpenTelemetry API, ``Gauge``)."""
+
+    def set(self, amount: int, attributes: Attributes) -> None:
+        """Sets the value."""
+        ...
+
+
+class Meter(Protocol):
+    """What makes instruments (OpenTelemetry API, ``Meter``)."""
+
+    def create_counter(self, name: str, unit: str, description: str) -> Counter:
+        """Makes a counter."""
+        ...
+
+    def create_histogram(self, name: str, unit: str, description: str) -> Histogram:
+        """Makes a histogram."""
+        ...
+
+    def create_gauge(self, name: str, unit: str, description: str) -> Gauge:
+        """Makes a gauge."""
+        ...
+
+
+def instrument(
+    db: AsyncClientDatabase | ClientDatabase,
+    meter: Meter,
+    *,
+    seconds: Callable[[], float] = perf_counter,
+) -> "StockGauges":
+    """Records every operation of a database from now on, on either face.
+
+    - ``aqm_db.operations`` counts them, by ``operation`` (``inv_select``, ...), ``outcome``
+      (``ok``, ``empty``, a code such as ``burned``, or the class of the error), ``tier``, and
+      ``fallback``: whether a coin of a lower tier was handed out;
+    - ``db.client.operation.duration`` is the distribution of their times in seconds, by
+      ``db.system.name`` and ``db.operation.name`` (OpenTelemetry semantic conventions for
+      databases). A batch is one operation there, and so is what only reads.
+
+    Args:
+        db: the database.
+        meter: an OpenTelemetry ``Meter``.
+        seconds: a clock that runs forward only.
+
+    Returns:
+        Gauges of what is in stock.
+    """
+    parts = db if isinstance(db, AsyncClientDatabase) else db._async  # noqa: SLF001 - its own
+    recorder = _Recorder(meter, seconds)
+    for part in (parts.vault, parts.inventory, parts.gc):
+        part._seam = _MeteredSeam(part._seam, recorder)  # noqa: SLF001 - the whole I/O of each
+    return StockGauges(meter)
+
+
+class StockGauges:
+    """What is in stock, by tier: ``aqm_db.vault.keys`` and ``aqm_db.inventory.coins``.
+
+    Args:
+        meter: an OpenTelemetry ``Meter``.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self._keys = meter.create_gauge("aqm_db.vault.keys", "{key}", "Active private halves")
+        self._coins = meter.create_gauge("aqm_db.inventory.coins", "{coin}", "Cached public halves")
+
+    def record(self, dashboard: Dashboard) -> None:
+        """Sets the gauges to what a reporter has read."""
+        for tier in ("gold", "silver", "bronze"):
+            attributes = {"tier": tier.upper()}
+            self._keys.set(getattr(dashboard["vault"], f"active_{tier}"), attributes)
+            coins = sum(getattr(contact, f"{tier}_count") for contact in dashboard["contacts"])
+            self._coins.set(coins, attributes)
+
+
+class _Recorder:
+    """Turns calls and their replies into records."""
+
+    def __init__(self, meter: Meter, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._operations = meter.create_counter(
+            "aqm_db.operations", "{operation}", "Operations, by outcome"
+        )
+        self._durations = meter.create_histogram(
+            "db.client.operation.duration", "s", "Duration of database client operations"
+        )
+
+    @contextmanager
+    def timing(self, operation: str) -> Generator[None]:
+        started = self._seconds()
+        try:
+            yield
+        finally:
+            attributes = {"db.system.name": "redis", "db.operation.name": operation}
+            self._durations.record(self._seconds() - started, attributes)
+
+    def ended(self, call: Call, outcome: Reply | BaseException) -> None:
+        script, _, arguments = call
+        attributes: dict[str, str | bool] = {"operation": script.name}
+        place = _TIER_ARGUMENT.get(script.name)
+        tier = None if place is None else arguments[place]
+        if isinstance(outcome, BaseException):
+            attributes["outcome"] = type(outcome).__name__
+        elif script.name == "inv_select" and len(outcome) == _NO_COIN:
+            attributes["outcome"] = "empty"
+        else:
+            attributes["outcome"] = Code(outcome[0]).name.lower()
+            if script.name == "inv_select" and outcome[0] == Code.OK:
+                given = outcome[3].decode()
+                attributes["fallback"] = given != tier
+                tier = given
+        if isinstance(tier, str):
+            attributes["tier"] = tier
+        self._operations.add(1, attributes)
+
+
+_TIER_ARGUMENT = {"vault_store": 2, "inv_store": 2, "inv_release": 1, "inv_select": 5}
+"""Where the tier stands in the ARGV of a script."""
+_NO_COIN = 2
+"""The length of a reply of ``inv_select`` that holds no coin."""
+
+
+class _MeteredSeam:
+    """A seam that records what goes through it."""
+
+    def __init__(self, seam: Seam, recorder: _Recorder) -> None:
+        self._seam = seam
+        self._recorder = recorder
+
+    async def run(self, call: Call, undo: Undo | None = None) -> Reply:
+        with self._recorder.timing(call[0].name):
+            try:
+                reply = await self._seam.run(call, undo)
+            except BaseException as error:
+                self._recorder.ended(call, error)
+                raise
+        self._recorder.ended(call, reply)
+        return reply
+
+    async def run_all(
+        self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
+    ) -> list[Reply | AQMDatabaseError]:
+        with self._recorder.timing("batch"):
+            try:
+                replies = await self._seam.run_all(calls, undos)
+            except BaseException as error:
+                for call in calls:
+                    self._recorder.ended(call, error)
+                raise
+        for call, reply in zip(calls, replies, strict=True):
+            self._recorder.ended(call, reply)
+        return replies
+
+    async def read(self, *commands: Sequence[Argument]) -> list[Any]:
+        with self._recorder.timing("read"):
+            return await self._seam.read(*commands)
+
+    def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        return self._seam.scan(pattern)
+
+    async def aclose(self) -> None:
+        await self._seam.aclose()
