@@ -20,6 +20,10 @@ class Row:
         self._name = name
         self._fields = fields
 
+    def has(self, field: str) -> bool:
+        """Whether the field is there."""
+        return field.encode() in self._fields
+
     def blob(self, field: str) -> bytes:
         """Bytes as they are."""
         value = self._fields.get(field.encode())

@@ -11,7 +11,7 @@ from ._clients import AsyncClient, seam_over
 from ._defaults import new_request_id, now_ms
 from ._keys import Keys
 from ._outcome import checked
-from ._rows import row_of
+from ._rows import Row, row_of
 from ._seam import Argument, Call, Reply, Seam
 from ._validate import (
     check_blob,
@@ -378,6 +378,37 @@ class AsyncSmartInventory:
                 raise count
         return [tier for tier, count in zip(TIERS, counts, strict=True) if count]
 
+    async def list_coins(self, contact_id: str) -> list[InventoryEntry]:
+        """Reads a contact's cached coins, best tier and oldest first, and takes none of them.
+
+        It's for a backup, or to look at them: a coin to be used comes from :meth:`select_coin`.
+        Malformed rows are logged and left out.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            CorruptEntryError: a stored index is malformed.
+        """
+        check_id("contact_id", contact_id)
+        names = self.keys.of(contact_id)
+        queues = await self._seam.read(*(("ZRANGE", queue, 0, -1) for queue in names.queues))
+        key_ids: list[str] = []
+        for queue in queues:
+            if isinstance(queue, AQMDatabaseError):
+                raise queue
+            key_ids += [key_id.decode("utf-8", "replace") for key_id in queue]
+        # A server takes no empty pipeline.
+        reads = [("HGETALL", names.row(key_id)) for key_id in key_ids]
+        rows = await self._seam.read(*reads) if reads else []
+        coins: list[InventoryEntry] = []
+        for key_id, fields in zip(key_ids, rows, strict=True):
+            try:
+                row = row_of(f"coin {key_id!r}", fields)
+                coins += [] if row is None else [_coin_in(contact_id, key_id, row)]
+            except CorruptEntryError:
+                told = {"contact_id": contact_id, "key_id": key_id}
+                _log.warning("corrupt_entry", extra=told)
+        return coins
+
     async def contact_pages(self) -> AsyncIterator[list[str]]:
         """The ids of all contacts, page by page (SCAN): each at least once."""
         async for page in self._seam.scan(self.keys.meta_pattern()):
@@ -548,6 +579,18 @@ class AsyncSmartInventory:
             )
         except UnicodeDecodeError:
             raise CorruptEntryError(f"a coin of {contact_id!r} has an id that is no text") from None
+
+
+def _coin_in(contact_id: str, key_id: str, row: Row) -> InventoryEntry:
+    return InventoryEntry(
+        contact_id=contact_id,
+        key_id=key_id,
+        coin_category=row.category(),
+        public_key=row.blob("public_key"),
+        signature=row.blob("signature"),
+        fetched_at=row.integer("fetched_at"),
+        expires_at=row.integer("expires_at") if row.has("expires_at") else None,
+    )
 
 
 def _summary(

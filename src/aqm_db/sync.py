@@ -141,6 +141,21 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         """
         return drive(self._async.store_keys(keys))
 
+    def restore_keys(self, entries: Sequence[VaultEntry]) -> list[bool | AQMDatabaseError]:
+        """Stores private halves that were fetched before, each with its age: from a backup, say.
+
+        Args:
+            entries: what :meth:`fetch_key` returned.
+
+        Returns:
+            For each entry True, or the error that :meth:`store_key` would have raised; also
+            InvalidArgumentError for one that is older than 30 days.
+
+        Raises:
+            InvalidArgumentError: an item isn't a VaultEntry; nothing was stored.
+        """
+        return drive(self._async.restore_keys(entries))
+
     def burn_key(self, key_id: str) -> bool:
         """Erases a private half after its message was decrypted.
 
@@ -519,6 +534,18 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             CorruptEntryError: a stored index is malformed.
         """
         return drive(self._async.get_available_tiers(contact_id))
+
+    def list_coins(self, contact_id: str) -> list[InventoryEntry]:
+        """Reads a contact's cached coins, best tier and oldest first, and takes none of them.
+
+        It's for a backup, or to look at them: a coin to be used comes from :meth:`select_coin`.
+        Malformed rows are logged and left out.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            CorruptEntryError: a stored index is malformed.
+        """
+        return drive(self._async.list_coins(contact_id))
 
     def contact_pages(self) -> Iterator[list[str]]:
         """The ids of all contacts, page by page (SCAN): each at least once."""

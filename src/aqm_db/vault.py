@@ -13,10 +13,11 @@ from ._keys import Keys
 from ._outcome import checked
 from ._rows import Row, row_of
 from ._seam import Call, Reply, Seam
-from ._validate import check_blob, check_category, check_days, check_id, check_items
+from ._validate import check_blob, check_category, check_days, check_id, check_items, check_time
 from .errors import (
     AQMDatabaseError,
     CorruptEntryError,
+    InvalidArgumentError,
     KeyAlreadyBurnedError,
     KeyAlreadyExistsError,
     KeyNotFoundError,
@@ -106,6 +107,22 @@ class AsyncSecureVault:
         """
         check_items("keys", keys, NewKey)
         return await run_batch(self._seam, keys, self._storing, self._stored)
+
+    async def restore_keys(self, entries: Sequence[VaultEntry]) -> list[bool | AQMDatabaseError]:
+        """Stores private halves that were fetched before, each with its age: from a backup, say.
+
+        Args:
+            entries: what :meth:`fetch_key` returned.
+
+        Returns:
+            For each entry True, or the error that :meth:`store_key` would have raised; also
+            InvalidArgumentError for one that is older than 30 days.
+
+        Raises:
+            InvalidArgumentError: an item isn't a VaultEntry; nothing was stored.
+        """
+        check_items("entries", entries, VaultEntry)
+        return await run_batch(self._seam, entries, self._restoring, self._stored)
 
     async def burn_key(self, key_id: str) -> bool:
         """Erases a private half after its message was decrypted.
@@ -320,6 +337,15 @@ class AsyncSecureVault:
                 yield key_ids
 
     def _storing(self, key: NewKey) -> Call:
+        return self._storing_since(key, self._clock(), _TTL_MS)
+
+    def _restoring(self, entry: VaultEntry) -> Call:
+        left = check_time("created_at", entry.created_at) + _TTL_MS - self._clock()
+        if left <= 0:
+            raise InvalidArgumentError("created_at", "is more than 30 days ago")
+        return self._storing_since(entry, entry.created_at, left)
+
+    def _storing_since(self, key: NewKey | VaultEntry, created_at: int, left: int) -> Call:
         check_id("key_id", key.key_id)
         check_category("coin_category", key.coin_category)
         check_blob("encrypted_blob", key.encrypted_blob)
@@ -334,12 +360,13 @@ class AsyncSecureVault:
             key.encryption_iv,
             key.auth_tag,
             key.coin_version,
-            self._clock(),
+            created_at,
             _TTL_MS,
+            left,
         )
         return _scripts.VAULT_STORE, self._row_keys(key.key_id), arguments
 
-    def _stored(self, key: NewKey, reply: Reply | AQMDatabaseError) -> bool:
+    def _stored(self, key: NewKey | VaultEntry, reply: Reply | AQMDatabaseError) -> bool:
         try:
             checked(reply, key_id=key.key_id)
         except KeyAlreadyExistsError:

@@ -1,7 +1,7 @@
 -- Stores a private half.
 -- KEYS: row, stats, expiry
 -- ARGV: request_id, key_id, coin_category, encrypted_blob, encryption_iv, auth_tag,
---       coin_version, created_at (ms), ttl (ms)
+--       coin_version, created_at (ms), ttl (ms), what is left of it (ms)
 -- Returns: {OK} | {EXISTS} | {CORRUPT}
 -- Again: the row remembers the request that stored it.
 -- Uses: counters, typed
@@ -17,12 +17,12 @@ if not active then
 end
 -- Rehearsals: what can't be written is found out while nothing is.
 redis.call('ZADD', expiry, 'XX', 0, '')
-redis.call('PEXPIRE', row, ARGV[9])
+redis.call('PEXPIRE', row, ARGV[10])
 
 redis.call('HSET', row, 'status', 'ACTIVE', 'coin_category', tier, 'encrypted_blob', ARGV[4],
   'encryption_iv', ARGV[5], 'auth_tag', ARGV[6], 'coin_version', ARGV[7], 'created_at', ARGV[8],
   'by', request_id)
-redis.call('PEXPIRE', row, ARGV[9])
+redis.call('PEXPIRE', row, ARGV[10])
 redis.call('ZADD', expiry, string.format('%.2f', ARGV[8] + ARGV[9] + QUARTER[tier]), key_id)
 redis.call('HSET', stats, ACTIVE[tier], counted(active[1] + 1))
 return {OK}

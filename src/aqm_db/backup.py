@@ -1,0 +1,203 @@
+"""A backup of one owner's database: a file that is checked as a whole before anything is restored.
+
+::
+
+    await export_backup(db, Path("alice.backup"))
+    ...
+    await import_backup(db, Path("alice.backup"), used=burned_since)
+
+What a private half is encrypted with isn't in it; public halves and names of contacts are.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import _backup_file
+from ._backup_file import Record
+from ._validate import check_items
+from .database import AsyncClientDatabase
+from .errors import CorruptEntryError, InvalidArgumentError
+from .inventory import COIN_TTL_MS
+from .types import ContactMeta, InventoryEntry, NewCoin, VaultEntry
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What was written to a file, or restored from one.
+
+    Attributes:
+        private_halves: keys of the vault.
+        contacts: contacts of the inventory.
+        public_halves: coins of the inventory.
+        left_out: what was not taken: malformed, expired or used by now, or there already. A
+            malformed coin is in the log only.
+    """
+
+    private_halves: int
+    contacts: int
+    public_halves: int
+    left_out: int
+
+
+async def export_backup(db: AsyncClientDatabase, path: Path) -> BackupReport:
+    """Writes one owner's database to a file that is readable by its owner alone (0600).
+
+    It walks the whole database (SCAN): what changes meanwhile is in the file as it was before or
+    after. Burned keys are left out, and so are malformed rows.
+
+    Args:
+        db: the database.
+        path: a file that doesn't exist yet.
+
+    Raises:
+        InvalidArgumentError: the file exists, or can't be written.
+    """
+    left_out = 0
+    private: list[Record] = []
+    for key_id in await db.vault.get_all_active_ids():
+        try:
+            entry = await db.vault.fetch_key(key_id)
+        except CorruptEntryError:
+            left_out += 1
+        else:
+            # It may have been burned since it was listed.
+            private += [_of_private(entry)] if entry is not None else []
+    contacts: dict[str, Record] = {}
+    public: dict[tuple[str, str], Record] = {}
+    async for page in db.inventory.contact_pages():
+        for contact_id in page:
+            try:
+                meta = await db.inventory.get_contact_meta(contact_id)
+            except CorruptEntryError:
+                left_out += 1
+                continue
+            if meta is None:
+                continue
+            contacts[contact_id] = _of_contact(meta)
+            for coin in await db.inventory.list_coins(contact_id):
+                public[coin.contact_id, coin.key_id] = _of_public(coin)
+    header = {"created_at": db.inventory.clock()}
+    _backup_file.write(path, header, [*private, *contacts.values(), *public.values()])
+    return BackupReport(len(private), len(contacts), len(public), left_out)
+
+
+async def import_backup(
+    db: AsyncClientDatabase,
+    path: Path,
+    *,
+    used: Sequence[str] = (),
+    inventory: bool = False,
+) -> BackupReport:
+    """Restores a vault from a file, and an inventory only when told to.
+
+    What is in the database stays as it is; a key that is there, or was burned within the last 60
+    seconds, is left out. Each private half keeps its age.
+
+    Args:
+        db: where to.
+        path: a file that :func:`export_backup` wrote.
+        used: ids of keys that were burned since the file was written, as far as the program
+            knows; they're left out.
+        inventory: whether coins are restored, too. Those that were handed out since the file was
+            written would come back to life, and a coin that is used twice isn't a one-time key
+            any more: only for a database that no message was sent from since.
+
+    Raises:
+        InvalidArgumentError: the file is no backup, or not as it was written; nothing was
+            restored.
+    """
+    check_items("used", used, str)
+    records = _backup_file.read(path)
+    try:
+        private = [_private_in(record) for record in records if record["kind"] == "private"]
+        contacts = [
+            (record["contact_id"], record["priority"], record["display_name"])
+            for record in records
+            if record["kind"] == "contact"
+        ]
+        public = [_public_in(record) for record in records if record["kind"] == "public"]
+    except (KeyError, TypeError, ValueError):
+        raise InvalidArgumentError("path", "holds a record that isn't understood") from None
+    excluded = set(used)
+    outcomes = await db.vault.restore_keys([e for e in private if e.key_id not in excluded])
+    report = BackupReport(outcomes.count(True), 0, 0, len(private) - outcomes.count(True))
+    if not inventory:
+        return report
+    for contact in contacts:
+        await db.inventory.register_contact(*contact)
+    outcomes = await db.inventory.store_keys(public)
+    return replace(
+        report,
+        contacts=len(contacts),
+        public_halves=outcomes.count(True),
+        left_out=report.left_out + len(public) - outcomes.count(True),
+    )
+
+
+def _of_private(entry: VaultEntry) -> Record:
+    return {
+        "kind": "private",
+        "key_id": entry.key_id,
+        "coin_category": entry.coin_category,
+        "encrypted_blob": _text(entry.encrypted_blob),
+        "encryption_iv": _text(entry.encryption_iv),
+        "auth_tag": _text(entry.auth_tag),
+        "created_at": entry.created_at,
+        "coin_version": entry.coin_version,
+    }
+
+
+def _private_in(record: Record) -> VaultEntry:
+    return VaultEntry(
+        key_id=record["key_id"],
+        coin_category=record["coin_category"],
+        encrypted_blob=_blob(record["encrypted_blob"]),
+        encryption_iv=_blob(record["encryption_iv"]),
+        auth_tag=_blob(record["auth_tag"]),
+        status="ACTIVE",
+        created_at=record["created_at"],
+        coin_version=record["coin_version"],
+    )
+
+
+def _of_contact(contact: ContactMeta) -> Record:
+    return {
+        "kind": "contact",
+        "contact_id": contact.contact_id,
+        "priority": contact.priority,
+        "display_name": contact.display_name,
+    }
+
+
+def _of_public(coin: InventoryEntry) -> Record:
+    return {
+        "kind": "public",
+        "contact_id": coin.contact_id,
+        "key_id": coin.key_id,
+        "coin_category": coin.coin_category,
+        "public_key": _text(coin.public_key),
+        "signature": _text(coin.signature),
+        # A restored coin is as old as it was: what it would be stale at, it's stale at still.
+        "expires_at": coin.expires_at or coin.fetched_at + COIN_TTL_MS,
+    }
+
+
+def _public_in(record: Record) -> NewCoin:
+    return NewCoin(
+        contact_id=record["contact_id"],
+        key_id=record["key_id"],
+        coin_category=record["coin_category"],
+        public_key=_blob(record["public_key"]),
+        signature=_blob(record["signature"]),
+        expires_at=record["expires_at"],
+    )
+
+
+def _text(blob: bytes) -> str:
+    return base64.b64encode(blob).decode()
+
+
+def _blob(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
