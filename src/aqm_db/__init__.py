@@ -8,14 +8,29 @@
         coin = await db.inventory.select_coin("bob", "GOLD")
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from . import config, errors, types
 from .connection import close_all, create_inventory_client, create_vault_client, health_check
 from .database import AsyncClientDatabase, connect
 from .gc import AsyncGarbageCollector
 from .inventory import AsyncSmartInventory
 from .stats import AsyncStorageReporter
-from .sync import GarbageCollector, SecureVault, SmartInventory, StorageReporter
 from .vault import AsyncSecureVault
+
+if TYPE_CHECKING:
+    from .sync import GarbageCollector, SecureVault, SmartInventory, StorageReporter
+else:
+    _SYNC = ("GarbageCollector", "SecureVault", "SmartInventory", "StorageReporter")
+
+    def __getattr__(name: str) -> object:
+        """The synchronous face, imported when it's first asked for (PEP 562)."""
+        if name != "sync" and name not in _SYNC:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(f"{__name__}.sync")
+        return module if name == "sync" else getattr(module, name)
+
 
 __version__ = "0.1.0"
 

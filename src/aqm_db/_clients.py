@@ -7,7 +7,6 @@ from redis.asyncio import Redis
 
 from ._async_seam import AsyncSeam
 from ._seam import Seam
-from ._sync_seam import SyncSeam
 from .errors import UnavailableError
 
 AsyncClient: TypeAlias = Redis
@@ -59,6 +58,8 @@ def seam_over(client: object, unavailable: type[UnavailableError], user: str) ->
         ValueError: the client decodes its responses.
     """
     if isinstance(client, Blocking):
+        from ._sync_seam import SyncSeam  # noqa: PLC0415 - the synchronous face's
+
         return SyncSeam(client.client, unavailable)
     return AsyncSeam(_checked(client, Redis, user), unavailable)
 

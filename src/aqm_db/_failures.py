@@ -57,15 +57,13 @@ _CLASSES: tuple[tuple[type[exceptions.RedisError], Kind], ...] = (
 )
 
 # An error of a command inside a script is quoted in the script's error, each server in its way.
+# Compiled when an error comes, and kept by re: no import pays for it.
 _WORDS = (
-    (re.compile(r"\bWRONGTYPE\b"), Kind.CORRUPT),
-    (re.compile(r"\bNOSCRIPT\b"), Kind.NO_SCRIPT),
-    (re.compile(r"\bNOPERM\b|\bACL failure\b|can't run this command"), Kind.DENIED),
-    (
-        re.compile(r"\b(OOM|MISCONF|NOREPLICAS|READONLY)\b|Not enough good replicas"),
-        Kind.NOT_WRITABLE,
-    ),
-    (re.compile(r"^(BUSY|LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN)\b"), Kind.PASSING),
+    (r"\bWRONGTYPE\b", Kind.CORRUPT),
+    (r"\bNOSCRIPT\b", Kind.NO_SCRIPT),
+    (r"\bNOPERM\b|\bACL failure\b|can't run this command", Kind.DENIED),
+    (r"\b(OOM|MISCONF|NOREPLICAS|READONLY)\b|Not enough good replicas", Kind.NOT_WRITABLE),
+    (r"^(BUSY|LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN)\b", Kind.PASSING),
 )
 
 _RAISED: dict[Kind, tuple[type[AQMDatabaseError], str]] = {
@@ -100,7 +98,7 @@ def kind_of(reply: exceptions.RedisError) -> Kind:
             return kind
     text = str(reply)
     for words, kind in _WORDS:
-        if words.search(text):
+        if re.search(words, text):
             return kind
     return Kind.OTHER
 

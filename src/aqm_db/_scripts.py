@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 
 _LUA = Path(__file__).parent / "lua"
-_KEYS_LINE = re.compile(r"^-- KEYS: (.+)$", re.MULTILINE)
-_USES_LINE = re.compile(r"^-- Uses: (.+)\n", re.MULTILINE)
+_KEYS_LINE = r"(?m)^-- KEYS: (.+)$"
+_USES_LINE = r"(?m)^-- Uses: (.+)\n"
 
 
 class Code(IntEnum):
@@ -52,7 +52,7 @@ class Script:
             ValueError: the header doesn't list as many KEYS as the file name says.
         """
         path = _LUA / self._file
-        listed = _KEYS_LINE.search(path.read_text("utf-8"))
+        listed = re.search(_KEYS_LINE, path.read_text("utf-8"))
         if listed is None or listed[1].count(",") + 1 != self.key_count:
             raise ValueError(f"{self._file}: the header must list {self.key_count} KEYS")
         return _constants() + "".join(_with_shared(path, []))
@@ -66,7 +66,7 @@ class Script:
 def _with_shared(path: Path, seen: list[str]) -> list[str]:
     """The texts of what a file uses, each once and before its user, and the file's own."""
     text = path.read_text("utf-8")
-    uses = _USES_LINE.search(text)
+    uses = re.search(_USES_LINE, text)
     parts: list[str] = []
     for name in uses[1].split(", ") if uses else []:
         if name not in seen:

@@ -3,8 +3,8 @@
 Times are milliseconds since the epoch. Fields with key material never show in ``repr``.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, TypedDict
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 CoinCategory: TypeAlias = Literal["GOLD", "SILVER", "BRONZE"]
 """A coin's tier."""
@@ -13,8 +13,34 @@ Priority: TypeAlias = Literal["BESTIE", "MATE", "STRANGER"]
 KeyStatus: TypeAlias = Literal["ACTIVE", "BURNED"]
 
 
-@dataclass(frozen=True, slots=True)
-class VaultEntry:
+class _Record:
+    """What all dataclasses here share; making it anew for each would take half of this import."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        shown = (f"{each.name}={getattr(self, each.name)!r}" for each in _fields(self) if each.repr)
+        return f"{type(self).__qualname__}({', '.join(shown)})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return _values(self) == _values(other)
+
+    def __hash__(self) -> int:
+        return hash(_values(self))
+
+
+def _fields(record: _Record) -> tuple[Any, ...]:
+    return fields(cast("Any", record))
+
+
+def _values(record: Any) -> tuple[object, ...]:
+    return tuple(getattr(record, each.name) for each in _fields(record))
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class VaultEntry(_Record):
     """A private half, as its owner encrypted it."""
 
     key_id: str
@@ -27,8 +53,8 @@ class VaultEntry:
     coin_version: str
 
 
-@dataclass(frozen=True, slots=True)
-class InventoryEntry:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class InventoryEntry(_Record):
     """A contact's public half.
 
     Attributes:
@@ -52,8 +78,8 @@ class InventoryEntry:
     used_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewKey:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class NewKey(_Record):
     """A private half to be stored with others: the arguments of the vault's ``store_key``."""
 
     key_id: str
@@ -64,8 +90,8 @@ class NewKey:
     coin_version: str = "kyber768_v1"
 
 
-@dataclass(frozen=True, slots=True)
-class NewCoin:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class NewCoin(_Record):
     """A public half to be stored with others: the arguments of the inventory's ``store_key``."""
 
     contact_id: str
@@ -76,8 +102,8 @@ class NewCoin:
     expires_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ContactMeta:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ContactMeta(_Record):
     """A contact."""
 
     contact_id: str
@@ -86,8 +112,8 @@ class ContactMeta:
     display_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class StorageReport:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class StorageReport(_Record):
     """Bytes of cached coins against the budget.
 
     Attributes:
@@ -103,8 +129,8 @@ class StorageReport:
     utilization_pct: float
 
 
-@dataclass(frozen=True, slots=True)
-class GCResult:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class GCResult(_Record):
     """What a garbage collection removed, or would remove."""
 
     contacts_cleaned: int
@@ -112,8 +138,8 @@ class GCResult:
     bytes_freed: int
 
 
-@dataclass(frozen=True, slots=True)
-class VaultStats:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class VaultStats(_Record):
     """The vault's counters."""
 
     active_gold: int
@@ -123,8 +149,8 @@ class VaultStats:
     total_expired: int
 
 
-@dataclass(frozen=True, slots=True)
-class InventorySummary:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class InventorySummary(_Record):
     """How many coins of each tier are cached for a contact."""
 
     contact_id: str
@@ -134,8 +160,8 @@ class InventorySummary:
     priority: Priority
 
 
-@dataclass(frozen=True, slots=True)
-class HealthStatus:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class HealthStatus(_Record):
     """Whether both databases answer, how many Redis keys they hold, and the server's uptime."""
 
     vault_connected: bool
