@@ -1,8 +1,8 @@
 """Requests over a synchronous client: each on one connection, sent until it is answered."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -11,6 +11,8 @@ from redis.retry import Retry
 
 from ._failures import LinkFailure, failure_in, is_reply, refusal_in
 from .errors import UnavailableError
+
+T = TypeVar("T")
 
 _NEVER_AGAIN = Retry(NoBackoff(), 0)
 
@@ -55,9 +57,11 @@ class Exchange:
         # The client's retries are counted once, around the whole exchange.
         policy, connection.retry = connection.retry, _NEVER_AGAIN
         try:
-            return self._policy(policy).call_with_retry(
-                partial(self._attempt, connection, commands), _nothing_to_clean
-            )
+            try:
+                return self._attempt(connection, commands)
+            except LinkFailure as failure:
+                attempt = partial(self._attempt, connection, commands)
+                return _again(self._policy(policy), failure, attempt)
         except BaseException:
             # Whoever gets the connection next must not read what is still on its way.
             connection.disconnect()
@@ -68,9 +72,12 @@ class Exchange:
 
     def _connection(self) -> "_Connection":
         """A connected connection; the pool applies the client's retry policy to connecting."""
-        connection: _Connection = self._policy(self._client.get_retry()).call_with_retry(
-            self._pool.get_connection, _nothing_to_clean, is_retryable=_is_exhausted
-        )
+        connection: _Connection
+        try:
+            connection = self._pool.get_connection()
+        except MaxConnectionsError as exhausted:
+            policy = self._policy(self._client.get_retry())
+            connection = _again(policy, exhausted, self._pool.get_connection, _is_exhausted)
         return connection
 
     def _policy(self, policy: Retry | None) -> Retry:
@@ -112,6 +119,23 @@ class _Connection(Protocol):
     def send_packed_command(self, command: list[bytes], *, check_health: bool) -> None: ...
     def read_response(self, *, disconnect_on_error: bool) -> Any: ...
     def disconnect(self) -> None: ...
+
+
+def _again(
+    policy: Retry,
+    failure: RedisError,
+    attempt: Callable[[], T],
+    is_retryable: Callable[[Exception], bool] | None = None,
+) -> T:
+    """Goes on after a first attempt that failed; one that succeeds doesn't pay for the policy."""
+    failures = [failure]
+
+    def attempt_again() -> T:
+        if failures:
+            raise failures.pop()
+        return attempt()
+
+    return policy.call_with_retry(attempt_again, _nothing_to_clean, is_retryable)
 
 
 def _reply(connection: _Connection) -> Any:

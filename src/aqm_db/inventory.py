@@ -500,15 +500,8 @@ class AsyncSmartInventory:
         self, contact_id: str, desired_tier: CoinCategory, reply: Reply | AQMDatabaseError
     ) -> InventoryEntry | None:
         [aside, *coin] = checked(reply, contact_id=contact_id)
-        for key_id, fault in zip(aside[::2], aside[1::2], strict=True):
-            _log.warning(
-                "coin_set_aside",
-                extra={
-                    "contact_id": contact_id,
-                    "key_id": key_id.decode("utf-8", "replace"),
-                    "fault": fault.decode(),
-                },
-            )
+        if aside:
+            _warn_of(contact_id, aside)
         if not coin:
             return None
         entry = self._deserialize_entry(contact_id, coin)
@@ -568,14 +561,14 @@ class AsyncSmartInventory:
         key_id, tier, public_key, signature, fetched_at, expires_at, used_at = coin
         try:
             return InventoryEntry(
-                contact_id=contact_id,
-                key_id=key_id.decode(),
-                coin_category=tier.decode(),
-                public_key=public_key,
-                signature=signature,
-                fetched_at=int(fetched_at),
-                expires_at=None if expires_at is None else int(expires_at),
-                used_at=int(used_at),
+                contact_id,
+                key_id.decode(),
+                tier.decode(),
+                public_key,
+                signature,
+                int(fetched_at),
+                None if expires_at is None else int(expires_at),
+                int(used_at),
             )
         except UnicodeDecodeError:
             raise CorruptEntryError(f"a coin of {contact_id!r} has an id that is no text") from None
@@ -591,6 +584,19 @@ def _coin_in(contact_id: str, key_id: str, row: Row) -> InventoryEntry:
         fetched_at=row.integer("fetched_at"),
         expires_at=row.integer("expires_at") if row.has("expires_at") else None,
     )
+
+
+def _warn_of(contact_id: str, aside: list[bytes]) -> None:
+    """Logs the coins that couldn't be handed out: each an id, and what was wrong with it."""
+    for key_id, fault in zip(aside[::2], aside[1::2], strict=True):
+        _log.warning(
+            "coin_set_aside",
+            extra={
+                "contact_id": contact_id,
+                "key_id": key_id.decode("utf-8", "replace"),
+                "fault": fault.decode(),
+            },
+        )
 
 
 def _summary(
