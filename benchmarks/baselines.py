@@ -3,6 +3,7 @@
 All work on rows that the library stored, in the specification's key schema.
 """
 
+import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -17,7 +18,7 @@ from aqm_db.types import NewCoin
 from benchmarks import checks, names
 from benchmarks.links import Link
 from benchmarks.measure import Call, Variant
-from benchmarks.rawsocket import connected, exchange
+from benchmarks.rawsocket import ask, connected, exchange
 from benchmarks.scripts import evalsha, in_parts, packed_evalsha, pipelined, selections, storings
 from benchmarks.stock import Coin, new_coins, stocked, storing
 
@@ -37,6 +38,16 @@ def ping(client: Redis) -> Variant:
         return [cast("Call", client.ping)] * count
 
     return Variant(names.PING, prepare, checks.all_true)
+
+
+def own_ping(inventory: AsyncSmartInventory) -> Variant:
+    """The same over the connection that the library's calls share."""
+    seam = cast("Any", inventory)._seam  # noqa: SLF001 - no public method does as little
+
+    async def prepare(count: int) -> list[Call]:
+        return [partial(seam.read, ("PING",))] * count
+
+    return Variant(names.OWN_PING, prepare, checks.all_true)
 
 
 def get(client: Redis) -> Variant:
@@ -105,14 +116,30 @@ def raw_select(link: Link, in_flight: int) -> Variant:
 
     async def prepare(count: int) -> list[Call]:
         commands = [packed_evalsha(each) for each in await selections(link, count)]
-        socket = connected(link.path, config.REDIS_INVENTORY_DB)
-        return [partial(exchange, socket, commands, in_flight)]
+        opened = connected(link.path, config.REDIS_INVENTORY_DB)
+        return [partial(exchange, opened, commands, in_flight)]
 
     def check(results: Sequence[list[Any]]) -> None:
         [replies] = results
         checks.script_coins(replies)
 
     return Variant(names.RAW, prepare, check, callers=1)
+
+
+def raw_lone_select(link: Link) -> Variant:
+    """The same, one after another."""
+    opened: list[socket.socket] = []
+
+    async def prepare(count: int) -> list[Call]:
+        commands = [packed_evalsha(each) for each in await selections(link, count)]
+        opened.append(connected(link.path, config.REDIS_INVENTORY_DB))
+        return [partial(ask, opened[-1], command) for command in commands]
+
+    def check(replies: Sequence[Any]) -> None:
+        opened.pop().close()
+        checks.script_coins(replies)
+
+    return Variant(names.RAW, prepare, check)
 
 
 def commands_select(link: Link) -> Variant:

@@ -18,6 +18,8 @@ NOTHING: Final = "nothing: what the machine itself adds"
 AIOSQLITE: Final = "aiosqlite"
 SQLITE: Final = "sqlite3 on the loop's own thread"
 RAW: Final = "raw socket, packed beforehand"
+OWN_PING: Final = "PING, aqm_db's connection"
+SCRIPT: Final = "evalsha"
 
 
 def pipeline_of(size: int) -> str:
@@ -37,6 +39,7 @@ KEEP_50: Final = "50 private halves to store"
 SYNC_SELECT: Final = "synchronous select_coin"
 SYNC_FETCH: Final = "synchronous fetch_key"
 IMPORT: Final = "import"
+SERVER: Final = "select_coin, alone, in the server"
 MEMORY: Final = "memory per coin"
 GROWTH: Final = "select_coin, alone, by number of contacts"
 _CALLERS: Final = "select_coin, callers: "

@@ -19,6 +19,17 @@ def connected(path: Path, database: int) -> socket.socket:
     return link
 
 
+async def ask(link: socket.socket, command: bytes) -> Any:
+    """Sends a command, and returns its reply; it blocks the event loop, on purpose."""
+    link.sendall(command)
+    reader = Reader()
+    while True:
+        reader.feed(link.recv(_CHUNK))
+        reply = reader.gets()
+        if reply is not False:
+            return reply
+
+
 async def exchange(link: socket.socket, commands: Sequence[bytes], in_flight: int) -> list[Any]:
     """Sends commands, always a number of them at once, and returns their replies.
 

@@ -76,8 +76,18 @@ def _goal(run: Results, goal: Goal) -> tuple[str, ...] | None:
     except (KeyError, ZeroDivisionError):
         return None
     wanted = f"{goal.side} {_figure(goal.bound, goal.unit)}"
-    verdict = "met" if goal.is_met(figure) else "**not met**"
+    verdict = "met" if goal.is_met(figure) else f"**not met**{_reason(run, goal)}"
     return goal.text, wanted, _figure(figure, goal.unit), verdict, possible
+
+
+def _reason(run: Results, goal: Goal) -> str:
+    """Why a goal isn't met, if this run shows it."""
+    if goal.reason is None:
+        return ""
+    try:
+        return f": {goal.reason(run)}"
+    except KeyError:
+        return ""
 
 
 def _figure(value: float, unit: str) -> str:
@@ -130,10 +140,25 @@ second from this server with 64 in flight: {each:.0f} us each, and the client ha
 That is {served / default:.2f}x the default client, so no client can be faster here; alone, with a
 wake-up of both processes in each call, it's {single:.0f} us.
 
-Profiled (`commandstats`, `perf`), the script's time goes into 9 commands of 0.2 to 1.2 us, as much
-again for calling each from Lua, memory for 3.6 KB in and out of Lua, and the append-only file. Six
-of the commands write: the used coin, the claim that a repeated request gets its answer from (its
-fields, its new name, its expiry), the queue, the contact: the price of handing a coin out once."""
+{_in_server(run)}"""
+
+
+def _in_server(run: Results) -> str:
+    """What the script's commands take: the server's own figures (INFO commandstats)."""
+    took = {name: result.extra["us"] for name, result in run.group(names.SERVER).items()}
+    script = took.pop(names.SCRIPT, None)
+    if script is None:
+        return ""
+    commands = sorted(took.items(), key=lambda item: -item[1])
+    listed = ", ".join(f"{name} {each:.1f}" for name, each in commands)
+    return f"""Of a lone call the script takes {script:.0f} us in the server (INFO commandstats),
+and its commands {sum(took.values()):.0f} us of these:
+{listed}.
+
+The rest is calling each from Lua, 3.6 KB into Lua and out of it, and what the commands that write
+put into the append-only file: the used coin, the claim that a repeated request gets its answer from
+(its new name, its fields, its expiry), the queue, the contact. That is the price of handing a coin
+out once; a PING takes none of it, and no client can make up for it."""
 
 
 def _callers(run: Results) -> str:

@@ -197,6 +197,7 @@ async def test_memory(async_benchmark: AsyncBenchmark, link: Link, plan: Plan) -
         checks.all_true(run.results)
         per_coin = (await _data_bytes(link) - before) / len(coins)
         payload = config.COIN_SIZE_BYTES[tier]
+        row = link.inventory.keys.of(coins[0].contact_id).row(coins[0].key_id)
         async_benchmark.record(
             names.MEMORY,
             tier,
@@ -204,6 +205,8 @@ async def test_memory(async_benchmark: AsyncBenchmark, link: Link, plan: Plan) -
             bytes_per_coin=per_coin,
             payload_bytes=payload,
             share_of_payload=per_coin / payload,
+            row_bytes=await link.inventory_client.memory_usage(row),
+            name_bytes=len(row),
         )
 
 

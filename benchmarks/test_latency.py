@@ -9,7 +9,7 @@ import pytest_asyncio
 from benchmarks import baselines, names, vault_baselines
 from benchmarks.conftest import AsyncBenchmark
 from benchmarks.links import Link
-from benchmarks.measure import Variant
+from benchmarks.measure import Variant, closed_loop
 from benchmarks.plan import Plan
 from benchmarks.sqlite_baselines import Sqlite, sqlites
 
@@ -60,9 +60,27 @@ async def test_select_coin(lone: Lone, link: Link, files: tuple[Sqlite, Sqlite])
         baselines.evalsha_select(link),
         baselines.pipelines_select(link),
         baselines.commands_select(link),
+        baselines.raw_lone_select(link),
+        baselines.own_ping(link.inventory),
         baselines.get(link.inventory_client),
         *(file.select() for file in files),
     )
+
+
+async def test_select_coin_in_the_server(
+    async_benchmark: AsyncBenchmark, link: Link, plan: Plan
+) -> None:
+    """What the server itself takes, by command; those that the script calls are part of it."""
+    calls = await baselines.library_select(link.inventory).prepare(20 * plan.lone_calls)
+    await link.settle()
+    await link.inventory_client.config_resetstat()
+    await closed_loop(calls, callers=1)
+    told = await link.inventory_client.info("commandstats")
+    for name, stats in told.items():
+        command = name.removeprefix("cmdstat_")
+        if stats["calls"] >= len(calls):
+            each = stats["usec"] / len(calls)
+            async_benchmark.record(names.SERVER, command, [each / 1e6], us=each)
 
 
 async def test_store_coin(lone: Lone, link: Link, files: tuple[Sqlite, Sqlite]) -> None:

@@ -185,6 +185,34 @@ def test_report_tells_what_was_met_and_leaves_out_what_was_not_measured() -> Non
     assert "- redis: 8.1.0" in lines
 
 
+def test_report_says_why_a_goal_was_not_met() -> None:
+    """With what the same run measured: of a lone call, and of a coin's memory."""
+    times = {names.LIBRARY: 0.15, names.PING: 0.1, names.RAW: 0.09, names.OWN_PING: 0.05}
+    other = dict.fromkeys((names.SQLITE, names.AIOSQLITE), 1.0)
+    tails = dict.fromkeys(("p95_ms", "p99_ms", "p99.9_ms", "max_ms", "share_over_2ms"), 0.0)
+    run = run_of(
+        *(
+            entry(names.SELECT, name, p50_ms=time, **tails)
+            for name, time in {**times, **other}.items()
+        ),
+        entry(names.SERVER, names.SCRIPT, us=48.2),
+        entry(
+            names.MEMORY,
+            "BRONZE",
+            payload_bytes=96,
+            bytes_per_coin=405,
+            share_of_payload=4.2,
+            row_bytes=320,
+            name_bytes=84,
+        ),
+    )
+    lone, bronze = (line for line in text_of(run, "").splitlines() if "**not met**" in line)
+    assert "the script takes 48 us in the server" in lone
+    assert "a raw socket, which has no event loop, 90 us" in lone
+    assert "50 us over the library's connection and 100 us over the default client | 0.9x |" in lone
+    assert "**not met**: the row takes 320 B: its key of 84 B" in bronze
+
+
 def test_highest_rate_that_is_held() -> None:
     """The machine may spoil a rate below it."""
     run = run_of(
