@@ -82,6 +82,10 @@ async def raised_by(
         ("WRONGPASS invalid username-password pair or user is disabled.", AccessDeniedError),
         ("ERR ACL failure in script: User default has no permissions", AccessDeniedError),
         ("ERR Error running script: @user_script:1: -NOPERM no", AccessDeniedError),
+        (
+            "ERR @user_script: 1: The user executing it can't access at least one of the keys",
+            AccessDeniedError,
+        ),
         ("OOM command not allowed when used memory > 'maxmemory'.", NotWritableError),
         ("MISCONF Redis is configured to save RDB snapshots", NotWritableError),
         ("NOREPLICAS Not enough good replicas to write.", NotWritableError),

@@ -61,7 +61,10 @@ _CLASSES: tuple[tuple[type[exceptions.RedisError], Kind], ...] = (
 _WORDS = (
     (r"\bWRONGTYPE\b", Kind.CORRUPT),
     (r"\bNOSCRIPT\b", Kind.NO_SCRIPT),
-    (r"\bNOPERM\b|\bACL failure\b|can't run this command", Kind.DENIED),
+    (
+        r"\bNOPERM\b|\bACL failure\b|can't (run this command|access at least one of the keys)",
+        Kind.DENIED,
+    ),
     (r"\b(OOM|MISCONF|NOREPLICAS|READONLY)\b|Not enough good replicas", Kind.NOT_WRITABLE),
     (r"^(BUSY|LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN)\b", Kind.PASSING),
 )
