@@ -8,6 +8,7 @@ import pytest
 from aqm_db import _scripts
 from aqm_db._scripts import Code, Script
 
+COMMAND = re.compile(r"\b(?:redis\.p?call|typed)\('([A-Z]+)'")
 SCRIPTS = {value.name: value for value in vars(_scripts).values() if isinstance(value, Script)}
 
 
@@ -34,6 +35,16 @@ def test_header_and_body_agree(script: Script) -> None:
     for code in Code:
         if re.search(rf"\b{code.name}\b", own):
             assert re.search(rf"\b{code.name}\b", returns), f"{code.name} isn't in the header"
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda script: script.name)
+def test_header_lists_every_command(script: Script) -> None:
+    """The doctor believes the headers, so they must know all that a script runs."""
+    listed = ", ".join(re.findall(r"^-- Runs: (.+)$", script.source, re.MULTILINE)).split(", ")
+    body = re.sub(r"--.*", "", script.source)
+    assert {command.split()[0] for command in listed} == set(COMMAND.findall(body))
+    # A command that no literal names would be missed.
+    assert len(COMMAND.findall(body)) == len(re.findall(r"\b(?:redis\.p?call|typed)\((?!\.)", body))
 
 
 def test_a_wrong_key_count_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@
 -- Returns: {OK, cleaned, deleted GOLD, deleted SILVER, deleted BRONZE} | {NOT_REGISTERED}
 --          | {CORRUPT}
 -- Again: the coins are gone, so the second run finds none.
+-- Runs: HMGET meta, HSET meta, ZRANGE idx, ZREM idx, ZREM used, ZREMRANGEBYSCORE used, DEL row
 -- Uses: coin
 local meta, used = KEYS[1], KEYS[2]
 local prefix, now, delete = ARGV[1], tonumber(ARGV[2]), ARGV[6] == 'delete'

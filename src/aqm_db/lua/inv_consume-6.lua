@@ -3,6 +3,7 @@
 -- ARGV: key_id, claim prefix, now (ms), claim ttl (ms), coin ttl (ms)
 -- Returns: {OK, removed}
 -- Again: the claim holds what the request took.
+-- Runs: EXISTS row, HMGET row, EXISTS claim
 -- Uses: typed, used
 local row, claim_key = KEYS[1], KEYS[2]
 

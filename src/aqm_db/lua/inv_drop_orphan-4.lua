@@ -3,6 +3,7 @@
 -- ARGV: key_id, 'delete' or 'count'
 -- Returns: {OK, deleted, coin_category or false}
 -- Again: the row is gone, so the second run deletes nothing.
+-- Runs: ZSCORE idx, HGET row, EXISTS row, DEL row
 -- Uses: typed
 for queue = 2, 4 do
   if redis.call('ZSCORE', KEYS[queue], ARGV[1]) then

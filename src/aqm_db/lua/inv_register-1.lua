@@ -3,6 +3,7 @@
 -- ARGV: request_id, priority, now (ms), display_name
 -- Returns: {OK, created}
 -- Again: the contact remembers the request that made it.
+-- Runs: EXISTS meta, HGET meta, HSET meta
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return {OK, redis.call('HGET', KEYS[1], 'by') == ARGV[1] and 1 or 0}
 end

@@ -4,6 +4,7 @@
 --       used_at (ms), now (ms), coin ttl (ms), claim ttl (ms), cap BESTIE, cap MATE, cap STRANGER
 -- Returns: {OK, released}
 -- Again: the claim says that the request released.
+-- Runs: EXISTS claim, SET claim, ZSCORE used, EXISTS row, HSET row, HGET meta, ZRANGE idx, ZADD idx
 local row, meta, used, queue = KEYS[1], KEYS[2], KEYS[3], KEYS[5]
 
 if redis.call('EXISTS', KEYS[4]) == 1 then

@@ -6,6 +6,7 @@
 --          fetched_at, expires_at, used_at} | {NOT_REGISTERED}
 --          set aside: {key_id, fault, key_id, fault, ...}
 -- Again: the claim holds what the request took.
+-- Runs: ZRANGE idx, HGET meta, HSET meta, EXISTS claim, HMGET claim
 -- Uses: coin, used
 local claim_key, meta, used = KEYS[1], KEYS[2], KEYS[3]
 local queues = {GOLD = KEYS[4], SILVER = KEYS[5], BRONZE = KEYS[6]}

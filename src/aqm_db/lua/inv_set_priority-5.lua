@@ -3,6 +3,7 @@
 -- ARGV: priority, row prefix, cap GOLD, cap SILVER, cap BRONZE
 -- Returns: {OK, dropped} | {NOT_REGISTERED}
 -- Again: the second run finds nothing above the caps.
+-- Runs: HGET meta, HSET meta, ZRANGE idx, ZREM idx, ZREM used, DEL row
 -- Uses: encode
 local meta, used = KEYS[1], KEYS[2]
 

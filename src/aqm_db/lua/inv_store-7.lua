@@ -5,6 +5,8 @@
 -- Returns: {OK} | {NOT_REGISTERED} | {EXISTS} | {USED} | {BUDGET, count, cap} | {CORRUPT}
 -- Again: the row remembers the request that stored it, in a field whose name every coin pays for;
 --        once the coin was taken, its claim does.
+-- Runs: EXISTS claim, HGET meta, EXISTS row, HGET row, HSET row, ZSCORE used, ZREMRANGEBYSCORE used
+-- Runs: ZCARD idx, ZRANGE idx, ZREVRANGE idx, ZADD idx, ZREM idx
 -- Uses: coin, typed
 local row, meta, used = KEYS[1], KEYS[2], KEYS[3]
 local queues = {GOLD = KEYS[5], SILVER = KEYS[6], BRONZE = KEYS[7]}

@@ -3,6 +3,7 @@
 -- ARGV: holder
 -- Returns: {OK, dropped}
 -- Again: the lease is gone, or another's.
+-- Runs: GET lease, DEL lease
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {OK, 0}
 end

@@ -3,6 +3,7 @@
 -- ARGV: holder, ttl (ms)
 -- Returns: {OK, taken}
 -- Again: the holder has it already.
+-- Runs: GET lease, SET lease
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then
   return {OK, 0}

@@ -3,6 +3,7 @@
 -- ARGV: request_id, key_id, grace (ms), ttl (ms)
 -- Returns: {OK} | {NOT_FOUND} | {BURNED} | {CORRUPT}
 -- Again: the tombstone remembers the request that burned it.
+-- Runs: EXISTS row, HMGET row, HDEL row, PTTL row, PEXPIRE row, HSET row, HSET stats, ZREM expiry
 -- Uses: counters
 local row, stats, expiry = KEYS[1], KEYS[2], KEYS[3]
 local request_id, key_id = ARGV[1], ARGV[2]

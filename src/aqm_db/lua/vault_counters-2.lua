@@ -4,6 +4,7 @@
 -- Returns: {OK, taken off, active_gold, active_silver, active_bronze, total_burned,
 --          total_expired} | {CORRUPT}
 -- Again: each expired row leaves the expiry index once.
+-- Runs: ZRANGE expiry, EXISTS row, HSET stats, ZREM expiry
 -- Uses: encode, counters
 local stats, expiry = KEYS[1], KEYS[2]
 local FIELDS = {'active_gold', 'active_silver', 'active_bronze', 'total_burned', 'total_expired'}

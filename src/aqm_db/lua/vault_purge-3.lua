@@ -3,6 +3,7 @@
 -- ARGV: key_id, created before (ms)
 -- Returns: {OK, deleted} | {CORRUPT}
 -- Again: the row is gone, so the second run deletes nothing.
+-- Runs: EXISTS row, HMGET row, DEL row, HSET stats, ZREM expiry
 -- Uses: counters
 local row, stats, expiry = KEYS[1], KEYS[2], KEYS[3]
 

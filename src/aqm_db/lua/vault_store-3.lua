@@ -4,6 +4,7 @@
 --       coin_version, created_at (ms), ttl (ms), what is left of it (ms)
 -- Returns: {OK} | {EXISTS} | {CORRUPT}
 -- Again: the row remembers the request that stored it.
+-- Runs: EXISTS row, HGET row, PEXPIRE row, HSET row, HSET stats, ZADD expiry
 -- Uses: counters, typed
 local row, stats, expiry = KEYS[1], KEYS[2], KEYS[3]
 local request_id, key_id, tier = ARGV[1], ARGV[2], ARGV[3]

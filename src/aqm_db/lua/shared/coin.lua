@@ -1,3 +1,4 @@
+-- Runs: HMGET row, EXISTS row, DEL row, ZREM idx
 -- Uses: encode, integer, typed
 -- A queued coin's row: its fields and its name, or nil, its name and why it can't be handed out:
 -- 'dangling' (there is no row), 'corrupt', or 'stale' (its private half is gone).

@@ -1,3 +1,4 @@
+-- Runs: HMGET stats
 -- Uses: integer
 -- The vault's counters. They are checked here, where HINCRBY would fail after the first write.
 local ACTIVE = {GOLD = 'active_gold', SILVER = 'active_silver', BRONZE = 'active_bronze'}

@@ -1,3 +1,5 @@
+-- Runs: RENAMENX row claim, RENAMENX claim row, HSET claim, PEXPIRE claim, SET claim, ZADD used
+-- Runs: ZSCORE used, ZREM used, ZREM idx
 -- Uses: integer, typed
 -- Moves a coin's row to the claim of the request that takes it, marks the coin as used, and takes
 -- it from its queues. Whatever can't be written (an ACL forbids it, a key has the wrong type) puts
