@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, cast
 
 from redis.exceptions import RedisError
 
-from ._failures import Kind, error_for, kind_of
+from ._failures import Denial, Kind, denial_in, error_for, kind_of
 from ._scripts import Code
 from ._seam import SCAN_COUNT, Argument, Call, Reply, Undo, packed
 from .errors import AQMDatabaseError, CorruptEntryError
@@ -55,6 +55,19 @@ async def read(ask: Ask, commands: Sequence[Sequence[Argument]]) -> list[Any]:
                 raise error from None
             replies[position] = error
     return replies
+
+
+async def probe(ask: Ask, commands: Sequence[Sequence[Argument]]) -> list[Denial | None]:
+    """Tries commands."""
+    replies = await ask([packed(*command) for command in commands])
+    denials: list[Denial | None] = []
+    for command, reply in zip(commands, replies, strict=True):
+        denial = denial_in(reply)
+        if denial is None and isinstance(reply, RedisError) and kind_of(reply) is Kind.DENIED:
+            # Not the command was refused: the client was.
+            raise error_for(reply, str(command[0])) from None
+        denials.append(denial)
+    return denials
 
 
 async def scan(ask: Ask, pattern: str) -> AsyncIterator[list[bytes]]:

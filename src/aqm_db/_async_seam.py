@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 
 from . import _answers
 from ._channel import CancelledAfterSending, channel_of
-from ._failures import LinkFailure, failure_in
+from ._failures import Denial, LinkFailure, failure_in
 from ._seam import Argument, Call, Reply, Undo
 from .errors import AQMDatabaseError, UnavailableError
 
@@ -60,6 +60,10 @@ class AsyncSeam:
     async def read(self, *commands: Sequence[Argument]) -> list[Any]:
         """See :class:`~aqm_db._seam.Seam`."""
         return await _answers.read(self._ask, commands)
+
+    async def probe(self, *commands: Sequence[Argument]) -> list[Denial | None]:
+        """See :class:`~aqm_db._seam.Seam`."""
+        return await _answers.probe(self._ask, commands)
 
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._seam.Seam`."""

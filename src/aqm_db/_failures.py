@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from enum import Enum, auto
+from typing import Literal, TypeAlias
 
 from redis import exceptions
 
@@ -27,6 +28,10 @@ class LinkFailure(exceptions.ConnectionError):
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)
         self.sent = sent
+
+
+Denial: TypeAlias = Literal["command", "key", "unknown"]
+"""Why a command gets nowhere: the user may not run it, or not on this key; or there is none."""
 
 
 class Kind(Enum):
@@ -104,6 +109,16 @@ def kind_of(reply: exceptions.RedisError) -> Kind:
         if re.search(words, text):
             return kind
     return Kind.OTHER
+
+
+def denial_in(reply: object) -> Denial | None:
+    """Why a command got nowhere; None if it was run, however it ended."""
+    if isinstance(reply, exceptions.NoPermissionError):
+        # Each server words it in its way: "to access one of the keys", "to access a key".
+        return "key" if " access " in str(reply) else "command"
+    if isinstance(reply, exceptions.ResponseError) and str(reply).startswith("unknown command"):
+        return "unknown"
+    return None
 
 
 def may_pass(error: Exception) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias, cast
 
 from hiredis import pack_command
 
+from ._failures import Denial
 from ._scripts import Script
 from .errors import AQMDatabaseError
 
@@ -61,6 +62,13 @@ class Seam(Protocol):
         """Runs reading commands in one round trip.
 
         A read of a row of the wrong type is a ``CorruptEntryError`` in its place in the list.
+        """
+        ...
+
+    async def probe(self, *commands: Sequence[Argument]) -> list[Denial | None]:
+        """Tries commands in one round trip, for no more than whether they may be run.
+
+        They are commands that change nothing; whatever else becomes of them is left out.
         """
         ...
 

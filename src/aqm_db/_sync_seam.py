@@ -7,6 +7,7 @@ from redis import Redis
 
 from . import _answers
 from ._exchange import Exchange
+from ._failures import Denial
 from ._seam import Argument, Call, Reply, Undo
 from .errors import AQMDatabaseError, UnavailableError
 
@@ -50,6 +51,10 @@ class SyncSeam:
     async def read(self, *commands: Sequence[Argument]) -> list[Any]:
         """See :class:`~aqm_db._seam.Seam`."""
         return await _answers.read(self._ask, commands)
+
+    async def probe(self, *commands: Sequence[Argument]) -> list[Denial | None]:
+        """See :class:`~aqm_db._seam.Seam`."""
+        return await _answers.probe(self._ask, commands)
 
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._seam.Seam`."""
