@@ -243,6 +243,13 @@ async def test_bad_caps(inventory_client: Redis, caps: Any) -> None:
         connect("memory://", budget_caps=caps)
 
 
+@pytest.mark.parametrize("flag", [None, 0, 1, "yes"])
+async def test_bad_flag(flag: Any) -> None:
+    """What only counts as true is refused: a string "no" would."""
+    with pytest.raises(InvalidArgumentError, match="^allow_unsafe: must be a bool, not "):
+        connect("memory://", allow_unsafe=flag)
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -6,16 +6,11 @@ import ssl
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+import redis
 
 import aqm_db
 from aqm_db import connect, sync
@@ -23,10 +18,12 @@ from aqm_db.embedded import EmbeddedServer
 from aqm_db.errors import (
     EmbeddedServerError,
     InvalidArgumentError,
+    UnsafeServerError,
     VaultUnavailableError,
 )
-from tests.backends import VALKEY_9, RunningServer, Servers
-from tests.peers import Cutter, listening_on_loopback
+from tests.backends import REDIS_6, VALKEY_9, Backend, RunningServer, Servers
+from tests.certificates import certificate_in
+from tests.peers import Cutter, ScriptedServer, listening, listening_on_loopback
 from tests.samples import BOB, sample_key, stock
 
 pytestmark = pytest.mark.asyncio
@@ -99,22 +96,7 @@ async def test_owners_and_options_reach_the_database(face: str) -> None:
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A certificate for this machine, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "certificate.pem"
-    path.write_bytes(
-        signed.public_bytes(Encoding.PEM)
-        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
-    return path
+    return certificate_in(tmp_path)
 
 
 async def store_something(face: str, url: str) -> None:
@@ -207,6 +189,102 @@ async def test_no_embedded_server(face: str, tmp_path: Path) -> None:
     with pytest.raises(EmbeddedServerError, match="file"):
         async with opened(face, f"embedded://{tmp_path}/file"):
             pytest.fail("it was opened")
+
+
+EVICTING = {"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"}
+
+
+@FACES
+@pytest.mark.parametrize("kind", [VALKEY_9, REDIS_6], ids=lambda backend: backend.name)
+async def test_a_server_that_evicts_keys(face: str, kind: Backend) -> None:
+    """A cache loses keys by design: it's refused by name, unless the caller insists."""
+    with RunningServer(kind) as server, server.sync_client(0) as admin:
+        url = f"unix://{server.socket_path}"
+        for name, value in EVICTING.items():
+            admin.config_set(name, value)
+        with pytest.raises(UnsafeServerError, match="allkeys-lru.* Set maxmemory-policy to noevic"):
+            async with opened(face, url):
+                pytest.fail("it was opened")
+        async with opened(face, url, allow_unsafe=True) as db:
+            assert await done(db.vault.store_key(**sample_key("k", "GOLD"))) is True
+        # It evicts nothing as long as there is no limit.
+        admin.config_set("maxmemory", "0")
+        async with opened(face, url) as db:
+            assert await done(db.vault.exists("k")) is True
+
+
+@FACES
+@pytest.mark.parametrize("kind", [VALKEY_9, REDIS_6], ids=lambda backend: backend.name)
+async def test_a_replica(face: str, kind: Backend) -> None:
+    """A replica takes no keys, or loses them: it's refused, unless the caller only reads."""
+    # Nobody listens on port 1, and a replica without its primary is one all the same.
+    with RunningServer(kind, "--replicaof", "127.0.0.1", "1") as server:
+        url = f"unix://{server.socket_path}"
+        with pytest.raises(UnsafeServerError, match=r"role is slave.*REPLICAOF NO ONE"):
+            async with opened(face, url):
+                pytest.fail("it was opened")
+        async with opened(face, url, allow_unsafe=True) as db:
+            assert await done(db.vault.exists("k")) is False
+        with server.sync_client(0) as admin:
+            for name, value in EVICTING.items():
+                admin.config_set(name, value)
+        with pytest.raises(UnsafeServerError, match="allkeys-lru.*role is slave"):
+            async with opened(face, url):
+                pytest.fail("it was opened")
+
+
+@FACES
+async def test_an_unsafe_embedded_server_is_given_back(face: str, tmp_path: Path) -> None:
+    """Whoever is refused keeps no share in it: the last one who has it open still stops it."""
+    url = f"embedded://{tmp_path}/db"
+    server = EmbeddedServer.open(tmp_path / "db")
+    with redis.Redis(unix_socket_path=str(server.socket_path)) as admin:
+        for name, value in EVICTING.items():
+            admin.config_set(name, value)
+        with pytest.raises(UnsafeServerError):
+            async with opened(face, url):
+                pytest.fail("it was opened")
+        assert admin.ping()
+    server.close()
+    assert not server.socket_path.exists()
+
+
+@FACES
+async def test_a_server_that_tells_nothing_is_opened(face: str) -> None:
+    """A user who may not ask is not refused: the server may well be safe."""
+    with RunningServer(VALKEY_9) as server, server.sync_client(0) as admin:
+        for name, value in EVICTING.items():
+            admin.config_set(name, value)
+        admin.execute_command("ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-info")
+        async with opened(face, f"unix://u:p@{server.socket_path}") as db:
+            assert await done(db.vault.exists("k")) is False
+
+
+@FACES
+@pytest.mark.parametrize("options", [{}, {"allow_unsafe": True}], ids=["", "unsafe"])
+async def test_opening_takes_few_round_trips(
+    face: str, options: dict[str, bool], tmp_path: Path
+) -> None:
+    """Each client pings, and asks once whether the server is safe; the first refusal is the end."""
+    info = b"$10\r\nrole:slave\r\n"
+    server = ScriptedServer(lambda command: info if command[0] == b"INFO" else b"+PONG\r\n")
+    url = f"unix://{tmp_path}/s?protocol=2"
+
+    async def open_it() -> None:
+        async with opened(face, url, **options):
+            pass
+
+    async with listening(server, tmp_path / "s"):
+        # In a thread, since a synchronous client blocks the loop that the server runs on.
+        opening = asyncio.to_thread(lambda: asyncio.run(open_it()))
+        if options:
+            await opening
+        else:
+            with pytest.raises(UnsafeServerError):
+                await opening
+    ping = [b"PING"]
+    asked = [[b"INFO", b"memory"], [b"INFO", b"replication"]]
+    assert server.requests == ([ping, ping] if options else [ping, *asked])
 
 
 async def test_await_and_close_twice() -> None:

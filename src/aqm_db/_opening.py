@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 from . import config
 from ._clients import AsyncClient, seam_over
 from ._faces import Face
+from ._safety import check_safe
 from ._target import Embedded, Server, Target
 from .embedded import EmbeddedServer
 from .errors import (
@@ -35,20 +36,28 @@ async def create_inventory_client(face: Face, *, host: str, port: int) -> AsyncC
     return await _pinged(client, InventoryUnavailableError)
 
 
-async def open_database(face: Face, target: Target, make: Callable[..., D]) -> D:
-    """Opens what a url names, and pings it; what can't be reached is closed.
+async def open_database(
+    face: Face, target: Target, make: Callable[..., D], *, allow_unsafe: bool
+) -> D:
+    """Opens what a url names, and pings it; what can't be reached, or is unsafe, is closed.
 
     Args:
         face: whose clients it is opened with.
         target: what to open.
         make: makes the database of the vault's client, the inventory's, and ``server``.
+        allow_unsafe: whether a server is opened that loses keys by design.
     """
     server = await face.open_server(target.directory) if isinstance(target, Embedded) else None
     vault_client, inventory_client = _clients(face, target, server)
     database = make(vault_client, inventory_client, server=server)
     try:
-        await _pinged(vault_client, VaultUnavailableError)
-        await _pinged(inventory_client, InventoryUnavailableError)
+        for client, unavailable in (
+            (vault_client, VaultUnavailableError),
+            (inventory_client, InventoryUnavailableError),
+        ):
+            await _pinged(client, unavailable)
+            if not allow_unsafe:
+                await check_safe(seam_over(client, unavailable, "connect"))
     except BaseException:
         await database.aclose()
         raise

@@ -71,6 +71,13 @@ def check_text(argument: str, value: object) -> str:
     return value
 
 
+def check_flag(argument: str, value: object) -> bool:
+    """True or False, and nothing that only counts as one."""
+    if not isinstance(value, bool):
+        raise InvalidArgumentError(argument, f"must be a bool, not {type(value).__name__}")
+    return value
+
+
 def check_days(argument: str, value: object) -> int:
     """A number of days, 0 to 100 years."""
     if not isinstance(value, int) or isinstance(value, bool):

@@ -14,7 +14,7 @@ from ._defaults import new_request_id, now_ms
 from ._faces import ASYNC, Face, face_of
 from ._opening import open_database
 from ._target import target_of
-from ._validate import check_caps, check_id
+from ._validate import check_caps, check_flag, check_id
 from .connection import close_all, health_check
 from .embedded import EmbeddedServer
 from .errors import InventoryUnavailableError
@@ -166,6 +166,7 @@ def connect(
     budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
     clock: Callable[[], int] = now_ms,
     request_ids: Callable[[], str] = new_request_id,
+    allow_unsafe: bool = False,
 ) -> Connecting:
     """Opens a database.
 
@@ -191,9 +192,12 @@ def connect(
         budget_caps: coins per contact, by priority and tier.
         clock: milliseconds since the epoch.
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
+        allow_unsafe: whether to open a server that deletes keys to make room (an eviction policy
+            and a memory limit), or a replica.
 
     Raises:
         InvalidArgumentError: an argument has the wrong type or value.
+        UnsafeServerError: the server deletes keys to make room, or is a replica.
         EmbeddedServerError: the embedded server can't be started or joined.
         VaultUnavailableError: the server can't be reached.
         InventoryUnavailableError: the same, between the first database and the second.
@@ -203,6 +207,7 @@ def connect(
     if owner is not None:
         check_id("owner", owner)
     check_caps("budget_caps", budget_caps)
+    check_flag("allow_unsafe", allow_unsafe)
     make = partial(
         AsyncClientDatabase,
         owner=owner,
@@ -210,4 +215,4 @@ def connect(
         clock=clock,
         request_ids=request_ids,
     )
-    return Connecting(lambda face: open_database(face, target, make))
+    return Connecting(lambda face: open_database(face, target, make, allow_unsafe=allow_unsafe))

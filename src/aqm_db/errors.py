@@ -18,6 +18,7 @@
     ├── ConcurrencyError
     ├── AccessDeniedError
     ├── NotWritableError
+    ├── UnsafeServerError
     ├── EmbeddedServerError
     └── UnavailableError
         ├── VaultUnavailableError
@@ -113,6 +114,10 @@ class AccessDeniedError(AQMDatabaseError):
 
 class NotWritableError(AQMDatabaseError):
     """The server takes no writes now: out of memory, a replica, or a failing disk."""
+
+
+class UnsafeServerError(AQMDatabaseError):
+    """The server deletes keys to make room, or is a replica; ``connect`` opened nothing."""
 
 
 class EmbeddedServerError(AQMDatabaseError):

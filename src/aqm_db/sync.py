@@ -741,6 +741,7 @@ def connect(
     budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
     clock: Callable[[], int] = now_ms,
     request_ids: Callable[[], str] = new_request_id,
+    allow_unsafe: bool = False,
 ) -> ClientDatabase:
     """Opens a database.
 
@@ -766,16 +767,24 @@ def connect(
         budget_caps: coins per contact, by priority and tier.
         clock: milliseconds since the epoch.
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
+        allow_unsafe: whether to open a server that deletes keys to make room (an eviction policy
+            and a memory limit), or a replica.
 
     Raises:
         InvalidArgumentError: an argument has the wrong type or value.
+        UnsafeServerError: the server deletes keys to make room, or is a replica.
         EmbeddedServerError: the embedded server can't be started or joined.
         VaultUnavailableError: the server can't be reached.
         InventoryUnavailableError: the same, between the first database and the second.
         AccessDeniedError: the password is wrong.
     """
     connecting = database.connect(
-        url, owner=owner, budget_caps=budget_caps, clock=clock, request_ids=request_ids
+        url,
+        owner=owner,
+        budget_caps=budget_caps,
+        clock=clock,
+        request_ids=request_ids,
+        allow_unsafe=allow_unsafe,
     )
     return over(ClientDatabase, drive(connecting.open(SYNC)))
 
