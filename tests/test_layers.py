@@ -22,7 +22,13 @@ def imported(source: str) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("module", ["vault", "inventory", "gc", "stats", "_batch", "_outcome"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("vault", "inventory", "gc", "stats", "doctor"),
+        *("_batch", "_outcome", "_permissions", "_safety"),
+    ],
+)
 def test_what_serves_both_faces_knows_neither(module: str) -> None:
     """Neither an event loop nor a client library: all of that is behind the seam."""
     assert not imported((PACKAGE / f"{module}.py").read_text("utf-8")) & FORBIDDEN

@@ -21,6 +21,7 @@ from aqm_db import (
     connect,
     sync,
 )
+from aqm_db.doctor import Diagnosis
 from aqm_db.errors import AQMDatabaseError, InvalidArgumentError
 from aqm_db.types import (
     CoinCategory,
@@ -150,6 +151,7 @@ async def test_asynchronous_rest() -> None:
     assert_type(await reporter.get_replenish_needs(), dict[str, dict[CoinCategory, int]])
     assert_type(await reporter.get_full_dashboard(), Dashboard)
     assert_type(await db.health(), HealthStatus)
+    assert_type(await db.doctor(), Diagnosis)
     await db.aclose()
 
 
@@ -167,6 +169,7 @@ def test_synchronous_rest() -> None:
     assert_type(reporter.get_replenish_needs(), dict[str, dict[CoinCategory, int]])
     assert_type(reporter.get_full_dashboard(), Dashboard)
     assert_type(db.health(), HealthStatus)
+    assert_type(db.doctor(), Diagnosis)
     db.close()
 
 

@@ -3,10 +3,10 @@
 from typing import TypeAlias, TypeVar, cast
 
 import redis
-from redis.asyncio import Redis
+from redis.asyncio import Redis, SSLConnection
 
 from ._async_seam import AsyncSeam
-from ._seam import Seam
+from ._seam import ProbingSeam
 from .errors import UnavailableError
 
 AsyncClient: TypeAlias = Redis
@@ -45,7 +45,37 @@ def blocked(client: AsyncClient) -> redis.Redis:
     return cast("Blocking", client).client
 
 
-def seam_over(client: object, unavailable: type[UnavailableError], user: str) -> Seam:
+class Route:
+    """How a client reaches its server.
+
+    Attributes:
+        place: the host and the port, or the path of a unix socket.
+        host: the host; None for a unix socket.
+        is_encrypted: whether it speaks TLS.
+        is_in_memory: whether the server is fakeredis, in this process.
+        sends_password: whether the client has one, or asks a provider for one.
+    """
+
+    def __init__(self, client: redis.Redis | Redis) -> None:
+        pool = client.connection_pool
+        options = pool.connection_kwargs
+        kind = pool.connection_class
+        path = options.get("path")
+        self.host: str | None = None if path else options.get("host", "localhost")
+        self.place: tuple[object, ...] = (path or self.host, options.get("port", 6379))
+        self.is_encrypted: bool = issubclass(kind, redis.SSLConnection | SSLConnection)
+        self.is_in_memory: bool = kind.__module__.partition(".")[0] == "fakeredis"
+        self.sends_password: bool = bool(
+            options.get("password") or options.get("credential_provider")
+        )
+
+
+def route_of(client: object) -> Route:
+    """How a client, or what :func:`blocking` made of one, reaches its server."""
+    return Route(client.client if isinstance(client, Blocking) else cast("Redis", client))
+
+
+def seam_over(client: object, unavailable: type[UnavailableError], user: str) -> ProbingSeam:
     """The seam over a client.
 
     Args:

@@ -22,7 +22,7 @@ import difflib
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +78,7 @@ _SUPPORT = {
     "Generator": "collections.abc",
     "Iterator": "collections.abc",
     "Any": "typing",
+    "TYPE_CHECKING": "typing",
     "contextmanager": "contextlib",
     "cached_property": "functools",
     "_opening": ".",
@@ -347,7 +348,7 @@ def _decorators(node: Function) -> list[str]:
 
 
 def _returned(node: Function) -> str:
-    return ast.unparse(node.returns) if node.returns else ""
+    return ast.unparse(node.returns).replace("'", '"') if node.returns else ""
 
 
 def _text(node: ast.expr) -> str:
@@ -385,20 +386,43 @@ def _without_loop(paragraph: str, width: int) -> str:
 def _imports(body: str, modules: dict[str, ast.Module]) -> Iterator[str]:
     """The imports that a text needs, sorted as ruff does."""
     origins = dict(_SUPPORT)
+    type_origins: dict[str, str] = {}
     for name, module in modules.items():
         for node in module.body:
             if isinstance(node, ast.ClassDef):
                 origins[node.name] = f".{name}"
-            elif isinstance(node, ast.ImportFrom):
-                source = "." * node.level + (node.module or "")
-                origins.update((alias.name, source) for alias in node.names)
-    used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
-    wanted: dict[str, list[str]] = {}
-    for name in used & origins.keys():
-        wanted.setdefault(origins[name], []).append(name)
+            elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                type_origins.update(pair for member in node.body for pair in _imported(member))
+            else:
+                origins.update(_imported(node))
+    nodes = list(ast.walk(ast.parse(body)))
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    # What is imported for type checkers only is named in quotes.
+    quoted = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    for_types = _by_source(type_origins, quoted)
+    wanted = _by_source(origins, used | ({"TYPE_CHECKING"} if for_types else set()))
     yield from (_import(source, wanted[source]) for source in sorted(wanted) if source[0] != ".")
     yield "\nimport redis\n"
     yield from (_import(source, wanted[source]) for source in sorted(wanted) if source[0] == ".")
+    if for_types:
+        yield "\nif TYPE_CHECKING:"
+        yield from (f"    {_import(source, for_types[source])}" for source in sorted(for_types))
+
+
+def _imported(node: ast.stmt) -> Iterator[tuple[str, str]]:
+    """The names that a statement imports from modules, and from which."""
+    if isinstance(node, ast.ImportFrom):
+        source = "." * node.level + (node.module or "")
+        yield from ((alias.name, source) for alias in node.names)
+
+
+def _by_source(origins: dict[str, str], used: Collection[object]) -> dict[str, list[str]]:
+    """By module: the names that are used of it."""
+    wanted: dict[str, list[str]] = {}
+    for name, source in origins.items():
+        if name in used:
+            wanted.setdefault(source, []).append(name)
+    return wanted
 
 
 def _import(source: str, names: list[str]) -> str:

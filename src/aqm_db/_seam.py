@@ -65,17 +65,21 @@ class Seam(Protocol):
         """
         ...
 
-    async def probe(self, *commands: Sequence[Argument]) -> list[Denial | None]:
-        """Tries commands in one round trip, for no more than whether they may be run.
-
-        They are commands that change nothing; whatever else becomes of them is left out.
-        """
-        ...
-
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         """Pages of key names (SCAN): each key at least once."""
         ...
 
     async def aclose(self) -> None:
         """Waits for what is in flight, and gives connections back to the client's pool."""
+        ...
+
+
+class ProbingSeam(Seam, Protocol):
+    """The seam over a client, which can tell what its user may do."""
+
+    async def probe(self, *commands: Sequence[Argument]) -> list[Denial | None]:
+        """Tries commands in one round trip, for no more than whether they may be run.
+
+        They are commands that change nothing; whatever else becomes of them is left out.
+        """
         ...

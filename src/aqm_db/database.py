@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from . import config
 from ._background import Sleep
@@ -23,6 +23,9 @@ from .inventory import AsyncSmartInventory
 from .stats import AsyncStorageReporter
 from .types import HealthStatus
 from .vault import AsyncSecureVault
+
+if TYPE_CHECKING:
+    from .doctor import Diagnosis
 
 
 class AsyncClientDatabase:
@@ -112,6 +115,23 @@ class AsyncClientDatabase:
             rewrites=self._server is not None,
             uniform=uniform,
         ).running(sleep)
+
+    async def doctor(self) -> "Diagnosis":
+        """Looks for what could lose keys or give them away, and for what the user may not do.
+
+        It changes nothing. What the server refuses to tell is a warning among the findings; a
+        command that the user may not run leaves a line in the server's ``ACL LOG``.
+
+        Returns:
+            The findings, each with its severity and its remedy.
+
+        Raises:
+            VaultUnavailableError: the vault's server can't be reached.
+            InventoryUnavailableError: the inventory's server can't be reached.
+        """
+        from .doctor import examine  # noqa: PLC0415 - most programs never call it
+
+        return await examine(*self._clients, self.inventory.keys)
 
     async def aclose(self) -> None:
         """Closes everything that ``connect`` opened; calling it again does nothing."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import redis
 
@@ -47,6 +47,9 @@ from .types import (
     VaultStats,
 )
 from .vault import AsyncSecureVault
+
+if TYPE_CHECKING:
+    from .doctor import Diagnosis
 
 __all__ = [
     "ClientDatabase",
@@ -716,6 +719,21 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
     def health(self) -> HealthStatus:
         """Whether both databases answer, and what they hold."""
         return drive(self._async.health())
+
+    def doctor(self) -> "Diagnosis":
+        """Looks for what could lose keys or give them away, and for what the user may not do.
+
+        It changes nothing. What the server refuses to tell is a warning among the findings; a
+        command that the user may not run leaves a line in the server's ``ACL LOG``.
+
+        Returns:
+            The findings, each with its severity and its remedy.
+
+        Raises:
+            VaultUnavailableError: the vault's server can't be reached.
+            InventoryUnavailableError: the inventory's server can't be reached.
+        """
+        return drive(self._async.doctor())
 
     def close(self) -> None:
         """Closes everything that ``connect`` opened; calling it again does nothing."""
