@@ -11,8 +11,8 @@ import pytest
 
 from aqm_db import AsyncGarbageCollector, AsyncSmartInventory, close_all, config
 from aqm_db._keys import Keys
+from aqm_db._stock import TIERS
 from aqm_db.embedded import EmbeddedServer
-from aqm_db.inventory import TIERS
 from aqm_db.types import CoinCategory
 from benchmarks import checks, names
 from benchmarks.conftest import AsyncBenchmark

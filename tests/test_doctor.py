@@ -573,6 +573,7 @@ LUA = Path(sys.modules["aqm_db"].__path__[0]) / "lua"
 READS = {
     "HGETALL": {"fetch_key", "get_contact_meta", "list_coins"},
     "EXISTS": {"exists"},
+    "GET": {"enforce_budget"},
     "HMGET": {"get_all_active_ids"},
     "HGET": {"purge_expired", "get_inventory"},
     "ZCARD": {"get_inventory", "get_available_tiers"},
@@ -590,6 +591,8 @@ PATTERNS = (
     "inv:v1:used:*",
     "inv:v1:idx:*",
     "inv:v1:maintenance",
+    "inv:v1:leases",
+    "inv:v1:epoch",
 )
 
 

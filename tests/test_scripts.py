@@ -50,8 +50,8 @@ def test_header_lists_every_command(script: Script) -> None:
 def test_a_wrong_key_count_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A header that lists another number of KEYS than the file name doesn't load."""
     monkeypatch.setattr(_scripts, "_KEYS_LINE", re.compile(r"^-- KEYS: (row), stats", re.MULTILINE))
-    with pytest.raises(ValueError, match="vault_store-3.lua: the header must list 3 KEYS"):
-        _ = Script("vault_store-3").source
+    with pytest.raises(ValueError, match="vault_burn-3.lua: the header must list 3 KEYS"):
+        _ = Script("vault_burn-3").source
     monkeypatch.setattr(_scripts, "_KEYS_LINE", re.compile(r"^never$"))
-    with pytest.raises(ValueError, match="vault_store-3.lua"):
-        _ = Script("vault_store-3").source
+    with pytest.raises(ValueError, match="vault_burn-3.lua"):
+        _ = Script("vault_burn-3").source

@@ -11,6 +11,7 @@ from .errors import (
     KeyAlreadyExistsError,
     KeyAlreadyUsedError,
     KeyNotFoundError,
+    NoSlotError,
 )
 
 
@@ -39,6 +40,8 @@ def checked(
             raise ContactNotRegisteredError(f"contact {contact_id!r} is not registered")
         case Code.BUDGET:
             raise BudgetExceededError(contact_id, tier, reply[1], reply[2])
+        case Code.NO_SLOT:
+            raise NoSlotError(f"no reserved slot is left for key {key_id!r} of {contact_id!r}")
         case _:
             raise CorruptEntryError(
                 f"a stored entry of {contact_id or key_id or 'the vault'!r} is malformed"

@@ -40,16 +40,20 @@ _READS: dict[Database, dict[str, str]] = {
         "get_available_tiers": "ZCARD idx",
         "list_coins": "ZRANGE idx, HGETALL row",
         "garbage_collect": "SCAN",
+        "enforce_budget": "GET epoch",
         "health": "DBSIZE",
     },
 }
 """What is read without a script, as the header of one would say it."""
 _HARMLESS: dict[str, tuple[Argument, ...]] = {
     "HDEL": ("",),
+    "HEXISTS": ("",),
     "HGET": ("",),
     "HMGET": ("",),
     # A field without its value.
     "HSET": ("", "", ""),
+    # A number that is none.
+    "INCRBY": ("",),
     "PEXPIRE": (1,),
     # A time that is none.
     "SET": ("", "PX", 0),
@@ -132,6 +136,8 @@ def _names(database: Database, keys: Keys) -> dict[str, tuple[str, ...]]:
         "used": (names.used,),
         "idx": names.queues,
         "lease": (keys.maintenance,),
+        "leases": (keys.inv_leases,),
+        "epoch": (keys.inv_epoch,),
     }
 
 

@@ -26,6 +26,8 @@ class Code(IntEnum):
     NOT_REGISTERED = 5
     BUDGET = 6
     CORRUPT = 7
+    STALE = 8
+    NO_SLOT = 9
 
 
 class Script:
@@ -87,7 +89,7 @@ VAULT_PURGE = Script("vault_purge-3")
 VAULT_COUNTERS = Script("vault_counters-2")
 INV_REGISTER = Script("inv_register-1")
 INV_SET_PRIORITY = Script("inv_set_priority-5")
-INV_STORE = Script("inv_store-7")
+INV_STORE = Script("inv_store-8")
 INV_SELECT = Script("inv_select-6")
 INV_CONSUME = Script("inv_consume-6")
 INV_RELEASE = Script("inv_release-5")
@@ -95,3 +97,5 @@ INV_COLLECT = Script("inv_collect-5")
 INV_DROP_ORPHAN = Script("inv_drop_orphan-4")
 LEASE_TAKE = Script("lease_take-1")
 LEASE_DROP = Script("lease_drop-1")
+INV_RESERVE = Script("inv_reserve-6")
+INV_UNRESERVE = Script("inv_unreserve-2")

@@ -1,7 +1,7 @@
 """Checks of arguments: each returns the value, or raises an error that names the parameter."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 from . import config
 from .errors import (
@@ -10,11 +10,13 @@ from .errors import (
     InvalidIdentifierError,
     InvalidPriorityError,
 )
-from .types import CoinCategory, InventoryEntry, Priority
+from .types import CoinCategory, InventoryEntry, NewCoin, Priority
 
+F = TypeVar("F")
 _MAX_DAYS = 36_500
 _MAX_SECONDS = _MAX_DAYS * 86_400
 _MIN_SECONDS = 0.001
+_MAX_COUNT = 2**53
 
 
 def check_id(argument: str, value: object) -> str:
@@ -127,6 +129,18 @@ def check_entry(argument: str, value: object) -> InventoryEntry:
     return value
 
 
+def check_coin(coin: NewCoin) -> NewCoin:
+    """A coin to be stored, field by field."""
+    check_id("contact_id", coin.contact_id)
+    check_id("key_id", coin.key_id)
+    check_category("coin_category", coin.coin_category)
+    check_blob("public_key", coin.public_key)
+    check_blob("signature", coin.signature)
+    if coin.expires_at is not None:
+        check_time("expires_at", coin.expires_at)
+    return coin
+
+
 def check_kind(argument: str, value: object, kind: type) -> None:
     """An object of the library that another one is made of.
 
@@ -165,6 +179,34 @@ def check_caps(argument: str, value: object) -> Mapping[str, Mapping[str, int]]:
             argument, "must map every priority to an int from 0 up for every tier"
         )
     return caps
+
+
+def check_count(argument: str, value: object, least: int) -> int:
+    """A whole number of at least some size, that a script's numbers hold exactly."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidArgumentError(argument, f"must be an int, not {type(value).__name__}")
+    if not least <= value <= _MAX_COUNT:
+        raise InvalidArgumentError(
+            argument, f"must be {least} to {_MAX_COUNT}, not {_shown(value)}"
+        )
+    return value
+
+
+def check_tiers(argument: str, value: object) -> Mapping[CoinCategory, int]:
+    """A whole number from 0 up for some tiers."""
+    if not isinstance(value, Mapping):
+        raise InvalidArgumentError(argument, f"must be a mapping, not {type(value).__name__}")
+    for tier, count in value.items():
+        check_category(f"{argument} key", tier)
+        check_count(f"{argument}[{tier!r}]", count, 0)
+    return value
+
+
+def check_callable(argument: str, value: F) -> F:
+    """A function of the caller's."""
+    if not callable(value):
+        raise InvalidArgumentError(argument, f"must be callable, not {type(value).__name__}")
+    return value
 
 
 _YEAR_10000 = 253_402_300_800_000

@@ -38,6 +38,10 @@ INV_CLAIM_PREFIX: Final = "inv:v1:claim"
 """``inv:v1:claim:{contact_id}:{request_id}``: what one request took, for 30 seconds."""
 INV_MAINTENANCE_KEY: Final = "inv:v1:maintenance"
 """Who cares for the database, until the next round is due."""
+INV_LEASES_KEY: Final = "inv:v1:leases"
+"""Slots reserved for coins that are on their way."""
+INV_EPOCH_KEY: Final = "inv:v1:epoch"
+"""How many times leases have ended: what was measured before the last end is out of date."""
 
 # Vault -------------------------------------------------------------------------------------
 
@@ -58,13 +62,15 @@ BUDGET_CAPS: Final[Mapping[str, Mapping[str, int]]] = {
 
 INV_GC_INACTIVE_DAYS: Final = 30
 INV_MAX_STORAGE_BYTES: Final = 65_536
-"""64 KB: the budget of all cached coins together."""
+"""64 KB: the budget of all cached coins together, in payload bytes (``COIN_SIZE_BYTES``)."""
 INV_COIN_TTL_SECONDS: Final = 2_592_000
 """30 days: a coin without ``expires_at`` is stale this long after it was fetched."""
 INV_USED_TTL_SECONDS: Final = 2_592_000
 """30 days: how long a used coin is remembered, so that it can't be stored again."""
 INV_CLAIM_TTL_SECONDS: Final = 30
 """How long a request that is asked again gets the same coin."""
+INV_LEASE_TTL_SECONDS: Final = 120
+"""How long a slot stays reserved for a coin that doesn't come."""
 INV_OPTIMISTIC_LOCK_RETRIES: Final = 3
 """Attempts that the specification's WATCH loop makes; scripts need none, a baseline does."""
 

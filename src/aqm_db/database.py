@@ -14,7 +14,7 @@ from ._defaults import new_request_id, now_ms
 from ._faces import ASYNC, Face, face_of
 from ._opening import open_database
 from ._target import target_of
-from ._validate import check_caps, check_flag, check_id
+from ._validate import check_caps, check_count, check_flag, check_id
 from .connection import close_all, health_check
 from .embedded import EmbeddedServer
 from .errors import InventoryUnavailableError
@@ -46,6 +46,7 @@ class AsyncClientDatabase:
         server: EmbeddedServer | None = None,
         owner: str | None = None,
         budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
+        budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
         clock: Callable[[], int] = now_ms,
         request_ids: Callable[[], str] = new_request_id,
     ) -> None:
@@ -59,6 +60,7 @@ class AsyncClientDatabase:
             inventory_client,
             owner=owner,
             budget_caps=budget_caps,
+            budget_bytes=budget_bytes,
             clock=clock,
             request_ids=request_ids,
         )
@@ -184,6 +186,7 @@ def connect(
     *,
     owner: str | None = None,
     budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
+    budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
     clock: Callable[[], int] = now_ms,
     request_ids: Callable[[], str] = new_request_id,
     allow_unsafe: bool = False,
@@ -210,6 +213,7 @@ def connect(
             - None: ``$AQM_DB_URL``, or ``embedded://``.
         owner: whose data it is, if several share a database.
         budget_caps: coins per contact, by priority and tier.
+        budget_bytes: payload bytes of all cached coins together; see the inventory's ``store_key``.
         clock: milliseconds since the epoch.
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         allow_unsafe: whether to open a server that deletes keys to make room (an eviction policy
@@ -227,11 +231,13 @@ def connect(
     if owner is not None:
         check_id("owner", owner)
     check_caps("budget_caps", budget_caps)
+    check_count("budget_bytes", budget_bytes, 1)
     check_flag("allow_unsafe", allow_unsafe)
     make = partial(
         AsyncClientDatabase,
         owner=owner,
         budget_caps=budget_caps,
+        budget_bytes=budget_bytes,
         clock=clock,
         request_ids=request_ids,
     )

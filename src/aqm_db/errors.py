@@ -12,6 +12,7 @@
     ├── KeyAlreadyUsedError
     ├── KeyAlreadyBurnedError
     ├── BudgetExceededError
+    ├── NoSlotError
     ├── ContactNotRegisteredError
     ├── CorruptEntryError
     ├── InvalidCoinError
@@ -26,6 +27,8 @@
 
 Exceptions of redis-py never escape. No message holds key material.
 """
+
+from typing import Literal
 
 
 class AQMDatabaseError(Exception):
@@ -73,23 +76,41 @@ class KeyAlreadyBurnedError(AQMDatabaseError):
 
 
 class BudgetExceededError(AQMDatabaseError):
-    """The contact's cap for this tier is reached; the coin was not stored.
+    """A budget is used up, the contact's cap for this tier or the bytes of all; nothing was stored.
 
     Attributes:
-        contact_id: whose cap it is.
+        contact_id: whose coin it is.
         coin_category: the tier.
-        current_count: coins stored in it now.
-        cap: coins allowed in it.
+        current_count: coins stored in it now, or bytes of all cached coins; what is reserved for
+            coins that are on their way counts where reservations do.
+        cap: coins or bytes allowed.
+        unit: which budget it is: ``"coins"`` or ``"bytes"``.
     """
 
-    def __init__(self, contact_id: str, coin_category: str, current_count: int, cap: int) -> None:
+    def __init__(
+        self,
+        contact_id: str,
+        coin_category: str,
+        current_count: int,
+        cap: int,
+        *,
+        unit: Literal["coins", "bytes"] = "coins",
+    ) -> None:
         super().__init__(
             f"contact {contact_id!r} holds {current_count} of at most {cap} {coin_category} coins"
+            if unit == "coins"
+            else f"all coins take {current_count} of at most {cap} bytes: no room for a"
+            f" {coin_category} coin of contact {contact_id!r}"
         )
         self.contact_id = contact_id
         self.coin_category = coin_category
         self.current_count = current_count
         self.cap = cap
+        self.unit: Literal["coins", "bytes"] = unit
+
+
+class NoSlotError(AQMDatabaseError):
+    """What was reserved for coins on their way is full, or has expired; the coin was not stored."""
 
 
 class ContactNotRegisteredError(AQMDatabaseError):

@@ -9,13 +9,14 @@ from ._clients import AsyncClient, seam_over
 from ._defaults import DAY_MS
 from ._outcome import checked
 from ._seam import Call, Seam
+from ._stock import TIERS
 from ._validate import check_days, check_id, check_kind
 from .errors import (
     ContactNotRegisteredError,
     CorruptEntryError,
     InventoryUnavailableError,
 )
-from .inventory import COIN_TTL_MS, TIERS, USED_TTL_MS, AsyncSmartInventory
+from .inventory import COIN_TTL_MS, USED_TTL_MS, AsyncSmartInventory
 from .types import GCResult
 
 _log = logging.getLogger("aqm_db.gc")

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from . import _scripts, config
 from ._batch import run_batch
@@ -13,16 +13,17 @@ from ._keys import Keys
 from ._outcome import checked
 from ._rows import Row, row_of
 from ._seam import Argument, Call, Reply, Seam
+from ._stock import TIERS, caps_of
 from ._validate import (
-    check_blob,
     check_caps,
     check_category,
+    check_coin,
+    check_count,
     check_entry,
     check_id,
     check_items,
     check_priority,
     check_text,
-    check_time,
 )
 from .errors import (
     AQMDatabaseError,
@@ -36,13 +37,13 @@ from .errors import (
 )
 from .types import CoinCategory, ContactMeta, InventoryEntry, InventorySummary, NewCoin, Priority
 
+if TYPE_CHECKING:
+    from ._reservations import Reservations
+
 _log = logging.getLogger("aqm_db.inventory")
 COIN_TTL_MS: int = config.INV_COIN_TTL_SECONDS * 1000
 USED_TTL_MS: int = config.INV_USED_TTL_SECONDS * 1000
 _CLAIM_TTL_MS = config.INV_CLAIM_TTL_SECONDS * 1000
-TIERS: tuple[CoinCategory, CoinCategory, CoinCategory] = ("GOLD", "SILVER", "BRONZE")
-"""All tiers, best first: the order in which scripts take queues and caps."""
-_PRIORITIES: tuple[Priority, Priority, Priority] = ("BESTIE", "MATE", "STRANGER")
 
 
 class AsyncSmartInventory:
@@ -53,6 +54,7 @@ class AsyncSmartInventory:
         owner: whose inventory it is, if several share a database; None uses the key names of the
             specification as they are.
         budget_caps: coins per contact, by priority and tier.
+        budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
         clock: milliseconds since the epoch.
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
 
@@ -60,12 +62,13 @@ class AsyncSmartInventory:
         TypeError: the client is not a ``redis.asyncio.Redis``.
         ValueError: the client decodes its responses.
         InvalidIdentifierError: the owner is no valid id.
-        InvalidArgumentError: a cap is missing, or is no whole number.
+        InvalidArgumentError: a cap is missing, or a budget is no whole number.
 
     Attributes:
         keys: the names of its Redis keys.
         clock: milliseconds since the epoch.
         budget_caps: coins per contact, by priority and tier.
+        budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
 
     Every method also raises InventoryUnavailableError, AccessDeniedError and NotWritableError
     where the server or the link gives cause (see :mod:`aqm_db.errors`).
@@ -77,6 +80,7 @@ class AsyncSmartInventory:
         *,
         owner: str | None = None,
         budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
+        budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
         clock: Callable[[], int] = now_ms,
         request_ids: Callable[[], str] = new_request_id,
     ) -> None:
@@ -84,6 +88,7 @@ class AsyncSmartInventory:
         self.keys: Keys = Keys(owner)
         self.clock = clock
         self.budget_caps: Mapping[str, Mapping[str, int]] = check_caps("budget_caps", budget_caps)
+        self.budget_bytes: int = check_count("budget_bytes", budget_bytes, 1)
         self._request_ids = request_ids
 
     async def register_contact(
@@ -174,6 +179,7 @@ class AsyncSmartInventory:
         signature: bytes,
         *,
         expires_at: int | None = None,
+        enforce_budget: bool = False,
     ) -> bool:
         """Caches a contact's coin, at the end of its tier's queue.
 
@@ -185,6 +191,9 @@ class AsyncSmartInventory:
             signature: the contact's signature; check it before, nothing here does.
             expires_at: when its private half is gone, in ms since the epoch; None means 30 days
                 from now.
+            enforce_budget: whether ``budget_bytes`` is kept too, and slots count that are
+                reserved for coins on their way; it walks the whole database (SCAN) to measure
+                it. The contact's cap is always kept.
 
         Returns:
             True.
@@ -192,19 +201,29 @@ class AsyncSmartInventory:
         Raises:
             InvalidArgumentError: an argument has the wrong type or size; nothing was stored.
             ContactNotRegisteredError: there is no such contact.
-            BudgetExceededError: the contact's cap for this tier is reached.
+            BudgetExceededError: the contact's cap for this tier is reached, or the byte budget.
+            NoSlotError: enforcing the budget took minutes, so that it might have been passed.
             KeyAlreadyExistsError: the coin is cached already, in whichever tier.
             KeyAlreadyUsedError: the coin was handed out before.
             CorruptEntryError: the stored contact is malformed.
         """
         coin = NewCoin(contact_id, key_id, coin_category, public_key, signature, expires_at)
+        if enforce_budget:
+            [outcome] = await self._reservations().store_within_budget([coin])
+            if isinstance(outcome, AQMDatabaseError):
+                raise outcome
+            return outcome
         return self._stored(coin, await self._seam.run(self._storing(coin)))
 
-    async def store_keys(self, coins: Sequence[NewCoin]) -> list[bool | AQMDatabaseError]:
+    async def store_keys(
+        self, coins: Sequence[NewCoin], *, enforce_budget: bool = False
+    ) -> list[bool | AQMDatabaseError]:
         """Caches many coins in one round trip; one that can't be cached stops no other.
 
         Args:
             coins: what :meth:`store_key` takes, one by one; they may be of several contacts.
+            enforce_budget: as of :meth:`store_key`; the byte budget goes to the contacts that
+                come first.
 
         Returns:
             For each coin True, or the error that :meth:`store_key` would have raised.
@@ -213,6 +232,8 @@ class AsyncSmartInventory:
             InvalidArgumentError: an item isn't a NewCoin; nothing was stored.
         """
         check_items("coins", coins, NewCoin)
+        if enforce_budget:
+            return await self._reservations().store_within_budget(coins)
         return await run_batch(self._seam, coins, self._storing, self._stored)
 
     async def select_coin(
@@ -431,14 +452,13 @@ class AsyncSmartInventory:
             for contact_id in contact_ids
         ]
 
-    def _storing(self, coin: NewCoin) -> Call:
-        check_id("contact_id", coin.contact_id)
-        check_id("key_id", coin.key_id)
-        check_category("coin_category", coin.coin_category)
-        check_blob("public_key", coin.public_key)
-        check_blob("signature", coin.signature)
-        if coin.expires_at is not None:
-            check_time("expires_at", coin.expires_at)
+    def _reservations(self) -> "Reservations":
+        from ._reservations import Reservations  # noqa: PLC0415 - most programs reserve nothing
+
+        return Reservations(self, self._seam, self._request_ids, self._storing, self._stored)
+
+    def _storing(self, coin: NewCoin, lease: str | None = None) -> Call:
+        check_coin(coin)
         request_id = self._request_ids()
         names = self.keys.of(coin.contact_id)
         keys = (
@@ -447,8 +467,9 @@ class AsyncSmartInventory:
             names.used,
             names.claims + request_id,
             *names.queues,
+            self.keys.inv_leases,
         )
-        arguments = (
+        arguments: tuple[Argument, ...] = (
             request_id,
             coin.key_id,
             coin.coin_category,
@@ -459,9 +480,9 @@ class AsyncSmartInventory:
             names.rows,
             COIN_TTL_MS,
             USED_TTL_MS,
-            *self._caps_of(coin.coin_category),
+            *caps_of(self.budget_caps, coin.coin_category),
         )
-        return _scripts.INV_STORE, keys, arguments
+        return _scripts.INV_STORE, keys, arguments if lease is None else (*arguments, lease)
 
     def _stored(self, coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
         told = {
@@ -539,13 +560,9 @@ class AsyncSmartInventory:
             self.clock(),
             COIN_TTL_MS,
             _CLAIM_TTL_MS,
-            *self._caps_of(entry.coin_category),
+            *caps_of(self.budget_caps, entry.coin_category),
         )
         return _scripts.INV_RELEASE, keys, arguments
-
-    def _caps_of(self, tier: CoinCategory) -> tuple[int, int, int]:
-        bestie, mate, stranger = (self.budget_caps[priority][tier] for priority in _PRIORITIES)
-        return bestie, mate, stranger
 
     def _inv_key(self, contact_id: str, key_id: str) -> str:
         return self.keys.of(contact_id).row(key_id)

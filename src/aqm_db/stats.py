@@ -1,6 +1,6 @@
 """Reports over both databases, for a client's UI and its prefetch scheduler."""
 
-from . import config
+from ._stock import bytes_of, needs_of
 from ._validate import check_kind
 from .inventory import AsyncSmartInventory
 from .types import CoinCategory, Dashboard, InventorySummary, StorageReport, VaultStats
@@ -27,8 +27,8 @@ class AsyncStorageReporter:
         self._inventory = inventory
 
     async def get_storage_usage(self) -> StorageReport:
-        """Payload bytes of cached coins, against the budget of 64 KB."""
-        return _storage(await self._inventory.get_inventory())
+        """Payload bytes of cached coins, against the inventory's budget."""
+        return self._storage(await self._inventory.get_inventory())
 
     async def get_vault_report(self) -> VaultStats:
         """The vault's counters."""
@@ -46,42 +46,21 @@ class AsyncStorageReporter:
         inventory = await self._inventory.get_inventory()
         return Dashboard(
             vault=await self._vault.get_stats(),
-            inventory_storage=_storage(inventory),
+            inventory_storage=self._storage(inventory),
             replenish_needs=self._needs(inventory),
             contacts=list(inventory.values()),
         )
 
     def _needs(self, inventory: dict[str, InventorySummary]) -> dict[str, dict[CoinCategory, int]]:
-        caps = self._inventory.budget_caps
-        return {
-            contact_id: {
-                tier: max(caps[summary.priority][tier] - count, 0)
-                for tier, count in _counts(summary).items()
-            }
-            for contact_id, summary in inventory.items()
-            if summary.priority != "STRANGER"
-        }
+        return needs_of(inventory.values(), self._inventory.budget_caps)
 
-
-def _storage(inventory: dict[str, InventorySummary]) -> StorageReport:
-    per_contact = {
-        contact_id: sum(
-            config.COIN_SIZE_BYTES[tier] * count for tier, count in _counts(summary).items()
+    def _storage(self, inventory: dict[str, InventorySummary]) -> StorageReport:
+        per_contact = {contact_id: bytes_of(summary) for contact_id, summary in inventory.items()}
+        total = sum(per_contact.values())
+        budget = self._inventory.budget_bytes
+        return StorageReport(
+            total_bytes=total,
+            per_contact=per_contact,
+            budget_bytes=budget,
+            utilization_pct=100 * total / budget,
         )
-        for contact_id, summary in inventory.items()
-    }
-    total = sum(per_contact.values())
-    return StorageReport(
-        total_bytes=total,
-        per_contact=per_contact,
-        budget_bytes=config.INV_MAX_STORAGE_BYTES,
-        utilization_pct=100 * total / config.INV_MAX_STORAGE_BYTES,
-    )
-
-
-def _counts(summary: InventorySummary) -> dict[CoinCategory, int]:
-    return {
-        "GOLD": summary.gold_count,
-        "SILVER": summary.silver_count,
-        "BRONZE": summary.bronze_count,
-    }

@@ -285,6 +285,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         owner: whose inventory it is, if several share a database; None uses the key names of the
             specification as they are.
         budget_caps: coins per contact, by priority and tier.
+        budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
         clock: milliseconds since the epoch.
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
 
@@ -292,12 +293,13 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         TypeError: the client is not a ``redis.Redis``.
         ValueError: the client decodes its responses.
         InvalidIdentifierError: the owner is no valid id.
-        InvalidArgumentError: a cap is missing, or is no whole number.
+        InvalidArgumentError: a cap is missing, or a budget is no whole number.
 
     Attributes:
         keys: the names of its Redis keys.
         clock: milliseconds since the epoch.
         budget_caps: coins per contact, by priority and tier.
+        budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
 
     Every method also raises InventoryUnavailableError, AccessDeniedError and NotWritableError
     where the server or the link gives cause (see :mod:`aqm_db.errors`).
@@ -309,6 +311,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         *,
         owner: str | None = None,
         budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
+        budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
         clock: Callable[[], int] = now_ms,
         request_ids: Callable[[], str] = new_request_id,
     ) -> None:
@@ -317,6 +320,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
                 blocking(client, "SmartInventory"),
                 owner=owner,
                 budget_caps=budget_caps,
+                budget_bytes=budget_bytes,
                 clock=clock,
                 request_ids=request_ids,
             )
@@ -336,6 +340,11 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
     def budget_caps(self) -> Mapping[str, Mapping[str, int]]:
         """Coins per contact, by priority and tier."""
         return self._async.budget_caps
+
+    @property
+    def budget_bytes(self) -> int:
+        """Payload bytes of all cached coins together; see :meth:`store_key`."""
+        return self._async.budget_bytes
 
     def register_contact(self, contact_id: str, priority: Priority, display_name: str = "") -> bool:
         """Registers a contact; one that is registered stays as it is.
@@ -389,6 +398,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         signature: bytes,
         *,
         expires_at: int | None = None,
+        enforce_budget: bool = False,
     ) -> bool:
         """Caches a contact's coin, at the end of its tier's queue.
 
@@ -400,6 +410,9 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             signature: the contact's signature; check it before, nothing here does.
             expires_at: when its private half is gone, in ms since the epoch; None means 30 days
                 from now.
+            enforce_budget: whether ``budget_bytes`` is kept too, and slots count that are
+                reserved for coins on their way; it walks the whole database (SCAN) to measure
+                it. The contact's cap is always kept.
 
         Returns:
             True.
@@ -407,22 +420,33 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         Raises:
             InvalidArgumentError: an argument has the wrong type or size; nothing was stored.
             ContactNotRegisteredError: there is no such contact.
-            BudgetExceededError: the contact's cap for this tier is reached.
+            BudgetExceededError: the contact's cap for this tier is reached, or the byte budget.
+            NoSlotError: enforcing the budget took minutes, so that it might have been passed.
             KeyAlreadyExistsError: the coin is cached already, in whichever tier.
             KeyAlreadyUsedError: the coin was handed out before.
             CorruptEntryError: the stored contact is malformed.
         """
         return drive(
             self._async.store_key(
-                contact_id, key_id, coin_category, public_key, signature, expires_at=expires_at
+                contact_id,
+                key_id,
+                coin_category,
+                public_key,
+                signature,
+                expires_at=expires_at,
+                enforce_budget=enforce_budget,
             )
         )
 
-    def store_keys(self, coins: Sequence[NewCoin]) -> list[bool | AQMDatabaseError]:
+    def store_keys(
+        self, coins: Sequence[NewCoin], *, enforce_budget: bool = False
+    ) -> list[bool | AQMDatabaseError]:
         """Caches many coins in one round trip; one that can't be cached stops no other.
 
         Args:
             coins: what :meth:`store_key` takes, one by one; they may be of several contacts.
+            enforce_budget: as of :meth:`store_key`; the byte budget goes to the contacts that
+                come first.
 
         Returns:
             For each coin True, or the error that :meth:`store_key` would have raised.
@@ -430,7 +454,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         Raises:
             InvalidArgumentError: an item isn't a NewCoin; nothing was stored.
         """
-        return drive(self._async.store_keys(coins))
+        return drive(self._async.store_keys(coins, enforce_budget=enforce_budget))
 
     def select_coin(self, contact_id: str, desired_tier: CoinCategory) -> InventoryEntry | None:
         """Takes the oldest coin of a tier, or of the next lower tier that has one.
@@ -644,7 +668,7 @@ class StorageReporter(Wrapper[AsyncStorageReporter]):
         )
 
     def get_storage_usage(self) -> StorageReport:
-        """Payload bytes of cached coins, against the budget of 64 KB."""
+        """Payload bytes of cached coins, against the inventory's budget."""
         return drive(self._async.get_storage_usage())
 
     def get_vault_report(self) -> VaultStats:
@@ -681,6 +705,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         server: EmbeddedServer | None = None,
         owner: str | None = None,
         budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
+        budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
         clock: Callable[[], int] = now_ms,
         request_ids: Callable[[], str] = new_request_id,
     ) -> None:
@@ -691,6 +716,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
                 server=server,
                 owner=owner,
                 budget_caps=budget_caps,
+                budget_bytes=budget_bytes,
                 clock=clock,
                 request_ids=request_ids,
             )
@@ -757,6 +783,7 @@ def connect(
     *,
     owner: str | None = None,
     budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
+    budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
     clock: Callable[[], int] = now_ms,
     request_ids: Callable[[], str] = new_request_id,
     allow_unsafe: bool = False,
@@ -783,6 +810,7 @@ def connect(
             - None: ``$AQM_DB_URL``, or ``embedded://``.
         owner: whose data it is, if several share a database.
         budget_caps: coins per contact, by priority and tier.
+        budget_bytes: payload bytes of all cached coins together; see the inventory's ``store_key``.
         clock: milliseconds since the epoch.
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         allow_unsafe: whether to open a server that deletes keys to make room (an eviction policy
@@ -800,6 +828,7 @@ def connect(
         url,
         owner=owner,
         budget_caps=budget_caps,
+        budget_bytes=budget_bytes,
         clock=clock,
         request_ids=request_ids,
         allow_unsafe=allow_unsafe,

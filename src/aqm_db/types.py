@@ -119,7 +119,7 @@ class StorageReport(_Record):
     Attributes:
         total_bytes: payload of all cached coins.
         per_contact: the same by contact id.
-        budget_bytes: ``config.INV_MAX_STORAGE_BYTES``.
+        budget_bytes: the inventory's budget.
         utilization_pct: total in percent of the budget.
     """
 

@@ -1,0 +1,22 @@
+-- Ends leases. What was measured while they ran may miss the coins stored under them, so the epoch
+-- moves on.
+-- KEYS: leases, epoch
+-- ARGV: leases ...
+-- Returns: {OK, ended}
+-- Again: the leases are gone, so the second run ends none.
+-- Runs: HEXISTS leases, HDEL leases, INCRBY epoch
+local leases, epoch = KEYS[1], KEYS[2]
+
+local ended = 0
+for _, held in ipairs(ARGV) do
+  ended = ended + redis.call('HEXISTS', leases, held)
+end
+if ended > 0 then
+  -- Rehearsal: what can't be written is found out while nothing is.
+  redis.call('HDEL', leases, '')
+  redis.call('INCRBY', epoch, 1)
+  for _, held in ipairs(ARGV) do
+    redis.call('HDEL', leases, held)
+  end
+end
+return {OK, ended}
