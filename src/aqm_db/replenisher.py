@@ -1,0 +1,413 @@
+"""Replenishing: contacts' coins fetched as they are used up, and none of them lost.
+
+An optional extra: ``pip install 'aqm-db[background]'``. It is for asyncio programs; there is no
+synchronous counterpart.
+"""
+
+import logging
+import random as random_module
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from inspect import isawaitable
+from typing import Any, TypeAlias, cast
+
+from ._anyio import anyio
+from ._background import Sleep, beside, shielded
+from ._backoff import Backoff
+from ._reservations import Lease, Reservations
+from ._stock import PRIORITIES, counts_of, needs_of
+from ._validate import check_callable, check_count, check_kind, check_seconds, check_tiers
+from .errors import (
+    AQMDatabaseError,
+    BudgetExceededError,
+    InvalidArgumentError,
+    InvalidCoinError,
+    NoSlotError,
+    UnavailableError,
+)
+from .inventory import AsyncSmartInventory
+from .types import CoinCategory, InventorySummary, NewCoin
+
+_log = logging.getLogger("aqm_db.replenisher")
+
+Source: TypeAlias = Callable[[str, CoinCategory, int], Awaitable[Sequence[NewCoin]]]
+"""Fetches up to so many coins of a contact and tier."""
+Verifier: TypeAlias = Callable[[str, NewCoin], Any]
+"""Looks at a contact's coin; it refuses one by raising, or by returning (an awaitable of) False."""
+OnLow: TypeAlias = Callable[[str, CoinCategory, int], Awaitable[None]]
+"""Is told a contact, a tier, and how many coins of it are left."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedCoin:
+    """A coin that was fetched and not stored: it's the caller's again.
+
+    Attributes:
+        coin: as the source gave it.
+        reason: why it was not stored.
+    """
+
+    coin: NewCoin
+    reason: Exception
+
+    @property
+    def may_be_stored(self) -> bool:
+        """Whether nobody knows, since the server didn't answer; storing it again tells."""
+        return isinstance(self.reason, UnavailableError) and self.reason.outcome_unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Replenished:
+    """What became of one contact's tier. ``got`` is ``stored`` and the refused coins together.
+
+    Attributes:
+        contact_id: the contact.
+        coin_category: the tier.
+        needed: coins missing to the cap.
+        asked: coins that the source was asked for; 0 where nothing could be reserved.
+        got: coins that it gave.
+        stored: coins that are stored now.
+        refused: coins that are not.
+        error: what the source raised, or why fewer coins were asked for than needed.
+    """
+
+    contact_id: str
+    coin_category: CoinCategory
+    needed: int
+    asked: int = 0
+    got: int = 0
+    stored: int = 0
+    refused: tuple[RefusedCoin, ...] = ()
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplenishReport:
+    """What a run did, by contact and tier, in the order in which it came to its end."""
+
+    results: tuple[Replenished, ...]
+
+    @property
+    def stored(self) -> int:
+        """How many coins were stored."""
+        return sum(result.stored for result in self.results)
+
+    @property
+    def refused(self) -> tuple[RefusedCoin, ...]:
+        """All coins that were fetched and not stored."""
+        return tuple(coin for result in self.results for coin in result.refused)
+
+
+OnReport: TypeAlias = Callable[[ReplenishReport], Awaitable[None]]
+
+
+class AsyncReplenisher:
+    """Fetches the coins that are missing to each contact's cap, BESTIEs' first.
+
+    ::
+
+        replenisher = AsyncReplenisher(db.inventory, fetch_from_server)
+        report = await replenisher.replenish()
+
+        async with replenisher.running(every=60):
+            ...
+
+    Slots are reserved in the database before the source is asked, within the contact's caps and the
+    inventory's byte budget, so that any number of replenishers, in other programs and on other
+    devices too, never fetch more than fits. A reservation ends by itself after two minutes.
+
+    No coin that the source gave is lost: it's stored, or it is in the report. When the caller is
+    cancelled, sources that are running are waited for, since what they fetch can't be fetched
+    again, and it's stored before the cancellation goes on; what could not be stored is kept for
+    :meth:`take_unreported`. So the source needs a timeout of its own. What is handed back may find
+    room later: the inventory's ``store_keys(coins, enforce_budget=True)`` says.
+
+    Args:
+        inventory: what to fill.
+        source: the client's own. What it raises is reported, and stops no other contact.
+        verifier: looks at each coin before it's stored; a plain function or a coroutine function.
+        low_water: by tier, the number of coins below which a contact's tier is filled, up to its
+            cap; without it, as soon as one is missing.
+        on_low: told each contact's tier that is below that mark, each time one is seen.
+        concurrency: sources running at once.
+        backoff_seconds: how long a contact's tier is left alone after the source failed, or gave
+            nothing that could be stored; twice as long each time, less a random part of up to a
+            half.
+        max_backoff_seconds: the longest such pause.
+        random: a number from 0 up to 1.
+
+    Raises:
+        TypeError: the inventory is of the wrong kind.
+        InvalidArgumentError: another argument is.
+    """
+
+    def __init__(
+        self,
+        inventory: AsyncSmartInventory,
+        source: Source,
+        *,
+        verifier: Verifier | None = None,
+        low_water: Mapping[CoinCategory, int] | None = None,
+        on_low: OnLow | None = None,
+        concurrency: int = 4,
+        backoff_seconds: float = 30,
+        max_backoff_seconds: float = 3600,
+        random: Callable[[], float] = random_module.random,
+    ) -> None:
+        check_kind("inventory", inventory, AsyncSmartInventory)
+        self._inventory = inventory
+        self._source = check_callable("source", source)
+        self._verifier = None if verifier is None else check_callable("verifier", verifier)
+        self._marks = {} if low_water is None else check_tiers("low_water", low_water)
+        self._on_low = None if on_low is None else check_callable("on_low", on_low)
+        self._concurrency = check_count("concurrency", concurrency, 1)
+        self._backoff = Backoff(
+            int(check_seconds("backoff_seconds", backoff_seconds) * 1000),
+            int(check_seconds("max_backoff_seconds", max_backoff_seconds) * 1000),
+            inventory.clock,
+            check_callable("random", random),
+        )
+        self._unreported: list[Replenished] = []
+
+    async def replenish(self, contact_id: str | None = None) -> ReplenishReport:
+        """Fills the tiers that are below their marks: of all contacts, or of one.
+
+        Contacts who are STRANGERs get nothing. Of all contacts, tiers are passed over that are
+        being left alone; of one, they are not.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            ContactNotRegisteredError: there is no such contact.
+            CorruptEntryError: the stored contact is malformed.
+
+        It raises before the first coin is fetched, or not at all.
+        """
+        missing = await self._missing(contact_id)
+        reservations = self._inventory._reservations()  # noqa: SLF001 - its other half
+        leases = await reservations.reserve(missing)
+        limiter = anyio.CapacityLimiter(self._concurrency)
+        results: list[Replenished] = []
+
+        async def fill(order: _Order) -> None:
+            try:
+                async with limiter:
+                    # From here on there may be coins that exist nowhere else.
+                    with shielded():
+                        results.append(await self._filled(order, reservations))
+            finally:
+                with shielded():
+                    await reservations.end([order.lease])
+
+        try:
+            async with anyio.create_task_group() as group:
+                for (whose, tier), lease in leases.items():
+                    needed = missing[whose][tier]
+                    if isinstance(lease, AQMDatabaseError):
+                        results.append(Replenished(whose, tier, needed, error=lease))
+                    elif not lease.slots:
+                        results.append(Replenished(whose, tier, needed, error=lease.refusal))
+                    else:
+                        group.start_soon(fill, _Order(whose, tier, needed, lease))
+        except BaseException:
+            self._keep(results)
+            raise
+        return ReplenishReport(tuple(results))
+
+    def take_unreported(self) -> tuple[Replenished, ...]:
+        """What was refused in runs whose report reached nobody; each result is given out once.
+
+        Those runs were cancelled, or ran in the background without anyone taking their reports.
+        """
+        unreported, self._unreported = tuple(self._unreported), []
+        return unreported
+
+    @asynccontextmanager
+    async def running(
+        self,
+        *,
+        every: float,
+        on_report: OnReport | None = None,
+        sleep: Sleep | None = None,
+    ) -> AsyncGenerator[None]:
+        """Replenishes all contacts in the background, as long as the block runs.
+
+        What fails is logged, and tried again the next time. At the end of the block, sources that
+        are running are waited for, and what they gave is stored.
+
+        Args:
+            every: seconds between two runs.
+            on_report: told what each run did. Without it, or when it raises, what was refused is
+                kept for :meth:`take_unreported`.
+            sleep: waits for some seconds; None is ``anyio.sleep``.
+
+        Raises:
+            InvalidArgumentError: an argument is of the wrong kind.
+        """
+        check_seconds("every", every)
+        if on_report is not None:
+            check_callable("on_report", on_report)
+
+        async def work(sleep: Sleep) -> None:
+            while True:
+                try:
+                    await self._run_once(on_report)
+                except Exception as error:  # noqa: BLE001 - the next time may be better
+                    _log.warning("replenish_failed", extra={"error": type(error).__name__})
+                await sleep(every)
+
+        async with beside(work, sleep):
+            yield
+
+    async def _run_once(self, on_report: OnReport | None) -> None:
+        report = await self.replenish()
+        try:
+            if on_report is None:
+                self._keep(report.results)
+            else:
+                await on_report(report)
+        except BaseException:
+            self._keep(report.results)
+            raise
+
+    def _keep(self, results: Iterable[Replenished]) -> None:
+        self._unreported += (result for result in results if result.refused)
+
+    async def _missing(self, contact_id: str | None) -> dict[str, dict[CoinCategory, int]]:
+        """What to fetch, by contact and tier, highest priority first."""
+        summaries = await self._summaries(contact_id)
+        needs = needs_of(summaries, self._inventory.budget_caps)
+        missing: dict[str, dict[CoinCategory, int]] = {}
+        for summary in summaries:
+            for tier, needed in needs.get(summary.contact_id, {}).items():
+                count = counts_of(summary)[tier]
+                if not needed or count >= self._marks.get(tier, count + needed):
+                    continue
+                await self._tell_low(summary.contact_id, tier, count)
+                if contact_id is not None or self._backoff.is_over((summary.contact_id, tier)):
+                    missing.setdefault(summary.contact_id, {})[tier] = needed
+        return missing
+
+    async def _summaries(self, contact_id: str | None) -> list[InventorySummary]:
+        if contact_id is not None:
+            return [await self._inventory.get_inventory(contact_id)]
+        found = await self._inventory.get_inventory()
+        return sorted(found.values(), key=lambda summary: PRIORITIES.index(summary.priority))
+
+    async def _tell_low(self, contact_id: str, tier: CoinCategory, count: int) -> None:
+        if self._on_low is None:
+            return
+        try:
+            await self._on_low(contact_id, tier, count)
+        except Exception as error:  # noqa: BLE001 - whoever listens must not stop the fetching
+            _log.warning(
+                "on_low_failed",
+                extra={
+                    "contact_id": contact_id,
+                    "coin_category": tier,
+                    "error": type(error).__name__,
+                },
+            )
+
+    async def _filled(self, order: "_Order", reservations: Reservations) -> Replenished:
+        """Fetches, verifies and stores."""
+        key = (order.contact_id, order.tier)
+        try:
+            coins = list(await self._source(order.contact_id, order.tier, order.lease.slots))
+        except Exception as error:  # noqa: BLE001 - a source fails as it likes
+            self._backoff.failed(key)
+            _log.warning("source_failed", extra={**order.told(), "error": type(error).__name__})
+            return order.done(error=error)
+        outcomes = [await self._fault(order, coin) for coin in coins]
+        good = [place for place, fault in enumerate(outcomes) if fault is None]
+        stored = await self._stored([coins[place] for place in good], order, reservations)
+        for place, outcome in zip(good, stored, strict=True):
+            outcomes[place] = outcome
+        refused = tuple(
+            RefusedCoin(coin, fault)
+            for coin, fault in zip(coins, outcomes, strict=True)
+            if fault is not None
+        )
+        if len(refused) < len(coins):
+            self._backoff.worked(key)
+        else:
+            self._backoff.failed(key)
+        _log.info("replenished", extra={**order.told(), "got": len(coins), "refused": len(refused)})
+        return order.done(
+            got=len(coins),
+            stored=len(coins) - len(refused),
+            refused=refused,
+            error=order.lease.refusal,
+        )
+
+    async def _fault(self, order: "_Order", coin: Any) -> Exception | None:
+        """Why a coin is none of those that were asked for."""
+        if not isinstance(coin, NewCoin):
+            return InvalidArgumentError("source", f"gave a {type(coin).__name__}, not a NewCoin")
+        if (coin.contact_id, coin.coin_category) != (order.contact_id, order.tier):
+            return InvalidArgumentError("source", "gave a coin of another contact or tier")
+        if self._verifier is None:
+            return None
+        try:
+            verdict = self._verifier(order.contact_id, coin)
+            if isawaitable(verdict):
+                verdict = await verdict
+        except Exception as error:  # noqa: BLE001 - a verifier refuses as it likes
+            return error
+        return InvalidCoinError("the verifier refused the coin") if verdict is False else None
+
+    async def _stored(
+        self, coins: Sequence[NewCoin], order: "_Order", reservations: Reservations
+    ) -> list[AQMDatabaseError | None]:
+        """Stores coins; for each None, or why it was not stored."""
+        faults = await _outcomes(
+            reservations.store(coins, {(order.contact_id, order.tier): order.lease}), len(coins)
+        )
+        # The source gave more than it was asked for, or took longer than the lease lasts: there
+        # may be room all the same.
+        left = [
+            place
+            for place, fault in enumerate(faults)
+            if isinstance(fault, NoSlotError | BudgetExceededError)
+        ]
+        if left:
+            await reservations.end([order.lease])
+            again = reservations.store_within_budget([coins[place] for place in left])
+            for place, fault in zip(left, await _outcomes(again, len(left)), strict=True):
+                faults[place] = fault
+        return faults
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Coins to be fetched: of whom, how many are missing, and the slots that are reserved."""
+
+    contact_id: str
+    tier: CoinCategory
+    needed: int
+    lease: Lease
+
+    def told(self) -> dict[str, object]:
+        """What logs say of it."""
+        return {
+            "contact_id": self.contact_id,
+            "coin_category": self.tier,
+            "asked": self.lease.slots,
+        }
+
+    def done(self, **result: Any) -> Replenished:
+        """What became of it."""
+        return Replenished(
+            self.contact_id, self.tier, self.needed, asked=self.lease.slots, **result
+        )
+
+
+async def _outcomes(
+    storing: Awaitable[list[bool | AQMDatabaseError]], count: int
+) -> list[AQMDatabaseError | None]:
+    """For each coin None if it was stored, or why not; one failure of the link speaks for all."""
+    try:
+        outcomes = await storing
+    except AQMDatabaseError as error:
+        return [error] * count
+    return [None if outcome is True else cast("AQMDatabaseError", outcome) for outcome in outcomes]
