@@ -574,10 +574,10 @@ READS = {
     "HGETALL": {"fetch_key", "get_contact_meta", "list_coins"},
     "EXISTS": {"exists"},
     "GET": {"enforce_budget"},
-    "HMGET": {"get_all_active_ids"},
+    "HMGET": {"get_all_active_ids", "pending_upload"},
     "HGET": {"purge_expired", "get_inventory"},
     "ZCARD": {"get_inventory", "get_available_tiers"},
-    "ZRANGE": {"list_coins"},
+    "ZRANGE": {"list_coins", "pending_upload"},
     "SCAN": {"get_all_active_ids", "purge_expired", "get_inventory", "garbage_collect"},
     "DBSIZE": {"health"},
 }
@@ -585,6 +585,7 @@ PATTERNS = (
     "vault:v1:key:*",
     "vault:v1:stats",
     "vault:v1:expiry",
+    "vault:v1:unpublished",
     "inv:v1:key:*",
     "inv:v1:claim:*",
     "inv:v1:meta:*",
@@ -688,12 +689,15 @@ async def test_several_things_are_forbidden(face: str, own_server: RunningServer
     }
 
 
+READABLE = ("~vault:v1:key:*", "~vault:v1:stats", "~vault:v1:unpublished")
+
+
 @pytest.mark.asyncio
 @FACES
 async def test_keys_that_may_only_be_read(face: str) -> None:
     """Since Redis 7 a pattern may allow reading alone, which isn't enough."""
     with RunningServer(VALKEY_9) as server:
-        allow(server, "+@all", "%R~*", "~inv:*", "~vault:v1:key:*", "~vault:v1:stats")
+        allow(server, "+@all", "%R~*", "~inv:*", *READABLE)
         diagnosis = await diagnosed(face, unix(server, "u:p@"))
     assert found(diagnosis, "permissions").remedy == "Run ACL SETUSER u ~vault:v1:expiry"
 

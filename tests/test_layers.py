@@ -26,12 +26,18 @@ def imported(source: str) -> set[str]:
     "module",
     [
         *("vault", "inventory", "gc", "stats", "doctor"),
-        *("_batch", "_outcome", "_permissions", "_safety"),
+        *("_batch", "_outcome", "_permissions", "_reservations", "_safety", "_unpublished"),
     ],
 )
 def test_what_serves_both_faces_knows_neither(module: str) -> None:
     """Neither an event loop nor a client library: all of that is behind the seam."""
     assert not imported((PACKAGE / f"{module}.py").read_text("utf-8")) & FORBIDDEN
+
+
+@pytest.mark.parametrize("module", ["replenisher", "minter", "_backoff", "_anyio"])
+def test_what_runs_in_the_background_knows_anyio_only(module: str) -> None:
+    """Their event loop is anyio's, and the client is the seam's."""
+    assert imported((PACKAGE / f"{module}.py").read_text("utf-8")) & FORBIDDEN == set()
 
 
 def test_the_rule_sees_every_kind_of_import() -> None:

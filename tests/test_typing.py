@@ -11,6 +11,8 @@ import redis.asyncio
 from aqm_db import (
     AsyncClientDatabase,
     AsyncGarbageCollector,
+    AsyncMinter,
+    AsyncReplenisher,
     AsyncSecureVault,
     AsyncSmartInventory,
     AsyncStorageReporter,
@@ -23,6 +25,8 @@ from aqm_db import (
 )
 from aqm_db.doctor import Diagnosis
 from aqm_db.errors import AQMDatabaseError, InvalidArgumentError
+from aqm_db.minter import FreshCoin, PublicHalf
+from aqm_db.replenisher import RefusedCoin, Replenished, ReplenishReport
 from aqm_db.types import (
     CoinCategory,
     ContactMeta,
@@ -62,6 +66,26 @@ async def test_asynchronous_vault() -> None:
         assert_type(await vault.get_all_active_ids(), list[str])
         assert_type(await vault.purge_expired(), int)
         assert_type(await vault.get_stats(), VaultStats)
+
+
+@pytest.mark.asyncio
+async def test_what_runs_in_the_background() -> None:
+    """The replenisher and the minter, which have no synchronous face."""
+
+    async def source(contact_id: str, tier: CoinCategory, count: int) -> list[NewCoin]:
+        return [NewCoin(contact_id, f"{tier}{n}", tier, b"p", b"s") for n in range(count)]
+
+    async with connect("memory://", budget_bytes=50_000) as db:
+        replenisher = AsyncReplenisher(db.inventory, source, low_water={"GOLD": 2})
+        report = assert_type(await replenisher.replenish(), ReplenishReport)
+        assert_type(report.refused, tuple[RefusedCoin, ...])
+        assert_type(replenisher.take_unreported(), tuple[Replenished, ...])
+        async with replenisher.running(every=60):
+            pass
+        minter = AsyncMinter(db.vault, lambda _: FreshCoin(KEY, b"p", b"s"), targets={"GOLD": 1})
+        assert_type(await minter.top_up(), dict[CoinCategory, int])
+        [half] = assert_type(await minter.pending_upload(), list[PublicHalf])
+        assert_type(await minter.mark_published([half.key_id]), int)
 
 
 def test_synchronous_vault() -> None:

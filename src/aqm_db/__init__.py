@@ -20,15 +20,25 @@ from .stats import AsyncStorageReporter
 from .vault import AsyncSecureVault
 
 if TYPE_CHECKING:
+    # Not in __all__: a star doesn't ask for an extra that may not be installed.
+    from .minter import AsyncMinter as AsyncMinter
+    from .replenisher import AsyncReplenisher as AsyncReplenisher
     from .sync import GarbageCollector, SecureVault, SmartInventory, StorageReporter
 else:
-    _SYNC = ("GarbageCollector", "SecureVault", "SmartInventory", "StorageReporter")
+    _LATER = {
+        "AsyncMinter": "minter",
+        "AsyncReplenisher": "replenisher",
+        "GarbageCollector": "sync",
+        "SecureVault": "sync",
+        "SmartInventory": "sync",
+        "StorageReporter": "sync",
+    }
 
     def __getattr__(name: str) -> object:
-        """The synchronous face, imported when it's first asked for (PEP 562)."""
-        if name != "sync" and name not in _SYNC:
+        """What few programs use, imported when it's first asked for (PEP 562)."""
+        if name != "sync" and name not in _LATER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = import_module(f"{__name__}.sync")
+        module = import_module(f"{__name__}.{_LATER.get(name, name)}")
         return module if name == "sync" else getattr(module, name)
 
 

@@ -33,6 +33,7 @@ class Keys:
         self.vault_stats: str = prefix + config.VAULT_STATS_KEY
         self.vault_expiry: str = prefix + config.VAULT_EXPIRY_KEY
         self.maintenance: str = prefix + config.INV_MAINTENANCE_KEY
+        self.vault_unpublished: str = prefix + config.VAULT_UNPUBLISHED_KEY
         self.inv_leases: str = prefix + config.INV_LEASES_KEY
         self.inv_epoch: str = prefix + config.INV_EPOCH_KEY
         self._inv = f"{prefix}{config.INV_KEY_PREFIX}:"

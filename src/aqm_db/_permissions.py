@@ -32,6 +32,7 @@ _READS: dict[Database, dict[str, str]] = {
         "exists": "EXISTS row",
         "get_all_active_ids": "SCAN, HMGET row",
         "purge_expired": "SCAN, HGET row",
+        "pending_upload": "ZRANGE unpublished, HMGET row",
         "health": "DBSIZE",
     },
     "inventory": {
@@ -127,6 +128,7 @@ def _names(database: Database, keys: Keys) -> dict[str, tuple[str, ...]]:
             "row": (keys.vault(""),),
             "stats": (keys.vault_stats,),
             "expiry": (keys.vault_expiry,),
+            "unpublished": (keys.vault_unpublished,),
         }
     names = keys.of("")
     return {

@@ -83,10 +83,11 @@ def _constants() -> str:
     return f"local {names} = {values}\n"
 
 
-VAULT_STORE = Script("vault_store-3")
+VAULT_STORE = Script("vault_store-4")
 VAULT_BURN = Script("vault_burn-3")
 VAULT_PURGE = Script("vault_purge-3")
 VAULT_COUNTERS = Script("vault_counters-2")
+VAULT_PUBLISHED = Script("vault_published-2")
 INV_REGISTER = Script("inv_register-1")
 INV_SET_PRIORITY = Script("inv_set_priority-5")
 INV_STORE = Script("inv_store-8")

@@ -25,6 +25,8 @@ VAULT_STATS_KEY: Final = "vault:v1:stats"
 """The counters."""
 VAULT_EXPIRY_KEY: Final = "vault:v1:expiry"
 """Active key ids by the time they expire."""
+VAULT_UNPUBLISHED_KEY: Final = "vault:v1:unpublished"
+"""Ids of keys whose public half still has to be published, by the time they were minted."""
 
 INV_KEY_PREFIX: Final = "inv:v1:key"
 """``inv:v1:key:{contact_id}:{key_id}``: a public half."""
@@ -50,6 +52,8 @@ VAULT_KEY_TTL_SECONDS: Final = 2_592_000
 VAULT_BURN_GRACE_SECONDS: Final = 60
 """How long the tombstone of a burned key answers a replay."""
 VAULT_PURGE_MAX_AGE_DAYS: Final = 30
+VAULT_TARGETS: Final[Mapping[str, int]] = {"GOLD": 10, "SILVER": 20, "BRONZE": 10}
+"""Active keys that a minter keeps in the vault, by tier."""
 
 # Inventory ---------------------------------------------------------------------------------
 

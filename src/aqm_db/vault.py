@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from . import _scripts, config
 from ._batch import run_batch
@@ -12,7 +12,7 @@ from ._defaults import DAY_MS, new_request_id, now_ms
 from ._keys import Keys
 from ._outcome import checked
 from ._rows import Row, row_of
-from ._seam import Call, Reply, Seam
+from ._seam import Argument, Call, Reply, Seam
 from ._validate import check_blob, check_category, check_days, check_id, check_items, check_time
 from .errors import (
     AQMDatabaseError,
@@ -24,6 +24,9 @@ from .errors import (
     VaultUnavailableError,
 )
 from .types import CoinCategory, NewKey, VaultEntry, VaultStats
+
+if TYPE_CHECKING:
+    from ._unpublished import Unpublished
 
 _log = logging.getLogger("aqm_db.vault")
 _TTL_MS = config.VAULT_KEY_TTL_SECONDS * 1000
@@ -336,8 +339,13 @@ class AsyncSecureVault:
             if key_ids:
                 yield key_ids
 
-    def _storing(self, key: NewKey) -> Call:
-        return self._storing_since(key, self._clock(), _TTL_MS)
+    def _unpublished(self) -> "Unpublished":
+        from ._unpublished import Unpublished  # noqa: PLC0415 - most programs publish nothing
+
+        return Unpublished(self._seam, self._keys, self._storing, self._stored)
+
+    def _storing(self, key: NewKey, minted: Sequence[Argument] = ()) -> Call:
+        return self._storing_since(key, self._clock(), _TTL_MS, minted)
 
     def _restoring(self, entry: VaultEntry) -> Call:
         left = check_time("created_at", entry.created_at) + _TTL_MS - self._clock()
@@ -345,14 +353,20 @@ class AsyncSecureVault:
             raise InvalidArgumentError("created_at", "is more than 30 days ago")
         return self._storing_since(entry, entry.created_at, left)
 
-    def _storing_since(self, key: NewKey | VaultEntry, created_at: int, left: int) -> Call:
+    def _storing_since(
+        self,
+        key: NewKey | VaultEntry,
+        created_at: int,
+        left: int,
+        minted: Sequence[Argument] = (),
+    ) -> Call:
         check_id("key_id", key.key_id)
         check_category("coin_category", key.coin_category)
         check_blob("encrypted_blob", key.encrypted_blob)
         check_blob("encryption_iv", key.encryption_iv)
         check_blob("auth_tag", key.auth_tag)
         check_id("coin_version", key.coin_version)
-        arguments = (
+        arguments: tuple[Argument, ...] = (
             self._request_ids(),
             key.key_id,
             key.coin_category,
@@ -363,8 +377,10 @@ class AsyncSecureVault:
             created_at,
             _TTL_MS,
             left,
+            *minted,
         )
-        return _scripts.VAULT_STORE, self._row_keys(key.key_id), arguments
+        keys = (*self._row_keys(key.key_id), self._keys.vault_unpublished)
+        return _scripts.VAULT_STORE, keys, arguments
 
     def _stored(self, key: NewKey | VaultEntry, reply: Reply | AQMDatabaseError) -> bool:
         try:

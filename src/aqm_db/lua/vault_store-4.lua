@@ -1,12 +1,14 @@
--- Stores a private half.
--- KEYS: row, stats, expiry
+-- Stores a private half; a minted one with its public half, which waits to be published.
+-- KEYS: row, stats, expiry, unpublished
 -- ARGV: request_id, key_id, coin_category, encrypted_blob, encryption_iv, auth_tag,
---       coin_version, created_at (ms), ttl (ms), what is left of it (ms)
--- Returns: {OK} | {EXISTS} | {CORRUPT}
+--       coin_version, created_at (ms), ttl (ms), what is left of it (ms), and of a minted one:
+--       public_key, signature, most active keys of its tier
+-- Returns: {OK} | {EXISTS} | {CORRUPT} | {BUDGET, count, most}
 -- Again: the row remembers the request that stored it.
 -- Runs: EXISTS row, HGET row, PEXPIRE row, HSET row, HSET stats, ZADD expiry
+-- Runs: ZADD unpublished
 -- Uses: counters, typed
-local row, stats, expiry = KEYS[1], KEYS[2], KEYS[3]
+local row, stats, expiry, unpublished = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local request_id, key_id, tier = ARGV[1], ARGV[2], ARGV[3]
 
 if redis.call('EXISTS', row) == 1 then
@@ -16,13 +18,23 @@ local active = counters(stats, ACTIVE[tier])
 if not active then
   return {CORRUPT}
 end
+if ARGV[13] and active[1] >= tonumber(ARGV[13]) then
+  return {BUDGET, active[1], ARGV[13]}
+end
 -- Rehearsals: what can't be written is found out while nothing is.
 redis.call('ZADD', expiry, 'XX', 0, '')
 redis.call('PEXPIRE', row, ARGV[10])
+if ARGV[11] then
+  redis.call('ZADD', unpublished, 'XX', 0, '')
+end
 
 redis.call('HSET', row, 'status', 'ACTIVE', 'coin_category', tier, 'encrypted_blob', ARGV[4],
   'encryption_iv', ARGV[5], 'auth_tag', ARGV[6], 'coin_version', ARGV[7], 'created_at', ARGV[8],
   'by', request_id)
+if ARGV[11] then
+  redis.call('HSET', row, 'public_key', ARGV[11], 'signature', ARGV[12])
+  redis.call('ZADD', unpublished, ARGV[8], key_id)
+end
 redis.call('PEXPIRE', row, ARGV[10])
 redis.call('ZADD', expiry, string.format('%.2f', ARGV[8] + ARGV[9] + QUARTER[tier]), key_id)
 redis.call('HSET', stats, ACTIVE[tier], counted(active[1] + 1))
