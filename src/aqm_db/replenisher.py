@@ -100,6 +100,7 @@ class ReplenishReport:
 
 
 OnReport: TypeAlias = Callable[[ReplenishReport], Awaitable[None]]
+"""Is told what a run did."""
 
 
 class AsyncReplenisher:
