@@ -94,6 +94,8 @@ async def import_backup(
 
     What is in the database stays as it is; a key that is there, or was burned within the last 60
     seconds, is left out. Each private half keeps its age.
+    One whose public half waited to be published isn't offered again: it may have been published
+    since, and a coin that is offered twice is used twice.
 
     Args:
         db: where to.
