@@ -4,8 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from redis import Redis
 
-from aqm_db import AsyncSecureVault, AsyncSmartInventory, sync
+from aqm_db import AsyncSecureVault, AsyncSmartInventory, config, sync
 from aqm_db._keys import Keys, encode_id
+from aqm_db._kinds import INVENTORY_KINDS, VAULT_KINDS, parsed
 from tests.backends import VALKEY_9, Servers
 from tests.conftest import INVENTORY_DB
 
@@ -42,6 +43,40 @@ def test_ids_come_back_from_their_names(contact_id: str, key_id: str) -> None:
         assert keys.vault_id(keys.vault(key_id).encode()) == key_id
 
 
+@given(IDS | HOSTILE, IDS | HOSTILE, st.sampled_from([None, "owner:*"]))
+def test_every_name_is_of_its_kind(contact_id: str, key_id: str, owner: str | None) -> None:
+    """Whatever stands in it."""
+    keys = Keys(owner)
+    contact = keys.of(contact_id)
+    names = {
+        "private_half": (VAULT_KINDS, keys.vault(key_id), (key_id,)),
+        "counters": (VAULT_KINDS, keys.vault_stats, ()),
+        "expiry_index": (VAULT_KINDS, keys.vault_expiry, ()),
+        "public_half": (INVENTORY_KINDS, contact.row(key_id), (contact_id, key_id)),
+        "queue": (INVENTORY_KINDS, contact.queues[1], (contact_id, "SILVER")),
+        "contact": (INVENTORY_KINDS, contact.meta, (contact_id,)),
+        "used_coins": (INVENTORY_KINDS, contact.used, (contact_id,)),
+        "claim": (INVENTORY_KINDS, f"{contact.claims}a-_", (contact_id, "a-_")),
+        "maintenance": (INVENTORY_KINDS, keys.maintenance, ()),
+    }
+    assert names.keys() == {kind.name for kind in (*VAULT_KINDS, *INVENTORY_KINDS)}
+    for kind, (kinds, name, ids) in names.items():
+        read = parsed(keys, name.encode(), kinds)
+        assert read is not None
+        assert (read[0].name, read[1]) == (kind, ids)
+        assert parsed(Keys("other"), name.encode(), kinds) is None
+
+
+def test_every_kind_of_key_is_known() -> None:
+    """A key that the library writes is foreign to no check."""
+    prefixes = {
+        value
+        for name, value in vars(config).items()
+        if name.endswith(("_PREFIX", "_KEY")) and isinstance(value, str)
+    }
+    assert prefixes == {kind.prefix for kind in (*VAULT_KINDS, *INVENTORY_KINDS)}
+
+
 @given(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
 def test_different_ids_have_different_names(a: str, b: str, c: str, d: str) -> None:
     """No two pairs of ids share a key."""
@@ -62,6 +97,24 @@ def test_the_server_encodes_ids_as_the_client_does(client: Redis, value: str) ->
 
     source = _scripts._LUA.joinpath("shared/encode.lua").read_text("utf-8")
     assert client.eval(f"{source} return encode(ARGV[1])", 0, value) == encode_id(value).encode()
+    client.close()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.binary(max_size=8)
+    | IDS.map(str.encode)
+    | st.lists(st.sampled_from([0xC2, 0xE0, 0xED, 0xEF, 0xF0, 0xF4, 0x80, 0x8F, 0x9F, 0xBF])).map(
+        bytes
+    )
+)
+def test_the_server_knows_text_as_the_client_does(client: Redis, value: bytes) -> None:
+    """What the one decodes the other takes for text."""
+    from aqm_db import _scripts  # noqa: PLC0415
+
+    source = _scripts._LUA.joinpath("shared/utf8.lua").read_text("utf-8")
+    is_text = value.decode("utf-8", "ignore").encode() == value
+    assert client.eval(f"{source} return is_utf8(ARGV[1])", 0, value) == (1 if is_text else None)
     client.close()
 
 

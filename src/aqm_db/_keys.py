@@ -6,10 +6,11 @@ keys, and an ordinary id reads as itself. ``lua/shared/encode.lua`` does the sam
 """
 
 import re
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from . import config
 from ._validate import check_id
+from .errors import InvalidIdentifierError
 
 _STRUCTURE = re.compile(r"[%:{}*?\[\]\\\x00-\x1f\x7f]")
 
@@ -17,6 +18,14 @@ _STRUCTURE = re.compile(r"[%:{}*?\[\]\\\x00-\x1f\x7f]")
 def encode_id(value: str) -> str:
     """An id as it stands in a key name."""
     return _STRUCTURE.sub(lambda found: f"%{ord(found[0]):02X}", value)
+
+
+def valid_id(value: bytes) -> str | None:
+    """The id that some bytes are; None for what no call would have taken as one."""
+    try:
+        return check_id("id", value.decode())
+    except (UnicodeDecodeError, InvalidIdentifierError):
+        return None
 
 
 class Keys:
@@ -29,6 +38,7 @@ class Keys:
 
     def __init__(self, owner: str | None = None) -> None:
         prefix = "" if owner is None else f"aqm:{{{encode_id(check_id('owner', owner))}}}:"
+        self.prefix: str = prefix
         self.vault_prefix: str = f"{prefix}{config.VAULT_KEY_PREFIX}:"
         self.vault_stats: str = prefix + config.VAULT_STATS_KEY
         self.vault_expiry: str = prefix + config.VAULT_EXPIRY_KEY
@@ -38,7 +48,6 @@ class Keys:
         self.inv_epoch: str = prefix + config.INV_EPOCH_KEY
         self._inv = f"{prefix}{config.INV_KEY_PREFIX}:"
         self._meta = f"{prefix}{config.INV_META_PREFIX}:"
-        self._prefix = prefix
 
     def vault(self, key_id: str) -> str:
         """A private half."""
@@ -46,7 +55,7 @@ class Keys:
 
     def vault_pattern(self) -> str:
         """All private halves, for SCAN."""
-        return _glob(self.vault_prefix)
+        return pattern_of(self.vault_prefix)
 
     def vault_id(self, key: bytes) -> str | None:
         """The key id in the name of a private half; None if the name isn't one of ours."""
@@ -54,21 +63,21 @@ class Keys:
 
     def of(self, contact_id: str) -> "ContactKeys":
         """All that is kept of one contact."""
-        return ContactKeys(self._prefix, encode_id(contact_id))
+        return ContactKeys(self.prefix, encode_id(contact_id))
 
     def inv_pattern(self) -> str:
         """All public halves, for SCAN."""
-        return _glob(self._inv)
+        return pattern_of(self._inv)
 
     def inv_ids(self, key: bytes) -> tuple[str, str] | None:
         """The contact id and the key id in the name of a public half; None if it isn't ours."""
         contact, _, coin = key.removeprefix(self._inv.encode()).partition(b":")
-        contact_id, key_id = _decoded(contact), _decoded(coin)
+        contact_id, key_id = decoded_id(contact), decoded_id(coin)
         return None if contact_id is None or key_id is None else (contact_id, key_id)
 
     def meta_pattern(self) -> str:
         """All contacts, for SCAN."""
-        return _glob(self._meta)
+        return pattern_of(self._meta)
 
     def meta_id(self, key: bytes) -> str | None:
         """The contact id in the name of a contact; None if the name isn't one of ours."""
@@ -101,20 +110,17 @@ class ContactKeys:
         return self.rows + encode_id(key_id)
 
 
-def _glob(prefix: str) -> str:
+def pattern_of(prefix: str) -> str:
+    """All names that begin with a prefix, for SCAN."""
     # An owner is percent-encoded, so the hash tag's braces are left, and they're no glob (KEYS).
     return f"{prefix}*"
 
 
 def _id_in(key: bytes, prefix: str) -> str | None:
-    return _decoded(key.removeprefix(prefix.encode()))
+    return decoded_id(key.removeprefix(prefix.encode()))
 
 
-def _decoded(encoded: bytes) -> str | None:
-    """The id; None for what no id is encoded as, such as a name that was written by hand."""
-    try:
-        text = encoded.decode()
-        decoded = unquote(text, errors="strict")
-    except UnicodeDecodeError:
-        return None
-    return decoded if decoded and encode_id(decoded) == text else None
+def decoded_id(encoded: bytes) -> str | None:
+    """The id in a key name; None for what no id is encoded as, such as what was written by hand."""
+    decoded = valid_id(unquote_to_bytes(encoded))
+    return decoded if decoded is not None and encode_id(decoded).encode() == encoded else None
