@@ -47,7 +47,7 @@ async def run_all(ask: Ask, calls: Sequence[Call]) -> list[Reply | AQMDatabaseEr
 
 async def read(ask: Ask, commands: Sequence[Sequence[Argument]]) -> list[Any]:
     """Runs reading commands."""
-    replies = await ask([packed(*command) for command in commands])
+    replies = await ask([packed(*command) for command in commands]) if commands else []
     for position, reply in enumerate(replies):
         if isinstance(reply, RedisError):
             error = error_for(reply, str(commands[position][0]))

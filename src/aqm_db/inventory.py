@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("aqm_db.inventory")
 COIN_TTL_MS: int = config.INV_COIN_TTL_SECONDS * 1000
 USED_TTL_MS: int = config.INV_USED_TTL_SECONDS * 1000
-_CLAIM_TTL_MS = config.INV_CLAIM_TTL_SECONDS * 1000
+CLAIM_TTL_MS: int = config.INV_CLAIM_TTL_SECONDS * 1000
 
 
 class AsyncSmartInventory:
@@ -334,7 +334,7 @@ class AsyncSmartInventory:
             key_id,
             names.claims,
             self.clock(),
-            _CLAIM_TTL_MS,
+            CLAIM_TTL_MS,
             COIN_TTL_MS,
         )
         [removed] = checked(await self._seam.run((_scripts.INV_CONSUME, keys, arguments)))
@@ -511,7 +511,7 @@ class AsyncSmartInventory:
             names.claims,
             self.clock(),
             COIN_TTL_MS,
-            _CLAIM_TTL_MS,
+            CLAIM_TTL_MS,
             desired_tier,
             *config.TIER_FALLBACK[desired_tier],
         )
@@ -559,7 +559,7 @@ class AsyncSmartInventory:
             cast("int", entry.used_at),
             self.clock(),
             COIN_TTL_MS,
-            _CLAIM_TTL_MS,
+            CLAIM_TTL_MS,
             *caps_of(self.budget_caps, entry.coin_category),
         )
         return _scripts.INV_RELEASE, keys, arguments

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ._unpublished import Unpublished
 
 _log = logging.getLogger("aqm_db.vault")
-_TTL_MS = config.VAULT_KEY_TTL_SECONDS * 1000
-_GRACE_MS = config.VAULT_BURN_GRACE_SECONDS * 1000
+TTL_MS: int = config.VAULT_KEY_TTL_SECONDS * 1000
+GRACE_MS: int = config.VAULT_BURN_GRACE_SECONDS * 1000
 _EXPIRED_AT_ONCE = 1000
 """Expired keys taken off the counters by one script call: a few milliseconds of the server's."""
 
@@ -142,7 +142,7 @@ class AsyncSecureVault:
             CorruptEntryError: the stored row is malformed; it was left as it is.
         """
         check_id("key_id", key_id)
-        arguments = (self._request_ids(), key_id, _GRACE_MS, _TTL_MS)
+        arguments = (self._request_ids(), key_id, GRACE_MS, TTL_MS)
         reply = await self._seam.run((_scripts.VAULT_BURN, self._row_keys(key_id), arguments))
         try:
             checked(reply, key_id=key_id)
@@ -345,10 +345,10 @@ class AsyncSecureVault:
         return Unpublished(self._seam, self._keys, self._storing, self._stored)
 
     def _storing(self, key: NewKey, minted: Sequence[Argument] = ()) -> Call:
-        return self._storing_since(key, self._clock(), _TTL_MS, minted)
+        return self._storing_since(key, self._clock(), TTL_MS, minted)
 
     def _restoring(self, entry: VaultEntry) -> Call:
-        left = check_time("created_at", entry.created_at) + _TTL_MS - self._clock()
+        left = check_time("created_at", entry.created_at) + TTL_MS - self._clock()
         if left <= 0:
             raise InvalidArgumentError("created_at", "is more than 30 days ago")
         return self._storing_since(entry, entry.created_at, left)
@@ -375,7 +375,7 @@ class AsyncSecureVault:
             key.auth_tag,
             key.coin_version,
             created_at,
-            _TTL_MS,
+            TTL_MS,
             left,
             *minted,
         )

@@ -8,7 +8,6 @@
 -- Uses: encode, counters
 local stats, expiry = KEYS[1], KEYS[2]
 local FIELDS = {'active_gold', 'active_silver', 'active_bronze', 'total_burned', 'total_expired'}
-local TIERS = {[0] = 1, [0.25] = 2, [0.5] = 3}
 
 local values = counters(stats, unpack(FIELDS))
 if not values then
@@ -23,7 +22,7 @@ while #gone < tonumber(ARGV[2]) do
     break
   end
   gone[#gone + 1] = head[1]
-  local tier = TIERS[tonumber(head[2]) % 1] or 1
+  local tier = tier_number(head[2])
   values[tier] = math.max(values[tier] - 1, 0)
   values[5] = values[5] + 1
 end
