@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from aqm_db import (
+    AsyncClientDatabase,
     AsyncGarbageCollector,
     AsyncSecureVault,
     AsyncSmartInventory,
@@ -68,6 +69,7 @@ class Face:
     inventory: Callable[..., AsyncSmartInventory]
     gc: Callable[..., AsyncGarbageCollector]
     reporter: Callable[..., AsyncStorageReporter]
+    database: Callable[..., AsyncClientDatabase]
 
     def __str__(self) -> str:
         return self.name
@@ -87,6 +89,7 @@ ASYNC = Face(
     AsyncSmartInventory,
     AsyncGarbageCollector,
     AsyncStorageReporter,
+    AsyncClientDatabase,
 )
 SYNC = Face(
     "sync",
@@ -94,5 +97,6 @@ SYNC = Face(
     _threaded(sync.SmartInventory),
     _threaded(sync.GarbageCollector),
     _threaded(sync.StorageReporter),
+    _threaded(sync.ClientDatabase),
 )
 FACES = (ASYNC, SYNC)

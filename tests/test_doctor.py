@@ -359,10 +359,12 @@ async def test_renamed_commands(face: str) -> None:
     assert "refuses CONFIG GET" in found(diagnosis, "loss_window").message
     vault, inventory = [finding for finding in diagnosis.findings if finding.name == "permissions"]
     assert vault.message == (
-        "The vault's server doesn't know PEXPIRE, which vault_burn, vault_store must run."
+        "The vault's server doesn't know PEXPIRE, "
+        "which vault_burn, vault_check_key, vault_store must run."
     )
     assert inventory.message == (
-        "The inventory's server doesn't know PEXPIRE, which inv_consume, inv_select must run."
+        "The inventory's server doesn't know PEXPIRE, "
+        "which inv_check_claim, inv_consume, inv_select must run."
     )
     assert "rename-command" in inventory.remedy
 
@@ -571,14 +573,16 @@ async def test_a_user_that_is_no_longer(face: str, tmp_path: Path) -> None:
 
 LUA = Path(sys.modules["aqm_db"].__path__[0]) / "lua"
 READS = {
-    "HGETALL": {"fetch_key", "get_contact_meta", "list_coins"},
-    "EXISTS": {"exists"},
+    "HGETALL": {"fetch_key", "get_contact_meta", "list_coins", "check"},
+    "EXISTS": {"exists", "check"},
     "GET": {"enforce_budget"},
     "HMGET": {"get_all_active_ids", "pending_upload"},
-    "HGET": {"purge_expired", "get_inventory"},
-    "ZCARD": {"get_inventory", "get_available_tiers"},
-    "ZRANGE": {"list_coins", "pending_upload"},
-    "SCAN": {"get_all_active_ids", "purge_expired", "get_inventory", "garbage_collect"},
+    "HGET": {"purge_expired", "get_inventory", "check"},
+    "ZCARD": {"get_inventory", "get_available_tiers", "check"},
+    "ZRANGE": {"list_coins", "pending_upload", "check"},
+    "ZSCAN": {"check"},
+    "STRLEN": {"check"},
+    "SCAN": {"get_all_active_ids", "purge_expired", "get_inventory", "garbage_collect", "check"},
     "DBSIZE": {"health"},
 }
 PATTERNS = (
@@ -760,6 +764,7 @@ async def denied_operations(server: RunningServer) -> set[str]:
             ("get_available_tiers", lambda: inventory.get_available_tiers(BOB)),
             ("get_inventory", inventory.get_inventory),
             ("inv_collect", lambda: gc.collect_single_contact(BOB)),
+            ("check", lambda: database.check(repair=True)),
         ]
         for name, call in calls:
             try:

@@ -215,6 +215,16 @@ def test_a_change_of_the_inside_changes_nothing(copy: Path) -> None:
     )
 
 
+def test_what_only_annotations_need_is_imported_for_type_checkers(copy: Path) -> None:
+    """As in the source: at run time it would cost every program's start."""
+    deferred = "    from .integrity import IntegrityReport\n"
+    assert deferred in FILE.read_text("utf-8")
+    text = changed(copy, "database", '-> "IntegrityReport":', "-> Any:")
+    assert deferred not in text
+    text = changed(copy, "database", '-> "Diagnosis":', "-> Any:")
+    assert "TYPE_CHECKING" not in text
+
+
 def test_check_tells_the_difference(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command compares, and writes."""
     assert main(["--check"], copy) == 0

@@ -52,12 +52,15 @@ def test_every_name_is_of_its_kind(contact_id: str, key_id: str, owner: str | No
         "private_half": (VAULT_KINDS, keys.vault(key_id), (key_id,)),
         "counters": (VAULT_KINDS, keys.vault_stats, ()),
         "expiry_index": (VAULT_KINDS, keys.vault_expiry, ()),
+        "unpublished": (VAULT_KINDS, keys.vault_unpublished, ()),
         "public_half": (INVENTORY_KINDS, contact.row(key_id), (contact_id, key_id)),
         "queue": (INVENTORY_KINDS, contact.queues[1], (contact_id, "SILVER")),
         "contact": (INVENTORY_KINDS, contact.meta, (contact_id,)),
         "used_coins": (INVENTORY_KINDS, contact.used, (contact_id,)),
         "claim": (INVENTORY_KINDS, f"{contact.claims}a-_", (contact_id, "a-_")),
         "maintenance": (INVENTORY_KINDS, keys.maintenance, ()),
+        "leases": (INVENTORY_KINDS, keys.inv_leases, ()),
+        "epoch": (INVENTORY_KINDS, keys.inv_epoch, ()),
     }
     assert names.keys() == {kind.name for kind in (*VAULT_KINDS, *INVENTORY_KINDS)}
     for kind, (kinds, name, ids) in names.items():

@@ -25,8 +25,9 @@ def imported(source: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        *("vault", "inventory", "gc", "stats", "doctor"),
+        *("vault", "inventory", "gc", "stats", "doctor", "integrity"),
         *("_batch", "_outcome", "_permissions", "_reservations", "_safety", "_unpublished"),
+        *("_inspection", "_vault_check", "_inventory_check"),
     ],
 )
 def test_what_serves_both_faces_knows_neither(module: str) -> None:

@@ -40,3 +40,12 @@ assert not {{"aqm_db.sync", "aqm_db._sync_seam"}} & set(sys.modules)
 assert "aqm_db.sync" in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_integrity_check_is_imported_when_it_is_used() -> None:
+    """A program that doesn't check pays nothing for it."""
+    program = """
+import sys, aqm_db
+assert not {"aqm_db.integrity", "aqm_db._kinds", "aqm_db._inspection"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

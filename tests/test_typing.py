@@ -25,6 +25,7 @@ from aqm_db import (
 )
 from aqm_db.doctor import Diagnosis
 from aqm_db.errors import AQMDatabaseError, InvalidArgumentError
+from aqm_db.integrity import IntegrityReport
 from aqm_db.minter import FreshCoin, PublicHalf
 from aqm_db.replenisher import RefusedCoin, Replenished, ReplenishReport
 from aqm_db.types import (
@@ -176,6 +177,7 @@ async def test_asynchronous_rest() -> None:
     assert_type(await reporter.get_full_dashboard(), Dashboard)
     assert_type(await db.health(), HealthStatus)
     assert_type(await db.doctor(), Diagnosis)
+    assert_type(await db.check(), IntegrityReport)
     await db.aclose()
 
 
@@ -194,6 +196,7 @@ def test_synchronous_rest() -> None:
     assert_type(reporter.get_full_dashboard(), Dashboard)
     assert_type(db.health(), HealthStatus)
     assert_type(db.doctor(), Diagnosis)
+    assert_type(db.check(repair=True), IntegrityReport)
     db.close()
 
 

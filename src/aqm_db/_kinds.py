@@ -27,6 +27,7 @@ VAULT_KINDS: Final = (
     Kind("private_half", config.VAULT_KEY_PREFIX, 1, "hash"),
     Kind("counters", config.VAULT_STATS_KEY, 0, "hash"),
     Kind("expiry_index", config.VAULT_EXPIRY_KEY, 0, "zset"),
+    Kind("unpublished", config.VAULT_UNPUBLISHED_KEY, 0, "zset"),
 )
 """All that the vault's names stand for; a check calls every other name there foreign."""
 INVENTORY_KINDS: Final = (
@@ -36,6 +37,8 @@ INVENTORY_KINDS: Final = (
     Kind("used_coins", config.INV_USED_PREFIX, 1, "zset"),
     Kind("claim", config.INV_CLAIM_PREFIX, 2, "any"),
     Kind("maintenance", config.INV_MAINTENANCE_KEY, 0, "string"),
+    Kind("leases", config.INV_LEASES_KEY, 0, "hash"),
+    Kind("epoch", config.INV_EPOCH_KEY, 0, "string"),
 )
 """The same of the inventory."""
 

@@ -33,6 +33,7 @@ _READS: dict[Database, dict[str, str]] = {
         "get_all_active_ids": "SCAN, HMGET row",
         "purge_expired": "SCAN, HGET row",
         "pending_upload": "ZRANGE unpublished, HMGET row",
+        "check": "SCAN, ZSCAN expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD unpublished",
         "health": "DBSIZE",
     },
     "inventory": {
@@ -42,6 +43,10 @@ _READS: dict[Database, dict[str, str]] = {
         "list_coins": "ZRANGE idx, HGETALL row",
         "garbage_collect": "SCAN",
         "enforce_budget": "GET epoch",
+        "check": (
+            "SCAN, HGETALL meta, EXISTS meta, EXISTS row, ZRANGE idx, ZCARD used, STRLEN lease, "
+            "HGET leases, STRLEN epoch"
+        ),
         "health": "DBSIZE",
     },
 }
@@ -63,6 +68,7 @@ _HARMLESS: dict[str, tuple[Argument, ...]] = {
     "ZREM": ("",),
     "ZREMRANGEBYSCORE": ("-inf", "-inf"),
     "ZREVRANGE": (0, 0),
+    "ZSCAN": (0,),
     "ZSCORE": ("",),
 }
 """What follows the keys of a command so that it changes nothing."""

@@ -26,6 +26,7 @@ from .vault import AsyncSecureVault
 
 if TYPE_CHECKING:
     from .doctor import Diagnosis
+    from .integrity import IntegrityReport
 
 
 class AsyncClientDatabase:
@@ -134,6 +135,25 @@ class AsyncClientDatabase:
         from .doctor import examine  # noqa: PLC0415 - most programs never call it
 
         return await examine(*self._clients, self.inventory.keys)
+
+    async def check(self, *, repair: bool = False) -> "IntegrityReport":
+        """Finds what doesn't fit: counters, lost rows and entries, malformed or foreign keys.
+
+        It walks both databases (SCAN), and others may work meanwhile. See
+        :mod:`aqm_db.integrity` for what is checked, and how it is mended.
+
+        Args:
+            repair: whether to mend what can be mended; no key that could be used is lost.
+
+        Raises:
+            InvalidArgumentError: ``repair`` isn't a bool.
+            UnavailableError: a database can't be reached.
+            AccessDeniedError: the server forbids a command or a key.
+            NotWritableError: the server takes no writes now.
+        """
+        from .integrity import AsyncIntegrityChecker  # noqa: PLC0415 - few programs need it
+
+        return await AsyncIntegrityChecker(self.vault, self.inventory).check(repair=repair)
 
     async def aclose(self) -> None:
         """Closes everything that ``connect`` opened; calling it again does nothing."""

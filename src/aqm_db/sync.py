@@ -50,6 +50,7 @@ from .vault import AsyncSecureVault
 
 if TYPE_CHECKING:
     from .doctor import Diagnosis
+    from .integrity import IntegrityReport
 
 __all__ = [
     "ClientDatabase",
@@ -760,6 +761,23 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
             InventoryUnavailableError: the inventory's server can't be reached.
         """
         return drive(self._async.doctor())
+
+    def check(self, *, repair: bool = False) -> "IntegrityReport":
+        """Finds what doesn't fit: counters, lost rows and entries, malformed or foreign keys.
+
+        It walks both databases (SCAN), and others may work meanwhile. See
+        :mod:`aqm_db.integrity` for what is checked, and how it is mended.
+
+        Args:
+            repair: whether to mend what can be mended; no key that could be used is lost.
+
+        Raises:
+            InvalidArgumentError: ``repair`` isn't a bool.
+            UnavailableError: a database can't be reached.
+            AccessDeniedError: the server forbids a command or a key.
+            NotWritableError: the server takes no writes now.
+        """
+        return drive(self._async.check(repair=repair))
 
     def close(self) -> None:
         """Closes everything that ``connect`` opened; calling it again does nothing."""
