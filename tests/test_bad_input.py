@@ -90,6 +90,7 @@ CASES: list[Case] = [
             "priority": (PRIORITIES, InvalidPriorityError),
         },
     ),
+    ("inventory.forget_contact", {}, {"contact_id": (IDS, InvalidIdentifierError)}),
     ("inventory.get_contact_meta", {}, {"contact_id": (IDS, InvalidIdentifierError)}),
     (
         "inventory.store_key",

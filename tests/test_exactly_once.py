@@ -96,6 +96,7 @@ async def test_every_write_whose_replies_are_lost_runs_once(
     assert await lossy(inventory.set_contact_priority(BOB, "MATE")) is True
     assert await vault.get_stats() == VaultStats(0, 0, 0, 1, 0)
     assert await inventory.get_inventory(BOB) == InventorySummary(BOB, 0, 2, 0, "MATE")
+    assert await lossy(inventory.forget_contact(BOB)) == 2
 
 
 async def test_a_store_whose_reply_was_lost_and_whose_coin_was_taken_has_stored(

@@ -26,7 +26,15 @@ def imported(source: str) -> set[str]:
     "module",
     [
         *("vault", "inventory", "gc", "stats", "doctor", "integrity"),
-        *("_batch", "_outcome", "_permissions", "_reservations", "_safety", "_unpublished"),
+        *(
+            "_batch",
+            "_orphans",
+            "_outcome",
+            "_permissions",
+            "_reservations",
+            "_safety",
+            "_unpublished",
+        ),
         *("_inspection", "_vault_check", "_inventory_check"),
     ],
 )

@@ -49,6 +49,7 @@ CALLS: dict[str, Call] = {
     "inventory.set_contact_priority": lambda _, inventory: inventory.set_contact_priority(
         BOB, "MATE"
     ),
+    "inventory.forget_contact": lambda _, inventory: inventory.forget_contact(BOB),
     "inventory.get_contact_meta": lambda _, inventory: inventory.get_contact_meta(BOB),
     "inventory.get_inventory": lambda _, inventory: inventory.get_inventory(BOB),
 }

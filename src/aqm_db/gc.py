@@ -1,12 +1,11 @@
 """Garbage collection of the Smart Inventory: inactive contacts' coins, and stale ones."""
 
 import logging
-from collections.abc import Collection
-from typing import Literal
 
 from . import _scripts, config
 from ._clients import AsyncClient, seam_over
 from ._defaults import DAY_MS
+from ._orphans import Mode, remove_orphans
 from ._outcome import checked
 from ._seam import Call, Seam
 from ._stock import TIERS
@@ -22,8 +21,6 @@ from .types import GCResult
 _log = logging.getLogger("aqm_db.gc")
 _END_OF_TIME = 2**53
 """A time that every message is before; the largest that a script's numbers hold exactly."""
-
-_Mode = Literal["delete", "count"]
 
 
 class AsyncGarbageCollector:
@@ -86,7 +83,7 @@ class AsyncGarbageCollector:
         check_id("contact_id", contact_id)
         reply = await self._seam.run(self._collection(contact_id, _END_OF_TIME, "delete"))
         [cleaned, *deleted] = checked(reply, contact_id=contact_id)
-        orphans = await self._orphans([contact_id], "delete")
+        orphans = await remove_orphans(self._seam, self._keys, [contact_id], "delete")
         return _total(cleaned, [*zip(TIERS, deleted, strict=True), *orphans])
 
     async def dry_run(self, inactive_days: int = config.INV_GC_INACTIVE_DAYS) -> GCResult:
@@ -97,7 +94,7 @@ class AsyncGarbageCollector:
         """
         return await self._collect_inactive(inactive_days, "count")
 
-    async def _collect_inactive(self, inactive_days: int, mode: _Mode) -> GCResult:
+    async def _collect_inactive(self, inactive_days: int, mode: Mode) -> GCResult:
         check_days("inactive_days", inactive_days)
         before = self._clock() - inactive_days * DAY_MS
         cleaned: set[str] = set()
@@ -119,32 +116,10 @@ class AsyncGarbageCollector:
                 if inactive:
                     cleaned.add(contact_id)
                 removed += zip(TIERS, deleted, strict=True)
-        removed += await self._orphans(cleaned, mode)
+        removed += await remove_orphans(self._seam, self._keys, cleaned, mode)
         return _total(len(cleaned), removed)
 
-    async def _orphans(self, contact_ids: Collection[str], mode: _Mode) -> list[tuple[str, int]]:
-        """Removes rows of these contacts that no queue lists; the tier and 1 for each."""
-        removed: list[tuple[str, int]] = []
-        if not contact_ids:
-            return removed
-        async for page in self._seam.scan(self._keys.inv_pattern()):
-            rows = [
-                (self._keys.of(found[0]), found[1])
-                for key in page
-                if (found := self._keys.inv_ids(key)) is not None and found[0] in contact_ids
-            ]
-            replies = await self._seam.run_all(
-                [
-                    (_scripts.INV_DROP_ORPHAN, (names.row(key_id), *names.queues), (key_id, mode))
-                    for names, key_id in rows
-                ]
-            )
-            for reply in replies:
-                [deleted, tier] = checked(reply)
-                removed.append(((tier or b"").decode("utf-8", "replace"), deleted))
-        return removed
-
-    def _collection(self, contact_id: str, before: int, mode: _Mode) -> Call:
+    def _collection(self, contact_id: str, before: int, mode: Mode) -> Call:
         names = self._keys.of(contact_id)
         keys = (names.meta, names.used, *names.queues)
         arguments = (names.rows, self._clock(), COIN_TTL_MS, before, USED_TTL_MS, mode)

@@ -10,6 +10,7 @@ from ._batch import run_batch
 from ._clients import AsyncClient, seam_over
 from ._defaults import new_request_id, now_ms
 from ._keys import Keys
+from ._orphans import remove_orphans
 from ._outcome import checked
 from ._rows import Row, row_of
 from ._seam import Argument, Call, Reply, Seam
@@ -112,10 +113,9 @@ class AsyncSmartInventory:
         check_id("contact_id", contact_id)
         check_priority("priority", priority)
         check_text("display_name", display_name)
+        names = self.keys.of(contact_id)
         arguments = (self._request_ids(), priority, self.clock(), display_name)
-        reply = await self._seam.run(
-            (_scripts.INV_REGISTER, (self._meta_key(contact_id),), arguments)
-        )
+        reply = await self._seam.run((_scripts.INV_REGISTER, (names.meta, names.used), arguments))
         [created] = checked(reply, contact_id=contact_id)
         return bool(created)
 
@@ -147,6 +147,33 @@ class AsyncSmartInventory:
             extra={"contact_id": contact_id, "priority": priority, "dropped": dropped},
         )
         return True
+
+    async def forget_contact(self, contact_id: str) -> int:
+        """Removes a contact with all coins, in whatever state they are.
+
+        Coins that were used stay used: their ids are remembered for 30 days, and a contact that
+        is registered again gets that memory back. Rows that no queue lists go as well, after a
+        walk over the whole database (SCAN).
+
+        Returns:
+            How many coins were dropped.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            ContactNotRegisteredError: there is no such contact.
+            CorruptEntryError: the memory of used coins is malformed; nothing was removed.
+        """
+        check_id("contact_id", contact_id)
+        names = self.keys.of(contact_id)
+        keys = (names.meta, names.used, names.claims + self._request_ids(), *names.queues)
+        reply = await self._seam.run(
+            (_scripts.INV_FORGET, keys, (names.rows, USED_TTL_MS, CLAIM_TTL_MS))
+        )
+        [dropped] = checked(reply, contact_id=contact_id)
+        orphans = await remove_orphans(self._seam, self.keys, [contact_id], "delete")
+        dropped += sum(deleted for _, deleted in orphans)
+        _log.info("contact_forgotten", extra={"contact_id": contact_id, "dropped": dropped})
+        return int(dropped)
 
     async def get_contact_meta(self, contact_id: str) -> ContactMeta | None:
         """Reads a contact.

@@ -378,6 +378,23 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         """
         return drive(self._async.set_contact_priority(contact_id, priority))
 
+    def forget_contact(self, contact_id: str) -> int:
+        """Removes a contact with all coins, in whatever state they are.
+
+        Coins that were used stay used: their ids are remembered for 30 days, and a contact that
+        is registered again gets that memory back. Rows that no queue lists go as well, after a
+        walk over the whole database (SCAN).
+
+        Returns:
+            How many coins were dropped.
+
+        Raises:
+            InvalidIdentifierError: the id is no valid id.
+            ContactNotRegisteredError: there is no such contact.
+            CorruptEntryError: the memory of used coins is malformed; nothing was removed.
+        """
+        return drive(self._async.forget_contact(contact_id))
+
     def get_contact_meta(self, contact_id: str) -> ContactMeta | None:
         """Reads a contact.
 
