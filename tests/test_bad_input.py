@@ -128,6 +128,7 @@ CASES: list[Case] = [
     ("inventory.get_inventory", {}, {"contact_id": (IDS[1:], InvalidIdentifierError)}),
     ("inventory.has_keys_for", {}, {"contact_id": (IDS, InvalidIdentifierError)}),
     ("inventory.get_available_tiers", {}, {"contact_id": (IDS, InvalidIdentifierError)}),
+    ("inventory.count_stale", {}, {"within_days": (DAYS, InvalidArgumentError)}),
     ("gc.garbage_collect", {}, {"inactive_days": (DAYS, InvalidArgumentError)}),
     ("gc.dry_run", {}, {"inactive_days": (DAYS, InvalidArgumentError)}),
     ("gc.collect_single_contact", {}, {"contact_id": (IDS, InvalidIdentifierError)}),

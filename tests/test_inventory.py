@@ -624,6 +624,43 @@ async def test_store_for_a_contact_of_unknown_priority_raises(
     assert not await inventory.has_keys_for(registered_bestie)
 
 
+async def test_count_stale(
+    inventory: AsyncSmartInventory, registered_bestie: str, registered_mate: str, clock: Clock
+) -> None:
+    """Coins are counted to the millisecond, by their own expiry or 30 days after they came."""
+    await stock(inventory, registered_bestie, "GOLD", "g1", "g2")
+    soon = clock.now + 7 * DAY_MS
+    await inventory.store_key(registered_bestie, "b1", "BRONZE", *halves("BRONZE"), expires_at=soon)
+    await inventory.store_key(
+        registered_mate, "s1", "SILVER", *halves("SILVER"), expires_at=soon + 1
+    )
+    assert await inventory.count_stale() == {}
+    assert await inventory.count_stale(7) == {BOB: {"GOLD": 0, "SILVER": 0, "BRONZE": 1}}
+    assert await inventory.count_stale(30) == {
+        BOB: {"GOLD": 2, "SILVER": 0, "BRONZE": 1},
+        MATE: {"GOLD": 0, "SILVER": 1, "BRONZE": 0},
+    }
+    clock.advance(days=7)
+    assert await inventory.count_stale() == {BOB: {"GOLD": 0, "SILVER": 0, "BRONZE": 1}}
+    assert (await inventory.get_inventory(BOB)).bronze_count == 1
+
+
+async def test_count_stale_passes_over_what_is_malformed(
+    inventory: AsyncSmartInventory,
+    inventory_client: Redis,
+    registered_bestie: str,
+    registered_mate: str,
+) -> None:
+    """A row that can't be read has no expiry; a contact whose queue can't be read is logged."""
+    await stock(inventory, registered_bestie, "SILVER", "dangling", "undated", "string", "whole")
+    await inventory_client.delete(f"inv:v1:key:{BOB}:dangling")
+    await inventory_client.hset(f"inv:v1:key:{BOB}:undated", "fetched_at", "today")
+    await inventory_client.set(f"inv:v1:key:{BOB}:string", "x")
+    await stock(inventory, registered_mate, "SILVER", "s1")
+    await inventory_client.set(f"inv:v1:idx:{MATE}:BRONZE", "x")
+    assert await inventory.count_stale(30) == {BOB: {"GOLD": 0, "SILVER": 1, "BRONZE": 0}}
+
+
 # Edge cases --------------------------------------------------------------------------------
 
 

@@ -116,7 +116,6 @@ async def test_asynchronous_inventory() -> None:
         inventory = assert_type(db.inventory, AsyncSmartInventory)
         assert_type(await inventory.register_contact(BOB, "MATE"), bool)
         assert_type(await inventory.set_contact_priority(BOB, "BESTIE"), bool)
-        assert_type(await inventory.forget_contact(BOB), int)
         assert_type(await inventory.get_contact_meta(BOB), ContactMeta | None)
         assert_type(await inventory.store_key(BOB, "c", "SILVER", b"public", b"signature"), bool)
         assert_type(await inventory.store_keys([COIN]), list[bool | AQMDatabaseError])
@@ -132,7 +131,9 @@ async def test_asynchronous_inventory() -> None:
             dict[str, InventoryEntry | AQMDatabaseError | None],
         )
         assert_type(await inventory.consume_key(BOB, "c2"), bool)
+        assert_type(await inventory.count_stale(), dict[str, dict[CoinCategory, int]])
         assert [assert_type(page, list[str]) async for page in inventory.contact_pages()] == [[BOB]]
+        assert_type(await inventory.forget_contact(BOB), int)
         assert_type(inventory.clock, Callable[[], int])
         assert_type(inventory.budget_caps, Mapping[str, Mapping[str, int]])
 
@@ -143,7 +144,6 @@ def test_synchronous_inventory() -> None:
         inventory = assert_type(db.inventory, SmartInventory)
         assert_type(inventory.register_contact(BOB, "MATE"), bool)
         assert_type(inventory.set_contact_priority(BOB, "BESTIE"), bool)
-        assert_type(inventory.forget_contact(BOB), int)
         assert_type(inventory.get_contact_meta(BOB), ContactMeta | None)
         assert_type(inventory.store_key(BOB, "c", "SILVER", b"public", b"signature"), bool)
         assert_type(inventory.store_keys([COIN]), list[bool | AQMDatabaseError])
@@ -159,7 +159,9 @@ def test_synchronous_inventory() -> None:
             dict[str, InventoryEntry | AQMDatabaseError | None],
         )
         assert_type(inventory.consume_key(BOB, "c2"), bool)
+        assert_type(inventory.count_stale(), dict[str, dict[CoinCategory, int]])
         assert list(assert_type(inventory.contact_pages(), Iterator[list[str]])) == [[BOB]]
+        assert_type(inventory.forget_contact(BOB), int)
         assert_type(inventory.clock, Callable[[], int])
         assert_type(inventory.budget_caps, Mapping[str, Mapping[str, int]])
         assert_type(inventory.keys.of(BOB).meta, str)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 from . import _scripts, config
 from ._batch import run_batch
 from ._clients import AsyncClient, seam_over
-from ._defaults import new_request_id, now_ms
+from ._defaults import DAY_MS, new_request_id, now_ms
 from ._keys import Keys
 from ._orphans import remove_orphans
 from ._outcome import checked
@@ -20,6 +20,7 @@ from ._validate import (
     check_category,
     check_coin,
     check_count,
+    check_days,
     check_entry,
     check_id,
     check_items,
@@ -456,6 +457,40 @@ class AsyncSmartInventory:
                 told = {"contact_id": contact_id, "key_id": key_id}
                 _log.warning("corrupt_entry", extra=told)
         return coins
+
+    async def count_stale(self, within_days: int = 0) -> dict[str, dict[CoinCategory, int]]:
+        """Counts cached coins whose private half is gone by then, by contact id and tier.
+
+        It walks the whole database (SCAN), and malformed contacts are logged and left out.
+
+        Args:
+            within_days: days from now, 0 to 36,500; 0 counts what is stale already.
+
+        Returns:
+            Contacts that have such coins; a tier without any is 0.
+
+        Raises:
+            InvalidArgumentError: the number of days is out of range.
+        """
+        check_days("within_days", within_days)
+        then = self.clock() + within_days * DAY_MS
+        stale: dict[str, dict[CoinCategory, int]] = {}
+        async for contact_ids in self.contact_pages():
+            replies = await self._seam.run_all(
+                [
+                    (_scripts.INV_COUNT_STALE, names.queues, (names.rows, then, COIN_TTL_MS))
+                    for names in map(self.keys.of, contact_ids)
+                ]
+            )
+            for contact_id, reply in zip(contact_ids, replies, strict=True):
+                try:
+                    counts = checked(reply, contact_id=contact_id)
+                except CorruptEntryError:
+                    _log.warning("corrupt_entry", extra={"contact_id": contact_id})
+                    continue
+                if any(counts):
+                    stale[contact_id] = dict(zip(TIERS, counts, strict=True))
+        return stale
 
     async def contact_pages(self) -> AsyncIterator[list[str]]:
         """The ids of all contacts, page by page (SCAN): each at least once."""

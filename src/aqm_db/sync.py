@@ -592,6 +592,22 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         """
         return drive(self._async.list_coins(contact_id))
 
+    def count_stale(self, within_days: int = 0) -> dict[str, dict[CoinCategory, int]]:
+        """Counts cached coins whose private half is gone by then, by contact id and tier.
+
+        It walks the whole database (SCAN), and malformed contacts are logged and left out.
+
+        Args:
+            within_days: days from now, 0 to 36,500; 0 counts what is stale already.
+
+        Returns:
+            Contacts that have such coins; a tier without any is 0.
+
+        Raises:
+            InvalidArgumentError: the number of days is out of range.
+        """
+        return drive(self._async.count_stale(within_days))
+
     def contact_pages(self) -> Iterator[list[str]]:
         """The ids of all contacts, page by page (SCAN): each at least once."""
         return iterated(self._async.contact_pages())
