@@ -25,13 +25,13 @@ from aqm_db import (
     AsyncGarbageCollector,
     AsyncSecureVault,
     AsyncSmartInventory,
-    _demo_homes,
     coins,
     demo,
 )
-from aqm_db._commands import app
-from aqm_db._demo_homes import temporary
-from aqm_db._demo_view import View
+from aqm_db._cli import demo_homes
+from aqm_db._cli.app import app
+from aqm_db._cli.demo_homes import temporary
+from aqm_db._cli.demo_view import View
 from aqm_db.demo import CONVERSATION, DemoError
 from aqm_db.errors import InvalidCoinError
 from aqm_db.types import GCResult, VaultStats
@@ -255,7 +255,7 @@ class TestKeep:
         (short_path / "bob").mkdir()
         code, out, err = run("--keep", str(short_path))
         path = short_path.resolve() / "bob"
-        assert (code, out) == (1, "")
+        assert (code, out) == (2, "")
         assert err == f"aqm-db: {path} exists already: name another directory\n"
         assert [path.name for path in short_path.iterdir()] == ["bob"]
 
@@ -303,7 +303,7 @@ class TestServer:
         monkeypatch.setattr(AsyncGarbageCollector, "dry_run", collects_nothing)
         before = self.content(server)
         code, _, err = run("--url", f"unix://{server.socket_path}")
-        assert (code, err) == (1, "aqm-db: garbage: expected (1, 3), got (0, 0)\n")
+        assert (code, err) == (2, "aqm-db: garbage: expected (1, 3), got (0, 0)\n")
         assert self.content(server) == before
 
     def test_keys_that_could_not_be_deleted_are_named(
@@ -316,9 +316,9 @@ class TestServer:
                 server.kill()
 
         monkeypatch.setattr(View, "healthy", die)
-        monkeypatch.setattr(_demo_homes, "_RETRY", Retry(NoBackoff(), 0))
+        monkeypatch.setattr(demo_homes, "_RETRY", Retry(NoBackoff(), 0))
         code, _, err = run("--url", f"unix://{server.socket_path}")
-        assert code == 1
+        assert code == 2
         assert re.fullmatch(
             r"aqm-db: keys are left on the server, aqm:\{demo-alice-\w{8}\}:\* and "
             r"aqm:\{demo-bob-\w{8}\}:\*: ConnectionError\n",
@@ -392,7 +392,7 @@ def test_a_broken_step_fails_the_demo(
     """Exit code 1, and one line that says what was expected."""
     monkeypatch.setattr(owner, name, broken)
     code, out, err = run()
-    assert code == 1
+    assert code == 2
     assert err.startswith(f"aqm-db: {complaint}")
     assert err.count("\n") == 1
     assert STEPS[-1] not in out

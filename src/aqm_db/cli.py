@@ -1,4 +1,4 @@
-"""The ``aqm-db`` command; it's in ``_commands``, which needs the extras."""
+"""The ``aqm-db`` command; it's in ``_cli``, which needs the extras."""
 
 import sys
 
@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Runs the command, or says that its extras aren't installed."""
     try:
-        from ._commands import app  # noqa: PLC0415 - extras
+        from ._cli.app import app  # noqa: PLC0415 - extras
     except ImportError:
         if "--debug" in sys.argv:
             raise

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from aqm_db import AsyncClientDatabase, coins, connect
-from aqm_db.errors import KeyAlreadyBurnedError
+from aqm_db.errors import AQMDatabaseError, KeyAlreadyBurnedError
 from aqm_db.types import (
     CoinCategory,
     Dashboard,
@@ -64,7 +64,7 @@ DAYS_OF_SILENCE: Final = 40
 """Since Alice met Carol; after 30 days, a contact's coins are garbage."""
 
 
-class DemoError(Exception):
+class DemoError(AQMDatabaseError):
     """The demo can't go on: a step had another result than it must have, say."""
 
 

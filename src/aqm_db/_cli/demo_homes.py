@@ -13,8 +13,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError
 
-from . import config, connect
-from .demo import DemoError, Home
+from aqm_db import config, connect
+from aqm_db.demo import DemoError, Home
 
 _NAMES = ("alice", "bob")
 _RETRY = Retry(ConstantBackoff(config.REDIS_RETRY_DELAY), config.REDIS_RETRY_ATTEMPTS)

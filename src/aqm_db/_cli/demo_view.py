@@ -5,15 +5,14 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Final
 
-from rich import box
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from .coins import PublicCoin
-from .demo import Delivery, Home
-from .types import (
+from aqm_db.coins import PublicCoin
+from aqm_db.demo import Delivery, Home
+from aqm_db.types import (
     CoinCategory,
     Dashboard,
     GCResult,
@@ -22,11 +21,8 @@ from .types import (
     StorageReport,
 )
 
-_COLOURS: Final[Mapping[CoinCategory, str]] = {
-    "GOLD": "bold yellow",
-    "SILVER": "grey66",
-    "BRONZE": "dark_orange3",
-}
+from .tables import amounts, budget, counts, table_of, tier
+
 _ALGORITHMS: Final[Mapping[CoinCategory, tuple[str, str]]] = {
     "GOLD": ("ML-KEM-768", "ML-DSA-44"),
     "SILVER": ("ML-KEM-768", "Ed25519"),
@@ -55,36 +51,34 @@ class View:
     def met(self, summary: InventorySummary, days_ago: int) -> None:
         """Alice cached somebody's coins some time ago."""
         self._step(f"{days_ago} days ago, Alice cached {summary.contact_id.title()}'s coins")
-        self._say(
-            f"As a {summary.priority}: {_amounts(_counts(summary))}. She hasn't written since."
-        )
+        self._say(f"As a {summary.priority}: {amounts(counts(summary))}. She hasn't written since.")
 
     def minted(self, published: Sequence[PublicCoin]) -> None:
         """Bob has sealed the private halves, and published these."""
         self._step(f"Bob mints {len(published)} coins")
         self._say("Private halves are sealed into his vault, public halves are published.")
-        table = _table("tier", ">coins", "key pair", "signature", ">public half")
-        counts: Counter[CoinCategory] = Counter(coin.coin_category for coin in published)
+        table = table_of("tier", ">coins", "key pair", "signature", ">public half")
+        minted: Counter[CoinCategory] = Counter(coin.coin_category for coin in published)
         sizes = {coin.coin_category: _size(coin) for coin in published}
-        for tier, count in counts.items():
-            table.add_row(_tier(tier), str(count), *_ALGORITHMS[tier], f"{sizes[tier]:,} B")
+        for name, count in minted.items():
+            table.add_row(tier(name), str(count), *_ALGORITHMS[name], f"{sizes[name]:,} B")
         self._show(table)
 
     def cached(self, summary: InventorySummary, storage: StorageReport) -> None:
         """Alice has verified what Bob published, and cached it."""
         self._step(f"Alice verifies and caches {summary.contact_id.title()}'s coins")
-        self._say(f"As a {summary.priority}: {_amounts(_counts(summary))}; {_budget(storage)}.")
+        self._say(f"As a {summary.priority}: {amounts(counts(summary))}; {budget(storage)}.")
 
     def talked(self, deliveries: Sequence[Delivery]) -> None:
         """All messages were sent and read."""
         self._step("Alice writes, Bob reads and burns")
-        table = _table(">#", "wished", "coin", ">select_coin", ">on the wire", "Bob read")
+        table = table_of(">#", "wished", "coin", ">select_coin", ">on the wire", "Bob read")
         for number, delivery in enumerate(deliveries, 1):
             sent = delivery.sent
             table.add_row(
                 str(number),
-                _tier(delivery.line.wish),
-                _tier(sent.coin_category),
+                tier(delivery.line.wish),
+                tier(sent.coin_category),
                 _duration(sent.select_ms),
                 f"{sent.message.size:,} B",
                 Text(delivery.read),
@@ -111,7 +105,7 @@ class View:
     def ran_out(self, needs: Mapping[CoinCategory, int]) -> None:
         """There was no coin for another message; this is what to ask the server for."""
         self._step("An 11th message finds no coin")
-        self._say(f"To fetch from the server: {_amounts(needs)}.")
+        self._say(f"To fetch from the server: {amounts(needs)}.")
 
     def collected(self, planned: GCResult, done: GCResult) -> None:
         """Garbage was collected, first as a dry run."""
@@ -122,8 +116,8 @@ class View:
     def dashboards(self, alice: Dashboard, bob: Dashboard) -> None:
         """What is stored at the end."""
         self._step("What is stored now")
-        vaults = _table("vault", ">GOLD", ">SILVER", ">BRONZE", ">burned", ">expired")
-        contacts = _table("contact", "priority", ">GOLD", ">SILVER", ">BRONZE", "to fetch")
+        vaults = table_of("vault", ">GOLD", ">SILVER", ">BRONZE", ">burned", ">expired")
+        contacts = table_of("contact", "priority", ">GOLD", ">SILVER", ">BRONZE", "to fetch")
         for name, dashboard in (("Alice's", alice), ("Bob's", bob)):
             stats = dashboard["vault"]
             active = stats.active_gold, stats.active_silver, stats.active_bronze
@@ -133,10 +127,10 @@ class View:
                 contacts.add_row(
                     f"{name} {summary.contact_id}",
                     summary.priority,
-                    *map(str, _counts(summary).values()),
-                    _amounts(needs),
+                    *map(str, counts(summary).values()),
+                    amounts(needs),
                 )
-            self._say(f"{name + ' cache:':14} {_budget(dashboard['inventory_storage'])}.")
+            self._say(f"{name + ' cache:':14} {budget(dashboard['inventory_storage'])}.")
         self._show(vaults)
         self._console.print()
         self._show(contacts)
@@ -166,25 +160,6 @@ class View:
         self._console.print(Padding.indent(table, 3))
 
 
-def _table(*columns: str) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        show_edge=False,
-        pad_edge=False,
-        header_style="dim",
-    )
-    for column in columns:
-        table.add_column(
-            column.removeprefix(">"), justify="right" if column.startswith(">") else "left"
-        )
-    return table
-
-
-def _tier(tier: CoinCategory) -> Text:
-    return Text(tier, style=_COLOURS[tier])
-
-
 def _duration(ms: float) -> Text:
     return Text(f"{ms:.2f} ms", style="green" if ms < _PROMISED_MS else "red")
 
@@ -193,26 +168,8 @@ def _size(coin: PublicCoin) -> int:
     return len(coin.public_key) + len(coin.signature)
 
 
-def _counts(summary: InventorySummary) -> dict[CoinCategory, int]:
-    return {
-        "GOLD": summary.gold_count,
-        "SILVER": summary.silver_count,
-        "BRONZE": summary.bronze_count,
-    }
-
-
-def _amounts(counts: Mapping[CoinCategory, int]) -> str:
-    return ", ".join(f"{count} {tier}" for tier, count in counts.items() if count) or "nothing"
-
-
 def _garbage(result: GCResult) -> str:
     return (
         f"contacts cleaned {result.contacts_cleaned}, coins deleted {result.keys_deleted}, "
         f"bytes freed {result.bytes_freed:,}."
-    )
-
-
-def _budget(storage: StorageReport) -> str:
-    return (
-        f"{storage.total_bytes:,} of {storage.budget_bytes:,} B ({storage.utilization_pct:.1f} %)"
     )

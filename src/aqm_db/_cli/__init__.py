@@ -1,0 +1,1 @@
+"""The commands of ``aqm-db``: each in a module of its name, what they share beside them."""

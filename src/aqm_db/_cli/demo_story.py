@@ -1,0 +1,24 @@
+"""What ``aqm-db demo`` runs, once its extras are there."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from aqm_db.demo import tell
+
+from .demo_homes import kept, on_server, temporary
+from .demo_view import View
+
+
+async def play(url: str | None, keep: Path | None) -> None:
+    """Tells the story on a server, in a directory that's kept, or in a temporary one."""
+    if url is not None:
+        homes = on_server(url)
+    elif keep is not None:
+        homes = kept(keep)
+    else:
+        homes = temporary()
+    view = View(Console())
+    async with homes as opened:
+        await tell(opened.alice, opened.bob, view)
+    view.closed(opened.left)

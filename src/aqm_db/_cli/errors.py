@@ -1,0 +1,99 @@
+"""What goes wrong, on one line of stderr: what it was, and what to do about it."""
+
+import logging
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn, cast
+
+import typer
+from typer.core import TyperGroup
+
+from aqm_db import errors
+
+FAILED: Final = 2
+"""The exit code of what couldn't be done."""
+
+_REMEDIES: Final[tuple[tuple[type[errors.AQMDatabaseError], str], ...]] = (
+    (errors.ContactNotRegisteredError, "'aqm-db contacts' lists who is"),
+    (errors.CorruptEntryError, "'aqm-db check' finds what is broken"),
+    (errors.NotWritableError, "'aqm-db doctor' says why"),
+    (
+        errors.AccessDeniedError,
+        (
+            "put user and password into --url (redis://USER:PASSWORD@HOST); if they are right, "
+            "'aqm-db doctor' says what the user may not do"
+        ),
+    ),
+    (errors.UnavailableError, "start the server, or correct --url (or AQM_DB_URL)"),
+)
+# typer exports only one of the errors of its arguments; the base of all of them has the same shape.
+_UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
+
+
+class CommandError(errors.AQMDatabaseError):
+    """A command can't go on; the message says what to do."""
+
+
+class OneLineGroup(TyperGroup):
+    """Commands whose wrong arguments are told on one line, like every other error."""
+
+    def main(  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
+        self, args: Sequence[str] | None = None, **options: Any
+    ) -> NoReturn:
+        """Runs the command that the arguments name, and exits."""
+        try:
+            code = super().main(args, **{**options, "standalone_mode": False})
+        except _UsageError as error:
+            command = error.ctx.command_path if error.ctx else "aqm-db"
+            _fail(f"{error.format_message().rstrip('.')}; see '{command} --help'")
+        except typer.Abort:
+            _fail("there was no answer, and nothing was changed")
+        sys.exit(code)
+
+
+@contextmanager
+def told(*, debug: bool) -> Generator[None]:
+    """Tells the errors of a block on one line, and exits; warnings of the library, too.
+
+    Args:
+        debug: whether errors come out as they are, for their tracebacks.
+    """
+    log = logging.getLogger("aqm_db")
+    handler = _Warnings()
+    log.addHandler(handler)
+    try:
+        yield
+    except errors.AQMDatabaseError as error:
+        if debug:
+            raise
+        remedy = next((text for kind, text in _REMEDIES if isinstance(error, kind)), None)
+        _fail(str(error) if remedy is None else f"{error}; {remedy}")
+    finally:
+        log.removeHandler(handler)
+
+
+class _Warnings(logging.Handler):
+    """Writes what the library warns of, with the ids that it's about."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record."""
+        facts = (
+            f"{name} {record.__dict__[name]!r}"
+            for name in ("contact_id", "key_id", "fault", "reason")
+            if name in record.__dict__
+        )
+        warn(f"warning: {' '.join((record.getMessage(), *facts))}; 'aqm-db check' says more")
+
+
+def _fail(message: str) -> NoReturn:
+    warn(message)
+    sys.exit(FAILED)
+
+
+def warn(message: str) -> None:
+    """Writes a line to stderr, and goes on."""
+    typer.echo(f"aqm-db: {' '.join(message.split())}", err=True)

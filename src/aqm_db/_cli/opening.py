@@ -1,0 +1,55 @@
+"""How a command opens the database that it is about."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aqm_db._target import Embedded, target_of
+from aqm_db.sync import ClientDatabase, connect
+
+from .errors import CommandError, told
+
+
+@contextmanager
+def database(url: str | None, owner: str | None, *, debug: bool) -> Generator[ClientDatabase]:
+    """A database for the time of a block, whose errors are told on one line."""
+    with told(debug=debug), opened(url, owner) as db:
+        yield db
+
+
+@contextmanager
+def opened(url: str | None, owner: str | None) -> Generator[ClientDatabase]:
+    """A database that there is: to look at one doesn't make it.
+
+    Raises:
+        CommandError: there is no embedded database at this place.
+        AQMDatabaseError: what :func:`aqm_db.connect` raises.
+    """
+    check_is_there(url)
+    with connect(url, owner=owner) as db:
+        yield db
+
+
+def check_is_there(url: str | None) -> None:
+    """Refuses an embedded database that nobody has made yet.
+
+    Raises:
+        CommandError: there is none.
+        InvalidArgumentError: the url is malformed.
+    """
+    target = target_of(url)
+    if isinstance(target, Embedded) and _is_empty(target.directory.expanduser()):
+        raise CommandError(
+            f"there is no database in {str(target.directory)!r}: name another with --url (or "
+            "AQM_DB_URL), or make one with aqm_db.connect()"
+        )
+
+
+def _is_empty(directory: Path) -> bool:
+    try:
+        return not any(directory.iterdir())
+    except FileNotFoundError:
+        return True
+    except OSError:
+        # There is something, and opening it tells best what is wrong with it.
+        return False

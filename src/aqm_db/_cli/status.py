@@ -1,0 +1,58 @@
+"""``aqm-db status``."""
+
+from contextlib import suppress
+from time import sleep
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from aqm_db.sync import ClientDatabase
+
+from .opening import database
+from .options import Debug, Json, Owner, Url
+from .output import show, write
+from .status_view import as_json, as_text, reading_of
+
+
+def status(
+    *,
+    url: Url = None,
+    owner: Owner = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Draw it anew all the time, until Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.05, help="How often --watch draws.")
+    ] = 2.0,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """What is in a database: the vault's counters, and each contact's stock against its caps.
+
+    JSON: vault {active {GOLD, SILVER, BRONZE}, burned, expired}; storage {bytes, budget_bytes,
+    percent}; stale_within_days; contacts [{contact_id, priority, stock, caps, to_fetch, stale}],
+    the last four with an object {GOLD, SILVER, BRONZE} each. With --watch, one line each time.
+    """
+    if watch and not json and not Console().is_terminal:
+        raise typer.BadParameter("--watch draws on a terminal; --json writes lines anywhere")
+    with database(url, owner, debug=debug) as db:
+        if not watch and json:
+            write(as_json(reading_of(db)))
+        elif not watch:
+            show(as_text(reading_of(db)))
+        else:
+            with suppress(KeyboardInterrupt):
+                _watch(db, every, json=json)
+
+
+def _watch(db: ClientDatabase, every: float, *, json: bool) -> None:
+    if json:
+        while True:
+            write(as_json(reading_of(db)), on_one_line=True)
+            sleep(every)
+    with Live(console=Console(highlight=False), auto_refresh=False) as live:
+        while True:
+            live.update(as_text(reading_of(db)), refresh=True)
+            sleep(every)
