@@ -16,7 +16,7 @@ from .errors import warn
 from .opening import database
 from .options import ContactId, Debug, Json, NewPriority, Owner, Url, Yes
 from .output import show, write
-from .tables import coins, counts, shown, stock, table_of, tier
+from .tables import cell, coins, counts, shown, stock, table_of, tier
 
 
 def contacts(
@@ -103,11 +103,11 @@ def _listed(found: list[tuple[ContactMeta, InventorySummary]]) -> Table:
     listed = table_of("contact", "name", "priority", ">GOLD", ">SILVER", ">BRONZE", "last message")
     for meta, summary in found:
         listed.add_row(
-            Text(shown(meta.contact_id)),
-            Text(shown(meta.display_name)),
+            cell(meta.contact_id),
+            cell(meta.display_name, 14),
             meta.priority,
             *map(str, counts(summary).values()),
-            _time(meta.last_msg_at),
+            _time(meta.last_msg_at)[:10],
         )
     return listed
 

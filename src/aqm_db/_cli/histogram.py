@@ -8,8 +8,6 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from .tables import bar
-
 LIMIT_MS: Final = 2.0
 """What ``select_coin`` is to stay below."""
 _STEPS: Final = 4
@@ -50,13 +48,12 @@ def drawn(values: Sequence[float]) -> Table:
     lines.add_column(no_wrap=True)
     lines.add_column(justify="right")
     for begin, _, count in steps:
-        above = begin >= LIMIT_MS
         if begin == LIMIT_MS:
             lines.add_row("2 ms", Text("─" * _WIDTH, style="bold"), "")
-        style = "red" if above else "green"
+        style = "green" if begin < LIMIT_MS else "red"
         lines.add_row(
             f"{begin:.2f}",
-            bar(count, most, _WIDTH, style) if count else "",
+            Text("█" * ceil(_WIDTH * count / most), style=style),
             f"{count:,}" if count else "",
         )
     return lines

@@ -12,7 +12,7 @@ from aqm_db.inventory import TIERS
 from aqm_db.sync import ClientDatabase
 from aqm_db.types import CoinCategory, Dashboard, InventorySummary
 
-from .tables import amounts, bar, budget, counts, shown, stock, table_of
+from .tables import amounts, bar, budget, cell, counts, stock, table_of
 
 STALE_DAYS: Final = 7
 """How close to its end a coin is worth a mention."""
@@ -111,13 +111,10 @@ def as_text(reading: Reading) -> RenderableType:
 
 def _stocks(reading: Reading) -> Table:
     stocks = table_of("contact", "priority", "GOLD", "SILVER", "BRONZE", ">to fetch", ">stale")
-    for column in stocks.columns:
-        column.no_wrap = True
-    stocks.columns[0].overflow = "ellipsis"
     for summary in reading.contacts():
         caps = reading.caps[summary.priority]
         stocks.add_row(
-            Text(shown(summary.contact_id)),
+            cell(summary.contact_id),
             summary.priority,
             *(stock(tier, count, caps[tier]) for tier, count in counts(summary).items()),
             _number(reading.to_fetch(summary.contact_id)),

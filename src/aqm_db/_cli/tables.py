@@ -84,3 +84,10 @@ def shown(text: str) -> str:
     return "".join(
         character if character.isprintable() else repr(character)[1:-1] for character in text
     )
+
+
+def cell(text: str, width: int = 20) -> Text:
+    """A text of somebody else's that may be cut: in a table it mustn't push the rest away."""
+    made = Text(shown(text))
+    made.truncate(width, overflow="ellipsis")
+    return made
