@@ -117,4 +117,9 @@ OPERATIONS = (
         _stocked,
         lambda _v, inventory, _s: inventory.set_contact_priority(BOB, "STRANGER"),
     ),
+    Operation(
+        "inventory.forget_contact",
+        _selected,
+        lambda _v, inventory, _s: inventory.forget_contact(BOB),
+    ),
 )

@@ -20,9 +20,15 @@ def confirm(deletion: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not is_terminal():
         raise CommandError(f"{deletion} To go on without a terminal to ask, add --yes")
     # On stderr: what is written to stdout may be read by a machine.
-    if not typer.confirm(f"{deletion} Go on?", err=True):
+    typer.echo(f"{deletion} Go on? [y/N] ", nl=False, err=True)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         typer.echo("Nothing was changed.", err=True)
         raise typer.Exit(1)
+
+
+def is_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty()

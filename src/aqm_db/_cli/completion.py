@@ -9,8 +9,9 @@ from .opening import opened
 
 
 def priorities(incomplete: str) -> list[str]:
-    """The priorities that begin so, in either case."""
-    return [name for name in BUDGET_CAPS if name.startswith(incomplete.upper())]
+    """The priorities that begin so, in the case that was begun with."""
+    names = [name.lower() if incomplete.islower() else name for name in BUDGET_CAPS]
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def contact_ids(context: typer.Context, incomplete: str) -> list[str]:

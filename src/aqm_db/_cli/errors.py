@@ -47,8 +47,6 @@ class OneLineGroup(TyperGroup):
         except _UsageError as error:
             command = error.ctx.command_path if error.ctx else "aqm-db"
             _fail(f"{error.format_message().rstrip('.')}; see '{command} --help'")
-        except typer.Abort:
-            _fail("there was no answer, and nothing was changed")
         sys.exit(code)
 
 

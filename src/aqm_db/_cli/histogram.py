@@ -25,8 +25,8 @@ def percentile(ascending: Sequence[float], percent: int) -> float:
 def steps_of(values: Sequence[float]) -> list[tuple[float, float | None, int]]:
     """The histogram: where each step begins and ends in ms, and how many values are in it.
 
-    From the first step that has a value to the last, and at least to the limit. The last step of
-    all has no end.
+    From the first step that has a value to the last, and at least the one before the limit and the
+    one after it. The last step of all has no end.
     """
     filled = [0] * (len(_EDGES) + 1)
     for value in values:
@@ -35,7 +35,7 @@ def steps_of(values: Sequence[float]) -> list[tuple[float, float | None, int]]:
     last = max(step for step, count in enumerate(filled) if count)
     limit = _EDGES.index(LIMIT_MS)
     begins, ends = (0.0, *_EDGES), (*_EDGES, None)
-    chosen = range(min(first, limit), max(last, limit) + 1)
+    chosen = range(min(first, limit), max(last, limit + 1) + 1)
     return [(begins[step], ends[step], filled[step]) for step in chosen]
 
 
