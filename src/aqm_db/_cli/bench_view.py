@@ -41,7 +41,7 @@ def as_text(measured: Measured) -> RenderableType:
     ratio = _percentiles(measured.select_coin)["p50"] / _percentiles(measured.ping)["p50"]
     calls, over = len(measured.select_coin), _over(measured.select_coin)
     verdict = Text(
-        f"{calls:,} GOLD coins selected, one after another: {ratio:.2f} x PING (p50); "
+        f"{calls:,} GOLD coins selected, one after another: {ratio:.2f} x PING (p50).\n"
         f"{over:,} calls took 2 ms or more ({100 * over / calls:.2f} %)."
     )
     return Group(times, "", drawn(measured.select_coin), "", verdict)
