@@ -364,7 +364,7 @@ async def test_renamed_commands(face: str) -> None:
     )
     assert inventory.message == (
         "The inventory's server doesn't know PEXPIRE, "
-        "which inv_check_claim, inv_consume, inv_select must run."
+        "which inv_check_claim, inv_consume, inv_forget, inv_select must run."
     )
     assert "rename-command" in inventory.remedy
 
@@ -582,7 +582,10 @@ READS = {
     "ZRANGE": {"list_coins", "pending_upload", "check"},
     "ZSCAN": {"check"},
     "STRLEN": {"check"},
-    "SCAN": {"get_all_active_ids", "purge_expired", "get_inventory", "garbage_collect", "check"},
+    "SCAN": {
+        *("get_all_active_ids", "purge_expired", "get_inventory", "garbage_collect", "check"),
+        *("forget_contact", "count_stale"),
+    },
     "DBSIZE": {"health"},
 }
 PATTERNS = (
@@ -763,8 +766,10 @@ async def denied_operations(server: RunningServer) -> set[str]:
             ("get_contact_meta", lambda: inventory.get_contact_meta(BOB)),
             ("get_available_tiers", lambda: inventory.get_available_tiers(BOB)),
             ("get_inventory", inventory.get_inventory),
+            ("inv_count_stale", inventory.count_stale),
             ("inv_collect", lambda: gc.collect_single_contact(BOB)),
             ("check", lambda: database.check(repair=True)),
+            ("inv_forget", lambda: inventory.forget_contact(BOB)),
         ]
         for name, call in calls:
             try:
@@ -791,7 +796,11 @@ async def test_what_is_denied_was_named(own_server: RunningServer) -> None:
             for name in denied
             if name not in text
             # A collection walks the database, and drops what no queue lists.
-            and not (name == "inv_collect" and ("garbage_collect" in text or "inv_drop" in text))
+            and not (
+                name in {"inv_collect", "inv_forget"}
+                and ("garbage_collect" in text or "inv_drop" in text)
+            )
+            and not (name == "inv_count_stale" and "count_stale" in text)
         }
         assert not missed, (chosen, text)
         failed += len(denied)

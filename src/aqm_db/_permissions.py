@@ -47,6 +47,8 @@ _READS: dict[Database, dict[str, str]] = {
             "SCAN, HGETALL meta, EXISTS meta, EXISTS row, ZRANGE idx, ZCARD used, STRLEN lease, "
             "HGET leases, STRLEN epoch"
         ),
+        "forget_contact": "SCAN",
+        "count_stale": "SCAN",
         "health": "DBSIZE",
     },
 }

@@ -6,7 +6,7 @@ import typer
 
 from aqm_db import __version__
 
-from . import bench, cleaning, contacts, demo, status
+from . import bench, cleaning, contacts, demo, health, status
 from .errors import FAILED, OneLineGroup
 
 # Not typer's own tracebacks: they may show variables, and so key material.
@@ -46,6 +46,8 @@ for command in (
     cleaning.gc,
     cleaning.purge,
     cleaning.forget,
+    health.doctor,
+    health.check,
     bench.bench,
     demo.demo,
 ):

@@ -27,7 +27,7 @@ def contacts(
     JSON: contacts [{contact_id, display_name, priority, last_msg_at (ms since the epoch), stock,
     caps}], the last two with an object {GOLD, SILVER, BRONZE} each.
     """
-    with database(url, owner, debug=debug) as db:
+    with database(url, owner, debug=debug, allow_unsafe=True) as db:
         found = [
             (meta, summary)
             for contact_id, summary in sorted(db.inventory.get_inventory().items())
@@ -52,7 +52,7 @@ def contact(
     JSON: contact_id, display_name, priority, last_msg_at (ms since the epoch), stock, caps; the
     last two with an object {GOLD, SILVER, BRONZE} each.
     """
-    with database(url, owner, debug=debug) as db:
+    with database(url, owner, debug=debug, allow_unsafe=True) as db:
         meta = db.inventory.get_contact_meta(contact_id)
         if meta is None:
             raise ContactNotRegisteredError(f"contact {contact_id!r} is not registered")

@@ -17,6 +17,7 @@ FAILED: Final = 2
 _REMEDIES: Final[tuple[tuple[type[errors.AQMDatabaseError], str], ...]] = (
     (errors.ContactNotRegisteredError, "'aqm-db contacts' lists who is"),
     (errors.CorruptEntryError, "'aqm-db check' finds what is broken"),
+    (errors.UnsafeServerError, "'aqm-db doctor' says more"),
     (errors.NotWritableError, "'aqm-db doctor' says why"),
     (
         errors.AccessDeniedError,

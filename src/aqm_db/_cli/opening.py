@@ -11,14 +11,23 @@ from .errors import CommandError, told
 
 
 @contextmanager
-def database(url: str | None, owner: str | None, *, debug: bool) -> Generator[ClientDatabase]:
-    """A database for the time of a block, whose errors are told on one line."""
-    with told(debug=debug), opened(url, owner) as db:
+def database(
+    url: str | None, owner: str | None, *, debug: bool, allow_unsafe: bool = False
+) -> Generator[ClientDatabase]:
+    """A database for the time of a block, whose errors are told on one line.
+
+    Args:
+        url: what to open.
+        owner: whose data.
+        debug: whether errors come out as they are.
+        allow_unsafe: whether to open a server that loses keys by design; to look at one, it's safe.
+    """
+    with told(debug=debug), opened(url, owner, allow_unsafe=allow_unsafe) as db:
         yield db
 
 
 @contextmanager
-def opened(url: str | None, owner: str | None) -> Generator[ClientDatabase]:
+def opened(url: str | None, owner: str | None, *, allow_unsafe: bool) -> Generator[ClientDatabase]:
     """A database that there is: to look at one doesn't make it.
 
     Raises:
@@ -26,7 +35,7 @@ def opened(url: str | None, owner: str | None) -> Generator[ClientDatabase]:
         AQMDatabaseError: what :func:`aqm_db.connect` raises.
     """
     check_is_there(url)
-    with connect(url, owner=owner) as db:
+    with connect(url, owner=owner, allow_unsafe=allow_unsafe) as db:
         yield db
 
 

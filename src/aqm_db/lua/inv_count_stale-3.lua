@@ -3,6 +3,7 @@
 -- ARGV: row prefix, the time (ms), coin ttl (ms)
 -- Returns: {OK, stale GOLD, stale SILVER, stale BRONZE}
 -- Again: it only reads.
+-- Runs: ZRANGE idx
 -- Uses: coin
 local stale = {0, 0, 0}
 for number, tier in ipairs({'GOLD', 'SILVER', 'BRONZE'}) do
