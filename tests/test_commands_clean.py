@@ -55,7 +55,7 @@ DELETIONS = pytest.mark.parametrize(
         (["purge"], "This deletes all private halves that are older than 30 days."),
         (["forget", "bob"], "This deletes contact 'bob' and 7 coins."),
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
+    ids=["set-priority", "gc", "purge", "forget"],
 )
 
 
@@ -168,7 +168,7 @@ def test_days(server: RunningServer) -> None:
 
 def test_a_bar_on_a_terminal(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits sees that there is work, on stderr."""
-    monkeypatch.delenv("TERM")
+    monkeypatch.setenv("TERM", "xterm-256color")
     ran = run("gc", "--dry-run", "--json", "--url", url, FORCE_COLOR="1")
     assert "Looking for garbage" in ran.err
     assert json.loads(ran.out)["coins_deleted"] == 11

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from aqm_db import sync
+from benchmarks import terminal
 from tests.backends import VALKEY_9, RunningServer
 from tests.commands import NOW, filled, plain, run
 from tests.samples import DAY_MS, halves, snapshot
@@ -156,7 +157,7 @@ def test_status_beyond_the_budget(server: RunningServer, monkeypatch: pytest.Mon
             for number in range(5):
                 db.inventory.store_key(contact_id, f"g{number}", "GOLD", *halves("GOLD"))
     monkeypatch.delenv("NO_COLOR")
-    monkeypatch.delenv("TERM")
+    monkeypatch.setenv("TERM", "xterm-256color")
     ran = run("status", "--url", url, FORCE_COLOR="1")
     assert "\x1b[31m" + "█" * 20 in ran.out
     assert "72,080 of 65,536 B (110.0 %)" in ran.out
@@ -196,6 +197,14 @@ def test_a_malformed_contact_is_told(server: RunningServer, url: str) -> None:
     )
 
 
+def test_the_picture() -> None:
+    """It is drawn of a sample database, and the one that is kept shows the same."""
+    kept = terminal.PICTURE.read_text("utf-8")
+    for words in ("5/5", "erin", "To&#160;fetch:", "Stale&#160;within"):
+        assert words in terminal.drawn()
+        assert words in kept
+
+
 # status --watch ----------------------------------------------------------------------------
 
 
@@ -221,7 +230,7 @@ def test_watching(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         with sync.connect(url) as db:
             assert db.inventory.select_coin("bob", "GOLD") is not None
 
-    monkeypatch.delenv("TERM")
+    monkeypatch.setenv("TERM", "xterm-256color")
     pauses = sleeping(monkeypatch, use)
     ran = run("status", "--url", url, "--watch", "--every", "0.5", FORCE_COLOR="1")
     assert (ran.code, ran.err, pauses) == (0, "", [0.5, 0.5])
@@ -268,7 +277,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            env={**os.environ, "TERM": "xterm", "NO_COLOR": "1"},
+            env={**os.environ, "TERM": "xterm-256color", "NO_COLOR": "1"},
         )
         os.close(slave)
 

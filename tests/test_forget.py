@@ -202,6 +202,13 @@ def own(request: pytest.FixtureRequest) -> Any:
         yield running
 
 
+def allow(server: RunningServer, *rules: str) -> Redis:
+    """A client of a user who may do what these rules say."""
+    with server.sync_client(0) as admin:
+        admin.execute_command("ACL", "SETUSER", "limited", "on", "nopass", "~*", "+@all", *rules)
+    return server.client(INVENTORY_DB, username="limited", password="any")
+
+
 @pytest_asyncio.fixture
 async def stocked(own: RunningServer) -> AsyncIterator[Redis]:
     """A client of that server, where a contact has a used coin and one that isn't."""
@@ -226,10 +233,7 @@ async def test_a_forbidden_command_is_found_out_before_anything_goes(
     own: RunningServer, stocked: Redis, command: str
 ) -> None:
     """An ACL that forbids one of the writes forbids all of them."""
-    await stocked.execute_command(
-        "ACL", "SETUSER", "limited", "on", "nopass", "~*", "+@all", f"-{command}"
-    )
-    limited = own.client(INVENTORY_DB, username="limited", password="any")
+    limited = allow(own, f"-{command}")
     before = await snapshot(stocked)
     with pytest.raises(AccessDeniedError):
         await AsyncSmartInventory(limited).forget_contact(BOB)
@@ -242,10 +246,7 @@ async def test_a_contact_is_not_registered_without_its_memory(
 ) -> None:
     """Where the memory's end can't be taken back, there's no new contact whose memory ends."""
     await AsyncSmartInventory(stocked).forget_contact(BOB)
-    await stocked.execute_command(
-        "ACL", "SETUSER", "limited", "on", "nopass", "~*", "+@all", "-persist"
-    )
-    limited = own.client(INVENTORY_DB, username="limited", password="any")
+    limited = allow(own, "-persist")
     with pytest.raises(AccessDeniedError):
         await AsyncSmartInventory(limited).register_contact(BOB, "BESTIE")
     assert await names(stocked) == [USED]

@@ -43,8 +43,10 @@ class OneLineGroup(TyperGroup):
         self, args: Sequence[str] | None = None, **options: Any
     ) -> NoReturn:
         """Runs the command that the arguments name, and exits."""
+        # Not in typer's standalone mode, where it writes its errors itself.
+        settings: dict[str, Any] = {**options, "standalone_mode": False}
         try:
-            code = super().main(args, **{**options, "standalone_mode": False})
+            code = super().main(args, **settings)
         except _UsageError as error:
             command = error.ctx.command_path if error.ctx else "aqm-db"
             _fail(f"{error.format_message().rstrip('.')}; see '{command} --help'")
