@@ -1,5 +1,6 @@
 """Commands run in this process, and the databases that they are about."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,8 @@ from typer.testing import CliRunner
 from aqm_db import sync
 from aqm_db._cli.app import app
 from aqm_db.types import CoinCategory
-from tests.samples import Clock, halves, sample_key
+from tests.backends import RunningServer
+from tests.samples import Clock, halves, sample_key, snapshot
 
 NOW = Clock().now
 
@@ -61,6 +63,20 @@ def filled(url: str, owner: str | None = None, **options: Any) -> None:
         _stock(db, "bob", "GOLD", 5)
         _stock(db, "bob", "SILVER", 2)
         _stock(db, "carol", "BRONZE", 4)
+
+
+def content(server: RunningServer) -> dict[str, Any]:
+    """Everything on a server."""
+
+    async def read() -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for number in (0, 1):
+            client = server.client(number)
+            found[str(number)] = await snapshot(client)
+            await client.aclose()
+        return found
+
+    return asyncio.run(read())
 
 
 def _stock(db: sync.ClientDatabase, contact_id: str, tier: CoinCategory, count: int) -> None:

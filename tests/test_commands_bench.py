@@ -13,8 +13,7 @@ from aqm_db._cli import histogram, measuring
 from aqm_db._cli.bench_view import as_json
 from aqm_db._cli.measuring import Measured
 from tests.backends import VALKEY_9, RunningServer
-from tests.commands import filled, plain, run
-from tests.test_commands_look import content
+from tests.commands import content, filled, plain, run
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +46,7 @@ def test_text(server: RunningServer, url: str) -> None:
     assert lines[0].split() == ["ms", "p50", "p95", "p99", "max"]
     assert [re.split(r" {2,}", line)[0] for line in lines[2:4]] == ["select_coin", "PING"]
     [limit] = [line for line in lines if line.startswith("2 ms ──")]
-    assert lines[lines.index(limit) - 1].startswith("1.68 ")
+    assert lines[lines.index(limit) - 1].startswith("1.68")
     assert lines[-2].startswith("50 GOLD coins selected, one after another: ")
     assert lines[-2].endswith(" x PING (p50).")
     assert " calls took 2 ms or more (" in lines[-1]

@@ -8,9 +8,8 @@ import pytest
 from aqm_db import sync
 from aqm_db.types import InventorySummary
 from tests.backends import VALKEY_9, RunningServer
-from tests.commands import NOW, answering, filled, plain, run
+from tests.commands import NOW, answering, content, filled, plain, run
 from tests.samples import DAY_MS
-from tests.test_commands_look import content
 
 NOBODY_TO_ASK = " To go on without a terminal to ask, add --yes\n"
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.backends import VALKEY_9, RunningServer
-from tests.commands import filled, plain, run
-from tests.test_commands_look import content
+from tests.commands import content, filled, plain, run
 
 
 @pytest.fixture(autouse=True)

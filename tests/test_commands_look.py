@@ -1,6 +1,5 @@
 """``aqm-db status``, ``contacts`` and ``contact``: what they show, and that they change nothing."""
 
-import asyncio
 import fcntl
 import json
 import os
@@ -18,8 +17,8 @@ import pytest
 from aqm_db import sync
 from benchmarks import terminal
 from tests.backends import VALKEY_9, RunningServer
-from tests.commands import NOW, filled, plain, run
-from tests.samples import DAY_MS, halves, snapshot
+from tests.commands import NOW, content, filled, plain, run
+from tests.samples import DAY_MS, halves
 
 STATUS = """\
 vault    2 GOLD active; 1 burned, 0 expired
@@ -63,20 +62,6 @@ def sync_now() -> int:
     """The time that the commands go by."""
     with sync.connect("memory://") as db:
         return db.inventory.clock()
-
-
-def content(server: RunningServer) -> dict[str, Any]:
-    """Everything on a server."""
-
-    async def read() -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for number in (0, 1):
-            client = server.client(number)
-            found[str(number)] = await snapshot(client)
-            await client.aclose()
-        return found
-
-    return asyncio.run(read())
 
 
 # status ------------------------------------------------------------------------------------
