@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from aqm_db import sync
 from tests.backends import VALKEY_9, RunningServer
 from tests.commands import content, filled, plain, run
 
@@ -100,3 +101,82 @@ def test_no_server_to_examine(monkeypatch: pytest.MonkeyPatch) -> None:
         ran = run(command, "--url", "unix:///nowhere")
         assert (ran.code, ran.out) == (2, "")
         assert ran.err.count("\n") == 1
+
+
+# check -------------------------------------------------------------------------------------
+
+
+def spoil(server: RunningServer) -> None:
+    """One thing that can be mended, and one that can't."""
+    with server.sync_client(0) as vault, server.sync_client(1) as inventory:
+        vault.hset("vault:v1:stats", "active_gold", 7)
+        inventory.hset("inv:v1:meta:carol", "priority", "ENEMY")
+
+
+def test_a_clean_database(server: RunningServer, url: str) -> None:
+    """It's said how much was looked at; nothing is changed."""
+    before = content(server)
+    ran = run("check", "--url", url)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.lines() == [
+        "Looked at 3 private halves, 11 public halves and 3 contacts: nothing is wrong."
+    ]
+    assert content(server) == before
+
+
+def test_problems(server: RunningServer, url: str) -> None:
+    """Each is shown with its key; without --repair nothing is changed, and the exit code is 1."""
+    spoil(server)
+    before = content(server)
+    ran = run("check", "--url", url)
+    assert (ran.code, ran.err) == (1, "")
+    lines = ran.lines()
+    assert lines[0] == "problem  wrong_counter    vault vault:v1:stats"
+    assert "problem  corrupt_contact  inventory inv:v1:meta:carol" in lines
+    assert " ".join(lines).endswith("and 3 contacts: problems left 2, repaired 0.")
+    assert content(server) == before
+
+
+def test_a_repair(server: RunningServer, url: str) -> None:
+    """What can be mended is mended; what's left decides on the exit code."""
+    spoil(server)
+    ran = run("check", "--repair", "--json", "--url", url)
+    assert (ran.code, ran.err) == (1, "")
+    shown = json.loads(ran.out)
+    problems = shown.pop("problems")
+    assert shown == {"clean": False, "private_halves": 3, "public_halves": 11, "contacts": 3}
+    assert all(problem.pop("detail") for problem in problems)
+    assert problems == [
+        {
+            "kind": "wrong_counter",
+            "database": "vault",
+            "key": "vault:v1:stats",
+            "repaired": True,
+        },
+        {
+            "kind": "corrupt_contact",
+            "database": "inventory",
+            "key": "inv:v1:meta:carol",
+            "repaired": False,
+        },
+    ]
+    assert run("status", "--json", "--url", url).code == 0
+
+
+def test_all_repaired(server: RunningServer, url: str) -> None:
+    """Nothing is wrong any more: exit code 0."""
+    with server.sync_client(0) as vault:
+        vault.hset("vault:v1:stats", "active_gold", 7)
+    ran = run("check", "--repair", "--url", url)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.lines()[0] == "repaired  wrong_counter  vault vault:v1:stats"
+    assert " ".join(ran.lines()).endswith("3 contacts: problems left 0, repaired 1.")
+    assert "nothing is wrong." in " ".join(run("check", "--url", url).lines())
+
+
+def test_a_forgotten_contact_leaves_nothing_wrong(server: RunningServer, url: str) -> None:
+    """The memory of used coins outlives it, as it should."""
+    with sync.connect(url) as db:
+        assert db.inventory.select_coin("bob", "GOLD") is not None
+    assert run("forget", "bob", "--yes", "--url", url).code == 0
+    assert run("check", "--url", url).code == 0

@@ -111,12 +111,11 @@ def _summary(report: "IntegrityReport") -> Text:
         f"Looked at {report.private_halves:,} private halves, {report.public_halves:,} public "
         f"halves and {report.contacts:,} contacts: "
     )
-    left = len(report.problems) - report.repaired
     if not report.problems:
         return Text(f"{looked_at}nothing is wrong.", "green")
-    if not left:
-        return Text(f"{looked_at}all of {report.repaired:,} problems repaired.", "green")
-    return Text(f"{looked_at}{left:,} problems left, {report.repaired:,} repaired.", "red")
+    left = len(report.problems) - report.repaired
+    style = "red" if left else "green"
+    return Text(f"{looked_at}problems left {left:,}, repaired {report.repaired:,}.", style)
 
 
 def _as_json(problem: "Problem") -> dict[str, Any]:
