@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import typer
@@ -33,13 +33,15 @@ def working(description: str, *, total: float | None = None) -> Generator[Progre
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(
+    progress = Progress(
         *columns,
         console=console,
         transient=True,
         disable=not console.is_terminal,
         # A bar that draws itself meanwhile takes time from what may be measured.
         auto_refresh=total is None,
-    ) as progress:
-        progress.add_task(description, total=total)
+    )
+    progress.add_task(description, total=total)
+    # Where it's disabled, rich before 14 writes an empty line all the same.
+    with progress if console.is_terminal else nullcontext():
         yield progress
