@@ -22,9 +22,8 @@ for queue = 4, 6 do
     ids[#ids + 1] = id
   end
 end
--- Rehearsals: what can't be written is found out while nothing is. DEL comes first: after it, a
--- server that is full refuses nothing, and forgetting makes room.
-redis.call('DEL', prefix)
+-- Rehearsals: what can't be written is found out while nothing is; DEL is the first write itself.
+-- ZREM comes before SET: after it, a server that is full refuses nothing, and forgetting makes room.
 redis.call('ZREM', used, '')
 redis.call('SET', claim_key, '', 'PX', 1, 'XX')
 redis.call('PEXPIRE', claim_key, 1)
