@@ -23,7 +23,7 @@ for queue = 4, 6 do
   end
 end
 -- Rehearsals: what can't be written is found out while nothing is; DEL is the first write itself.
--- ZREM comes before SET: after it, a server that is full refuses nothing, and forgetting makes room.
+-- ZREM comes before SET: after it, a server that is full refuses nothing: forgetting makes room.
 redis.call('ZREM', used, '')
 redis.call('SET', claim_key, '', 'PX', 1, 'XX')
 redis.call('PEXPIRE', claim_key, 1)
