@@ -6,6 +6,7 @@ import typer
 from rich.text import Text
 
 from aqm_db import config
+from aqm_db._stock import counts_of
 from aqm_db.errors import CorruptEntryError
 from aqm_db.sync import ClientDatabase
 from aqm_db.types import GCResult
@@ -14,7 +15,7 @@ from .asking import confirm
 from .opening import database
 from .options import ContactId, Debug, Json, Owner, Url, Yes
 from .output import show, working, write
-from .tables import coins, counts, shown
+from .tables import coins, shown
 
 
 def gc(
@@ -110,7 +111,7 @@ def _garbage(result: GCResult) -> str:
 
 def _stock(db: ClientDatabase, contact_id: str) -> str:
     try:
-        return coins(sum(counts(db.inventory.get_inventory(contact_id)).values()))
+        return coins(sum(counts_of(db.inventory.get_inventory(contact_id)).values()))
     except CorruptEntryError:
         # What is malformed can be forgotten all the same.
         return "all coins"

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from aqm_db._stock import counts_of
 from aqm_db._validate import check_priority
 from aqm_db.errors import ContactNotRegisteredError, CorruptEntryError
 from aqm_db.sync import ClientDatabase
@@ -16,7 +17,7 @@ from .errors import warn
 from .opening import database
 from .options import ContactId, Debug, Json, NewPriority, Owner, Url, Yes
 from .output import show, write
-from .tables import cell, coins, counts, shown, stock, table_of, tier
+from .tables import cell, coins, shown, stock, table_of, tier
 
 
 def contacts(
@@ -81,7 +82,7 @@ def set_priority(
         wanted = check_priority("priority", priority.upper())
         summary = db.inventory.get_inventory(contact_id)
         caps = db.inventory.budget_caps[wanted]
-        dropped = sum(max(count - caps[of], 0) for of, count in counts(summary).items())
+        dropped = sum(max(count - caps[of], 0) for of, count in counts_of(summary).items())
         if dropped:
             confirm(f"As a {wanted}, {contact_id!r} loses {coins(dropped)}.", yes=yes)
         db.inventory.set_contact_priority(contact_id, wanted)
@@ -106,7 +107,7 @@ def _listed(found: list[tuple[ContactMeta, InventorySummary]]) -> Table:
             cell(meta.contact_id),
             cell(meta.display_name, 14),
             meta.priority,
-            *map(str, counts(summary).values()),
+            *map(str, counts_of(summary).values()),
             _time(meta.last_msg_at)[:10],
         )
     return listed
@@ -119,7 +120,7 @@ def _shown_in_full(db: ClientDatabase, meta: ContactMeta, summary: InventorySumm
     facts.add_row("name", Text(shown(meta.display_name) or "-"))
     facts.add_row("priority", meta.priority)
     facts.add_row("last message", _time(meta.last_msg_at))
-    for name, count in counts(summary).items():
+    for name, count in counts_of(summary).items():
         facts.add_row(tier(name), stock(name, count, caps[name]))
     return facts
 
@@ -130,7 +131,7 @@ def _as_json(db: ClientDatabase, meta: ContactMeta, summary: InventorySummary) -
         "display_name": meta.display_name,
         "priority": meta.priority,
         "last_msg_at": meta.last_msg_at,
-        "stock": counts(summary),
+        "stock": counts_of(summary),
         "caps": dict(db.inventory.budget_caps[meta.priority]),
     }
 

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from aqm_db._stock import counts_of
 from aqm_db.coins import PublicCoin
 from aqm_db.demo import Delivery, Home
 from aqm_db.types import (
@@ -21,7 +22,7 @@ from aqm_db.types import (
     StorageReport,
 )
 
-from .tables import amounts, budget, counts, table_of, tier
+from .tables import amounts, budget, table_of, tier
 
 _ALGORITHMS: Final[Mapping[CoinCategory, tuple[str, str]]] = {
     "GOLD": ("ML-KEM-768", "ML-DSA-44"),
@@ -51,7 +52,9 @@ class View:
     def met(self, summary: InventorySummary, days_ago: int) -> None:
         """Alice cached somebody's coins some time ago."""
         self._step(f"{days_ago} days ago, Alice cached {summary.contact_id.title()}'s coins")
-        self._say(f"As a {summary.priority}: {amounts(counts(summary))}. She hasn't written since.")
+        self._say(
+            f"As a {summary.priority}: {amounts(counts_of(summary))}. She hasn't written since."
+        )
 
     def minted(self, published: Sequence[PublicCoin]) -> None:
         """Bob has sealed the private halves, and published these."""
@@ -67,7 +70,7 @@ class View:
     def cached(self, summary: InventorySummary, storage: StorageReport) -> None:
         """Alice has verified what Bob published, and cached it."""
         self._step(f"Alice verifies and caches {summary.contact_id.title()}'s coins")
-        self._say(f"As a {summary.priority}: {amounts(counts(summary))}; {budget(storage)}.")
+        self._say(f"As a {summary.priority}: {amounts(counts_of(summary))}; {budget(storage)}.")
 
     def talked(self, deliveries: Sequence[Delivery]) -> None:
         """All messages were sent and read."""
@@ -127,7 +130,7 @@ class View:
                 contacts.add_row(
                     f"{name} {summary.contact_id}",
                     summary.priority,
-                    *map(str, counts(summary).values()),
+                    *map(str, counts_of(summary).values()),
                     amounts(needs),
                 )
             self._say(f"{name + ' cache:':14} {budget(dashboard['inventory_storage'])}.")

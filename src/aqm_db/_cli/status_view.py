@@ -8,11 +8,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from aqm_db.inventory import TIERS
+from aqm_db._stock import TIERS, counts_of
 from aqm_db.sync import ClientDatabase
 from aqm_db.types import CoinCategory, Dashboard, InventorySummary
 
-from .tables import amounts, bar, budget, cell, counts, stock, table_of
+from .tables import amounts, bar, budget, cell, stock, table_of
 
 STALE_DAYS: Final = 7
 """How close to its end a coin is worth a mention."""
@@ -78,7 +78,7 @@ def as_json(reading: Reading) -> dict[str, Any]:
             {
                 "contact_id": summary.contact_id,
                 "priority": summary.priority,
-                "stock": counts(summary),
+                "stock": counts_of(summary),
                 "caps": dict(reading.caps[summary.priority]),
                 "to_fetch": dict(reading.to_fetch(summary.contact_id)),
                 "stale": dict(reading.soon_stale(summary.contact_id)),
@@ -116,7 +116,7 @@ def _stocks(reading: Reading) -> Table:
         stocks.add_row(
             cell(summary.contact_id),
             summary.priority,
-            *(stock(tier, count, caps[tier]) for tier, count in counts(summary).items()),
+            *(stock(tier, count, caps[tier]) for tier, count in counts_of(summary).items()),
             _number(reading.to_fetch(summary.contact_id)),
             _number(reading.soon_stale(summary.contact_id)),
         )

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from aqm_db.types import CoinCategory, InventorySummary, StorageReport
+from aqm_db.types import CoinCategory, StorageReport
 
 _COLOURS: Final[Mapping[CoinCategory, str]] = {
     "GOLD": "bold yellow",
@@ -35,15 +35,6 @@ def table_of(*columns: str) -> Table:
 def tier(name: CoinCategory) -> Text:
     """A tier in its colour."""
     return Text(name, style=_COLOURS[name])
-
-
-def counts(summary: InventorySummary) -> dict[CoinCategory, int]:
-    """A contact's coins by tier."""
-    return {
-        "GOLD": summary.gold_count,
-        "SILVER": summary.silver_count,
-        "BRONZE": summary.bronze_count,
-    }
 
 
 def amounts(of: Mapping[CoinCategory, int]) -> str:
