@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 import aqm_db
-from aqm_db import _generate_sync, connection, database, sync
+from aqm_db import _generate_sync, backup, connection, database, sync
 from aqm_db._generate_sync import CLASSES, FUNCTIONS, KEY_HELPERS, generated, main
 
 PACKAGE = Path(_generate_sync.__file__).parent
 FILE = PACKAGE / "sync.py"
+BACKUPS = ("export_backup", "import_backup")
 SPECIFIED = ("create_vault_client", "create_inventory_client", "health_check", "close_all")
 PAIRS = {
     name.removeprefix("Async"): (getattr(sys.modules[f"aqm_db.{module}"], name))
@@ -85,7 +86,8 @@ def test_every_function_is_there_with_its_signature() -> None:
         if inspect.iscoroutinefunction(value) and not name.startswith("_")
     ]
     assert len(functions) == len(SPECIFIED)
-    for function in (*functions, database.connect):
+    backups = [getattr(backup, name) for name in BACKUPS]
+    for function in (*functions, *backups, database.connect):
         assert shape(getattr(sync, function.__name__)) == shape(function)
 
 
@@ -102,7 +104,7 @@ def test_the_specified_classes_are_exported_beside_the_asynchronous_ones() -> No
     for name in ("SecureVault", "SmartInventory", "GarbageCollector", "StorageReporter"):
         assert getattr(aqm_db, name) is getattr(sync, name)
         assert {name, f"Async{name}"} <= set(aqm_db.__all__)
-    assert set(sync.__all__) == {*PAIRS, "connect", *SPECIFIED}
+    assert set(sync.__all__) == {*PAIRS, "connect", *SPECIFIED, *BACKUPS}
 
 
 # The generator -----------------------------------------------------------------------------

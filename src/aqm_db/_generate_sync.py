@@ -34,7 +34,7 @@ CLASSES = {
     "database": "AsyncClientDatabase",
 }
 """By module: what is copied with all of its public methods."""
-FUNCTIONS = ("database", "connection")
+FUNCTIONS = ("database", "connection", "backup")
 """The modules whose public functions are copied: coroutines, and what makes a database."""
 KEY_HELPERS = frozenset({"_vault_key", "_inv_key", "_idx_key", "_meta_key"})
 
@@ -82,6 +82,7 @@ _SUPPORT = {
     "contextmanager": "contextlib",
     "cached_property": "functools",
     "_opening": ".",
+    "backup": ".",
     "connection": ".",
     "database": ".",
     "blocked": "._clients",

@@ -13,18 +13,20 @@ Generated from the asynchronous classes by ``python -m aqm_db._generate_sync``; 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
 import redis
 
-from . import _opening, config, connection, database
+from . import _opening, backup, config, connection, database
 from ._clients import blocked, blocking
 from ._defaults import new_request_id, now_ms
 from ._drive import drive, entered, iterated
 from ._faces import SYNC
 from ._keys import Keys
 from ._wrapping import Wrapper, over, within
+from .backup import BackupReport
 from .database import AsyncClientDatabase
 from .embedded import EmbeddedServer
 from .errors import AQMDatabaseError
@@ -62,7 +64,9 @@ __all__ = [
     "connect",
     "create_inventory_client",
     "create_vault_client",
+    "export_backup",
     "health_check",
+    "import_backup",
 ]
 
 
@@ -931,4 +935,48 @@ def close_all(vault_client: redis.Redis, inventory_client: redis.Redis) -> None:
         connection.close_all(
             blocking(vault_client, "close_all"), blocking(inventory_client, "close_all")
         )
+    )
+
+
+def export_backup(db: ClientDatabase, path: Path) -> BackupReport:
+    """Writes one owner's database to a file that is readable by its owner alone (0600).
+
+    It walks the whole database (SCAN): what changes meanwhile is in the file as it was before or
+    after. Burned keys are left out, and so are malformed rows.
+
+    Args:
+        db: the database.
+        path: a file that doesn't exist yet.
+
+    Raises:
+        InvalidArgumentError: the file exists, or can't be written.
+    """
+    return drive(backup.export_backup(within("db", db, ClientDatabase), path))
+
+
+def import_backup(
+    db: ClientDatabase, path: Path, *, used: Sequence[str] = (), inventory: bool = False
+) -> BackupReport:
+    """Restores a vault from a file, and an inventory only when told to.
+
+    What is in the database stays as it is; a key that is there, or was burned within the last 60
+    seconds, is left out. Each private half keeps its age.
+    One whose public half waited to be published isn't offered again: it may have been published
+    since, and a coin that is offered twice is used twice.
+
+    Args:
+        db: where to.
+        path: a file that :func:`export_backup` wrote.
+        used: ids of keys that were burned since the file was written, as far as the program
+            knows; they're left out.
+        inventory: whether coins are restored, too. Those that were handed out since the file was
+            written would come back to life, and a coin that is used twice isn't a one-time key
+            any more: only for a database that no message was sent from since.
+
+    Raises:
+        InvalidArgumentError: the file is no backup, or not as it was written; nothing was
+            restored.
+    """
+    return drive(
+        backup.import_backup(within("db", db, ClientDatabase), path, used=used, inventory=inventory)
     )

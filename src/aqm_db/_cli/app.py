@@ -6,7 +6,7 @@ import typer
 
 from aqm_db import __version__
 
-from . import bench, cleaning, contacts, demo, health, status
+from . import backup, bench, cleaning, contacts, demo, health, status
 from .errors import FAILED, OneLineGroup
 
 # Not typer's own tracebacks: they may show variables, and so key material.
@@ -48,7 +48,9 @@ for command in (
     cleaning.forget,
     health.doctor,
     health.check,
+    backup.export,
     bench.bench,
     demo.demo,
 ):
     app.command()(command)
+app.command("import")(backup.import_)

@@ -12,7 +12,12 @@ from .errors import CommandError, told
 
 @contextmanager
 def database(
-    url: str | None, owner: str | None, *, debug: bool, allow_unsafe: bool = False
+    url: str | None,
+    owner: str | None,
+    *,
+    debug: bool,
+    allow_unsafe: bool = False,
+    new: bool = False,
 ) -> Generator[ClientDatabase]:
     """A database for the time of a block, whose errors are told on one line.
 
@@ -21,20 +26,24 @@ def database(
         owner: whose data.
         debug: whether errors come out as they are.
         allow_unsafe: whether to open a server that loses keys by design; to look at one, it's safe.
+        new: whether an embedded database is made if there is none.
     """
-    with told(debug=debug), opened(url, owner, allow_unsafe=allow_unsafe) as db:
+    with told(debug=debug), opened(url, owner, allow_unsafe=allow_unsafe, new=new) as db:
         yield db
 
 
 @contextmanager
-def opened(url: str | None, owner: str | None, *, allow_unsafe: bool) -> Generator[ClientDatabase]:
-    """A database that there is: to look at one doesn't make it.
+def opened(
+    url: str | None, owner: str | None, *, allow_unsafe: bool, new: bool = False
+) -> Generator[ClientDatabase]:
+    """A database that there is, unless a new one will do: to look at one doesn't make it.
 
     Raises:
         CommandError: there is no embedded database at this place.
         AQMDatabaseError: what :func:`aqm_db.connect` raises.
     """
-    check_is_there(url)
+    if not new:
+        check_is_there(url)
     with connect(url, owner=owner, allow_unsafe=allow_unsafe) as db:
         yield db
 
