@@ -63,7 +63,8 @@ class RunningServer:
         self._directory = Path(tempfile.mkdtemp(prefix="aqm-"))
         self.socket_path = self._directory / "s"
         self._fake = fakeredis.FakeServer() if backend.binary is None else None
-        self._process = None if backend.binary is None else self._start(backend.binary(), options)
+        self._backend, self._options = backend, options
+        self._process = None if backend.binary is None else self._start(backend.binary())
 
     def client(self, db: int, **options: Any) -> "redis.asyncio.Redis":
         """A new asynchronous client."""
@@ -87,6 +88,18 @@ class RunningServer:
         self._process.kill()
         self._process.wait()
 
+    def restart(self) -> None:
+        """Starts the killed process again, on what it left in its directory."""
+        assert self._backend.binary is not None
+        self._process = self._start(self._backend.binary())
+
+    def append_only_file(self) -> Path:
+        """The file that ends with what was written last."""
+        # Redis 6.2 has one file; later ones have a directory of a base and increments.
+        parts = [*self._directory.glob("appendonlydir/*.incr.aof")]
+        [path] = parts or [self._directory / "appendonly.aof"]
+        return path
+
     def __enter__(self) -> Self:
         return self
 
@@ -100,13 +113,13 @@ class RunningServer:
             self._process.wait(timeout=30)
         shutil.rmtree(self._directory)
 
-    def _start(self, binary: Path, options: tuple[str, ...]) -> "subprocess.Popen[bytes]":
+    def _start(self, binary: Path) -> "subprocess.Popen[bytes]":
         with (self._directory / "log").open("wb") as log:
             process = subprocess.Popen(
                 [
                     *(str(binary), "--port", "0", "--unixsocket", str(self.socket_path)),
                     *("--unixsocketperm", "700", "--save", "", "--dir", str(self._directory)),
-                    *("--daemonize", "no", *options),
+                    *("--daemonize", "no", *self._options),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -66,13 +66,16 @@ async def stock(
 
 async def snapshot(client: Redis) -> dict[Any, Any]:
     """Everything in a client's database, by key."""
-    content: dict[Any, Any] = {}
-    for key in await client.keys():
-        kind = await client.type(key)
+    keys: list[Any] = await client.keys()
+    kinds = client.pipeline(transaction=False)
+    for key in keys:
+        kinds.type(key)
+    reads = client.pipeline(transaction=False)
+    for key, kind in zip(keys, await kinds.execute(), strict=True):
         if kind == b"hash":
-            content[key] = await client.hgetall(key)
+            reads.hgetall(key)
         elif kind == b"zset":
-            content[key] = await client.zrange(key, 0, -1, withscores=True)
+            reads.zrange(key, 0, -1, withscores=True)
         else:
-            content[key] = await client.get(key)
-    return content
+            reads.get(key)
+    return dict(zip(keys, await reads.execute(), strict=True))
