@@ -38,7 +38,7 @@ _READS: dict[Database, dict[str, str]] = {
     },
     "inventory": {
         "get_contact_meta": "HGETALL meta",
-        "get_inventory": "SCAN, HGET meta, ZCARD idx",
+        "get_inventory": "SCAN, HGETALL meta, ZCARD idx",
         "get_available_tiers": "ZCARD idx",
         "list_coins": "ZRANGE idx, HGETALL row",
         "garbage_collect": "SCAN",

@@ -7,6 +7,9 @@ from . import config
 from .errors import AQMDatabaseError, CorruptEntryError
 from .types import CoinCategory, KeyStatus, Priority
 
+_MAX_DIGITS = 15
+"""More than these, and a script's numbers (IEEE 754 doubles) don't hold them exactly."""
+
 
 class Row:
     """The fields of one row.
@@ -40,10 +43,10 @@ class Row:
 
     def integer(self, field: str) -> int:
         """A whole number that isn't negative."""
-        value = self.blob(field)
-        if not value.isdigit():
+        value = whole_number(self.blob(field))
+        if value is None:
             raise self._corrupt(field)
-        return int(value)
+        return value
 
     def category(self) -> CoinCategory:
         """The tier."""
@@ -65,6 +68,11 @@ class Row:
 
     def _corrupt(self, field: str) -> CorruptEntryError:
         return CorruptEntryError(f"{self._name}: field {field} is missing or malformed")
+
+
+def whole_number(value: bytes) -> int | None:
+    """A stored number, as scripts read it (``lua/shared/integer.lua``); None for what is none."""
+    return int(value) if len(value) <= _MAX_DIGITS and value.isdigit() else None
 
 
 def row_of(

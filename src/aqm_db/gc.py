@@ -78,7 +78,7 @@ class AsyncGarbageCollector:
         Raises:
             InvalidIdentifierError: the id is no valid id.
             ContactNotRegisteredError: there is no such contact.
-            CorruptEntryError: the stored contact is malformed.
+            CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
         check_id("contact_id", contact_id)
         reply = await self._seam.run(self._collection(contact_id, _END_OF_TIME, "delete"))

@@ -110,6 +110,7 @@ class AsyncSmartInventory:
             InvalidIdentifierError: the id is no valid id.
             InvalidPriorityError: there is no such priority.
             InvalidArgumentError: the display name is no text of at most 64 KiB.
+            CorruptEntryError: what is stored in the contact's place is malformed.
         """
         check_id("contact_id", contact_id)
         check_priority("priority", priority)
@@ -130,6 +131,7 @@ class AsyncSmartInventory:
             InvalidIdentifierError: the id is no valid id.
             InvalidPriorityError: there is no such priority.
             ContactNotRegisteredError: there is no such contact.
+            CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
         check_id("contact_id", contact_id)
         check_priority("priority", priority)
@@ -233,7 +235,7 @@ class AsyncSmartInventory:
             NoSlotError: enforcing the budget took minutes, so that it might have been passed.
             KeyAlreadyExistsError: the coin is cached already, in whichever tier.
             KeyAlreadyUsedError: the coin was handed out before.
-            CorruptEntryError: the stored contact is malformed.
+            CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
         coin = NewCoin(contact_id, key_id, coin_category, public_key, signature, expires_at)
         if enforce_budget:
@@ -273,6 +275,9 @@ class AsyncSmartInventory:
         all goes back with :meth:`release_coin`. A caller that is cancelled gets no coin, and none
         is lost: it's back in its queue when the cancellation goes on.
 
+        A coin whose row is missing, malformed or stale is set aside and logged, and the next one is
+        taken.
+
         This is the hot path (ZPOPMIN in spirit, one script in one round trip).
 
         Returns:
@@ -282,6 +287,8 @@ class AsyncSmartInventory:
             InvalidIdentifierError: the id is no valid id.
             InvalidCoinCategoryError: there is no such tier.
             ContactNotRegisteredError: there is no such contact.
+            CorruptEntryError: the stored contact or one of its indexes is malformed; no coin was
+                taken.
         """
         reply = await self._seam.run(
             self._selecting(contact_id, desired_tier), partial(self._taken_back, contact_id)
@@ -333,6 +340,7 @@ class AsyncSmartInventory:
 
         Raises:
             InvalidArgumentError: the entry isn't one that ``select_coin`` returned.
+            CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
         check_entry("entry", entry)
         [released] = checked(
@@ -348,6 +356,7 @@ class AsyncSmartInventory:
 
         Raises:
             InvalidIdentifierError: an id is no valid id.
+            CorruptEntryError: one of the contact's indexes is malformed; nothing was removed.
         """
         check_id("contact_id", contact_id)
         check_id("key_id", key_id)
@@ -504,7 +513,7 @@ class AsyncSmartInventory:
             command
             for names in map(self.keys.of, contact_ids)
             for command in (
-                ("HGET", names.meta, "priority"),
+                ("HGETALL", names.meta),
                 *(("ZCARD", queue) for queue in names.queues),
             )
         ]
@@ -678,15 +687,15 @@ def _warn_of(contact_id: str, aside: list[bytes]) -> None:
         )
 
 
-def _summary(
-    contact_id: str, priority: Any, counts: list[Any]
-) -> InventorySummary | AQMDatabaseError:
-    for reply in (priority, *counts):
-        if isinstance(reply, AQMDatabaseError):
-            return CorruptEntryError(f"contact {contact_id!r}: an entry has the wrong type")
-    if priority is None:
-        return ContactNotRegisteredError(f"contact {contact_id!r} is not registered")
-    if priority.decode("utf-8", "replace") not in config.VALID_PRIORITIES:
-        return CorruptEntryError(f"contact {contact_id!r}: field priority is malformed")
-    gold, silver, bronze = counts
-    return InventorySummary(contact_id, gold, silver, bronze, priority.decode())
+def _summary(contact_id: str, meta: Any, counts: list[Any]) -> InventorySummary | AQMDatabaseError:
+    name = f"contact {contact_id!r}"
+    if any(isinstance(count, AQMDatabaseError) for count in counts):
+        return CorruptEntryError(f"{name}: an index has the wrong type")
+    try:
+        row = row_of(name, meta)
+        if row is None:
+            return ContactNotRegisteredError(f"{name} is not registered")
+        gold, silver, bronze = counts
+        return InventorySummary(contact_id, gold, silver, bronze, row.priority())
+    except CorruptEntryError as error:
+        return error

@@ -128,6 +128,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         Raises:
             InvalidArgumentError: an argument has the wrong type or size; nothing was stored.
             KeyAlreadyExistsError: the id is taken, by a burned key's tombstone too.
+            CorruptEntryError: the stored counters are malformed; nothing was stored.
         """
         return drive(
             self._async.store_key(
@@ -176,7 +177,8 @@ class SecureVault(Wrapper[AsyncSecureVault]):
             InvalidIdentifierError: the id is no valid id.
             KeyNotFoundError: there is no such key.
             KeyAlreadyBurnedError: it was burned before: the message is a replay.
-            CorruptEntryError: the stored row is malformed; it was left as it is.
+            CorruptEntryError: the stored row or the counters are malformed; they were left as they
+                are.
         """
         return drive(self._async.burn_key(key_id))
 
@@ -366,6 +368,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             InvalidIdentifierError: the id is no valid id.
             InvalidPriorityError: there is no such priority.
             InvalidArgumentError: the display name is no text of at most 64 KiB.
+            CorruptEntryError: what is stored in the contact's place is malformed.
         """
         return drive(self._async.register_contact(contact_id, priority, display_name))
 
@@ -379,6 +382,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             InvalidIdentifierError: the id is no valid id.
             InvalidPriorityError: there is no such priority.
             ContactNotRegisteredError: there is no such contact.
+            CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
         return drive(self._async.set_contact_priority(contact_id, priority))
 
@@ -446,7 +450,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             NoSlotError: enforcing the budget took minutes, so that it might have been passed.
             KeyAlreadyExistsError: the coin is cached already, in whichever tier.
             KeyAlreadyUsedError: the coin was handed out before.
-            CorruptEntryError: the stored contact is malformed.
+            CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
         return drive(
             self._async.store_key(
@@ -484,6 +488,9 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         The coin is handed out to this caller alone, and never again. One that isn't used after all
         goes back with :meth:`release_coin`.
 
+        A coin whose row is missing, malformed or stale is set aside and logged, and the next one is
+        taken.
+
         This is the hot path (ZPOPMIN in spirit, one script in one round trip).
 
         Returns:
@@ -493,6 +500,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             InvalidIdentifierError: the id is no valid id.
             InvalidCoinCategoryError: there is no such tier.
             ContactNotRegisteredError: there is no such contact.
+            CorruptEntryError: the stored contact or one of its indexes is malformed; no coin was
+                taken.
         """
         return drive(self._async.select_coin(contact_id, desired_tier))
 
@@ -529,6 +538,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
 
         Raises:
             InvalidArgumentError: the entry isn't one that ``select_coin`` returned.
+            CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
         return drive(self._async.release_coin(entry))
 
@@ -540,6 +550,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
 
         Raises:
             InvalidIdentifierError: an id is no valid id.
+            CorruptEntryError: one of the contact's indexes is malformed; nothing was removed.
         """
         return drive(self._async.consume_key(contact_id, key_id))
 
@@ -672,7 +683,7 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
         Raises:
             InvalidIdentifierError: the id is no valid id.
             ContactNotRegisteredError: there is no such contact.
-            CorruptEntryError: the stored contact is malformed.
+            CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
         return drive(self._async.collect_single_contact(contact_id))
 

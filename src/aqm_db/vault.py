@@ -11,7 +11,7 @@ from ._clients import AsyncClient, seam_over
 from ._defaults import DAY_MS, new_request_id, now_ms
 from ._keys import Keys
 from ._outcome import checked
-from ._rows import Row, row_of
+from ._rows import Row, row_of, whole_number
 from ._seam import Argument, Call, Reply, Seam
 from ._validate import check_blob, check_category, check_days, check_id, check_items, check_time
 from .errors import (
@@ -92,6 +92,7 @@ class AsyncSecureVault:
         Raises:
             InvalidArgumentError: an argument has the wrong type or size; nothing was stored.
             KeyAlreadyExistsError: the id is taken, by a burned key's tombstone too.
+            CorruptEntryError: the stored counters are malformed; nothing was stored.
         """
         key = NewKey(key_id, coin_category, encrypted_blob, encryption_iv, auth_tag, coin_version)
         return self._stored(key, await self._seam.run(self._storing(key)))
@@ -139,7 +140,8 @@ class AsyncSecureVault:
             InvalidIdentifierError: the id is no valid id.
             KeyNotFoundError: there is no such key.
             KeyAlreadyBurnedError: it was burned before: the message is a replay.
-            CorruptEntryError: the stored row is malformed; it was left as it is.
+            CorruptEntryError: the stored row or the counters are malformed; they were left as they
+                are.
         """
         check_id("key_id", key_id)
         arguments = (self._request_ids(), key_id, GRACE_MS, TTL_MS)
@@ -287,8 +289,8 @@ class AsyncSecureVault:
                 key_id
                 for key_id, created_at in zip(key_ids, rows, strict=True)
                 if not isinstance(created_at, bytes)
-                or not created_at.isdigit()
-                or int(created_at) < before
+                or (time := whole_number(created_at)) is None
+                or time < before
             ]
             replies = await self._seam.run_all(
                 [(_scripts.VAULT_PURGE, self._row_keys(key_id), (key_id, before)) for key_id in old]

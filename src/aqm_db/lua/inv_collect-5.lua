@@ -7,14 +7,14 @@
 --          | {CORRUPT}
 -- Again: the coins are gone, so the second run finds none.
 -- Runs: HMGET meta, HSET meta, ZRANGE idx, ZREM idx, ZREM used, ZREMRANGEBYSCORE used, DEL row
--- Uses: coin
+-- Uses: coin, unregistered
 local meta, used = KEYS[1], KEYS[2]
 local prefix, now, delete = ARGV[1], tonumber(ARGV[2]), ARGV[6] == 'delete'
 local TIERS = {'GOLD', 'SILVER', 'BRONZE'}
 
 local contact = redis.call('HMGET', meta, 'priority', 'last_msg_at')
 if not contact[1] then
-  return {NOT_REGISTERED}
+  return unregistered(meta)
 end
 local last_msg_at = integer(contact[2])
 if not last_msg_at then

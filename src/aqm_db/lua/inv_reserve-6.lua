@@ -8,7 +8,7 @@
 --          | {STALE} | {NOT_REGISTERED} | {CORRUPT}
 -- Again: the leases remember the request that took them.
 -- Runs: HGET meta, HGETALL leases, HDEL leases, HSET leases, GET epoch, INCRBY epoch, ZCARD idx
--- Uses: lease
+-- Uses: lease, unregistered
 local leases, epoch, meta = KEYS[1], KEYS[2], KEYS[3]
 local request_id, contact_id, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local TIERS = {'GOLD', 'SILVER', 'BRONZE'}
@@ -16,7 +16,7 @@ local FIRST, EACH = {GOLD = 8, SILVER = 13, BRONZE = 18}, {BESTIE = 2, MATE = 3,
 
 local priority = redis.call('HGET', meta, 'priority')
 if not priority then
-  return {NOT_REGISTERED}
+  return unregistered(meta)
 end
 if not EACH[priority] then
   return {CORRUPT}

@@ -3,19 +3,24 @@
 -- ARGV: row prefix, claim prefix, now (ms), coin ttl (ms), claim ttl (ms), tier wanted,
 --       tiers to fall back to ...
 -- Returns: {OK, set aside} | {OK, set aside, key_id, coin_category, public_key, signature,
---          fetched_at, expires_at, used_at} | {NOT_REGISTERED}
+--          fetched_at, expires_at, used_at} | {NOT_REGISTERED} | {CORRUPT}
 --          set aside: {key_id, fault, key_id, fault, ...}
 -- Again: the claim holds what the request took.
 -- Runs: ZRANGE idx, HGET meta, HSET meta, EXISTS claim, HMGET claim
--- Uses: coin, used
+-- Uses: coin, integer, unregistered, used
 local claim_key, meta, used = KEYS[1], KEYS[2], KEYS[3]
 local queues = {GOLD = KEYS[4], SILVER = KEYS[5], BRONZE = KEYS[6]}
 local prefix, now = ARGV[1], ARGV[3]
 
 -- A repeated request meets its claim in the place that a coin would be moved to.
 local function claimed()
-  return {OK, {}, unpack(redis.call('HMGET', claim_key, 'key_id', 'coin_category', 'public_key',
-    'signature', 'fetched_at', 'expires_at', 'used_at'), 1, 7)}
+  local taken = redis.call('HMGET', claim_key, 'key_id', 'coin_category', 'public_key', 'signature',
+    'fetched_at', 'expires_at', 'used_at')
+  if not taken[1] or not queues[taken[2]] or not taken[3] or not taken[4] or not integer(taken[5])
+    or (taken[6] and not integer(taken[6])) or not integer(taken[7]) then
+    return {CORRUPT}
+  end
+  return {OK, {}, unpack(taken, 1, 7)}
 end
 
 local aside = {}
@@ -27,7 +32,7 @@ for position = 6, #ARGV do
     local fields, row, fault = coin(prefix, id, tier, tonumber(now), ARGV[4])
     if fields then
       if not redis.call('HGET', meta, 'priority') then
-        return {NOT_REGISTERED}
+        return unregistered(meta)
       end
       local used_at = claim(row, id, claim_key, ARGV[2], ARGV[5], ARGV[4], used, now, fields[6],
         fields[4], {queue}, meta)
@@ -46,6 +51,6 @@ if redis.call('EXISTS', claim_key) == 1 then
   return claimed()
 end
 if not redis.call('HGET', meta, 'priority') then
-  return {NOT_REGISTERED}
+  return unregistered(meta)
 end
 return {OK, aside}

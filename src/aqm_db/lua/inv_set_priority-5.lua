@@ -1,14 +1,14 @@
 -- Changes a contact's priority, and drops the newest coins above the new caps.
 -- KEYS: meta, used, idx GOLD, idx SILVER, idx BRONZE
 -- ARGV: priority, row prefix, cap GOLD, cap SILVER, cap BRONZE
--- Returns: {OK, dropped} | {NOT_REGISTERED}
+-- Returns: {OK, dropped} | {NOT_REGISTERED} | {CORRUPT}
 -- Again: the second run finds nothing above the caps.
 -- Runs: HGET meta, HSET meta, ZRANGE idx, ZREM idx, ZREM used, DEL row
--- Uses: encode
+-- Uses: encode, unregistered
 local meta, used = KEYS[1], KEYS[2]
 
 if not redis.call('HGET', meta, 'priority') then
-  return {NOT_REGISTERED}
+  return unregistered(meta)
 end
 local excess = {}
 for queue = 3, 5 do

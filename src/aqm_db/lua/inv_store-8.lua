@@ -10,7 +10,7 @@
 -- Runs: EXISTS claim, HGET meta, EXISTS row, HGET row, HSET row, ZSCORE used, ZREMRANGEBYSCORE used
 -- Runs: ZCARD idx, ZRANGE idx, ZREVRANGE idx, ZADD idx, ZREM idx
 -- Runs: HGET leases, HSET leases, HDEL leases
--- Uses: coin, lease, typed
+-- Uses: coin, lease, typed, unregistered
 local row, meta, used, leases = KEYS[1], KEYS[2], KEYS[3], KEYS[8]
 local queues = {GOLD = KEYS[5], SILVER = KEYS[6], BRONZE = KEYS[7]}
 local request_id, key_id, tier, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[6])
@@ -21,7 +21,7 @@ if redis.call('EXISTS', KEYS[4]) == 1 then
 end
 local priority = redis.call('HGET', meta, 'priority')
 if not priority then
-  return {NOT_REGISTERED}
+  return unregistered(meta)
 end
 local cap = tonumber(({BESTIE = ARGV[11], MATE = ARGV[12], STRANGER = ARGV[13]})[priority])
 if not cap then

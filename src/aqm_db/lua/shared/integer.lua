@@ -1,4 +1,4 @@
--- A stored whole number, or nil for what is none.
+-- A stored whole number, or nil for what is none, or has more digits than a script's numbers hold.
 local function integer(text)
-  return text and string.match(text, '^%d+$') and tonumber(text)
+  return text and #text < 16 and string.match(text, '^%d+$') and tonumber(text)
 end

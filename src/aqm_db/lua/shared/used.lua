@@ -14,7 +14,8 @@ local function claim(row, id, claim_key, claim_prefix, claim_ttl, coin_ttl, used
   local written, failure = pcall(function()
     -- Raised above an earlier use of the same coin: each use has a receipt of its own.
     if redis.call('ZADD', used, 'GT', 'CH', now, id) == 0 then
-      used_at = string.format('%.0f', redis.call('ZSCORE', used, id) + 1)
+      local raised = string.format('%.0f', redis.call('ZSCORE', used, id) + 1)
+      used_at = integer(raised) and raised or now
       redis.call('ZADD', used, used_at, id)
     end
     typed('HSET', claim_key, 'key_id', id, 'used_at', used_at)
