@@ -1,0 +1,230 @@
+"""Rows and indexes that somebody, or something, has damaged: each damage against each call."""
+
+import logging
+from collections.abc import AsyncIterator
+from itertools import product
+from math import gcd
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from aqm_db import AsyncSmartInventory
+from aqm_db.errors import AQMDatabaseError, CorruptEntryError
+from tests.backends import FAKEREDIS, REDIS_6, VALKEY_9, Backend, RunningServer, Servers
+from tests.conftest import INVENTORY_DB
+from tests.faces import ASYNC, FACES, Face
+from tests.faults.calls import CALLS, CAROL, Objects, furnish, objects_over
+from tests.faults.damage import COIN, NO_INTEGERS, Damage, damages
+from tests.faults.ledger import assert_no_key_material
+from tests.faults.tally import Tally
+from tests.samples import BOB, Clock, snapshot
+
+pytestmark = pytest.mark.asyncio
+
+PLACES = [*product((VALKEY_9, REDIS_6, FAKEREDIS), FACES)]
+LATER = Clock()
+LATER.advance(ms=1)
+
+STEPS = {False: {True: 13, False: 101}, True: {True: 1, False: 5}}
+"""Every how many cases one is tried: by whether all are asked for, and are in the first place."""
+
+TEXTS = ("key_id", "coin_category")
+NUMBERS = ("fetched_at", "used_at")
+CLAIM_FIELDS = (*TEXTS, "public_key", "signature", *NUMBERS)
+
+REMOVING = {
+    "inventory.consume_key",
+    "inventory.set_contact_priority",
+    "gc.collect_single_contact",
+    "gc.garbage_collect(0)",
+}
+"""These remove coins whatever state they are in: that's how one gets rid of a damaged one."""
+SWEEPING = {"vault.purge_expired(0)", "gc.garbage_collect(0)"}
+"""These change everything, and so rows that aren't damaged, too."""
+
+
+class Furnished:
+    """A furnished database that is damaged again and again.
+
+    Attributes:
+        objects: what calls are made on.
+    """
+
+    def __init__(self, client: Redis, objects: Objects) -> None:
+        self.objects = objects
+        self._client = client
+        self._rows: dict[Any, Any] = {}
+
+    async def keep(self) -> None:
+        """Keeps what is there now."""
+        keys: list[Any] = await self._client.keys()
+        self._rows = {key: await self._client.dump(key) for key in keys}
+
+    async def damaged(self, damage: Damage | None = None) -> dict[Any, Any]:
+        """Restores what was kept, damages it, and returns what is there then."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.flushdb()
+        for key, row in self._rows.items():
+            pipeline.restore(key, 0, row)
+        await pipeline.execute()
+        if damage is not None:
+            await damage.inflict(self._client)
+        return await self.content()
+
+    async def content(self) -> dict[Any, Any]:
+        """What is there."""
+        return await snapshot(self._client)
+
+
+@pytest.fixture(params=PLACES, ids=lambda place: f"{place[0].name}-{place[1]}")
+def place(request: pytest.FixtureRequest) -> tuple[Backend, Face]:
+    """Each server with each face."""
+    backend, face = request.param
+    return backend, face
+
+
+@pytest_asyncio.fixture
+async def furnished(place: tuple[Backend, Face], servers: Servers) -> AsyncIterator[Furnished]:
+    """Keys and coins of every tier and state, of Bob and of Carol."""
+    backend, face = place
+    server: RunningServer = servers[backend]
+    client = server.client(INVENTORY_DB)
+    await client.flushdb()
+    entry = await furnish(objects_over(client))
+    own: Any = client if face is ASYNC else server.sync_client(INVENTORY_DB)
+    found = Furnished(client, objects_over(own, face, clock=LATER, entry=entry))
+    await found.keep()
+    yield found
+    await client.flushdb()
+    await client.aclose()
+    if face is not ASYNC:
+        own.close()
+
+
+async def test_a_damaged_database(
+    furnished: Furnished,
+    place: tuple[Backend, Face],
+    tally: Tally,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    thorough: bool,
+) -> None:
+    """Each call says what is wrong, as documented, and changes nothing that it shouldn't."""
+    caplog.set_level(logging.DEBUG)
+    usual: dict[str, set[type[BaseException]]] = {}
+    for name in CALLS:
+        await furnished.damaged()
+        usual[name], _ = await outcome_of(furnished.objects, name)
+    step = STEPS[thorough][place == PLACES[0]]
+    assert gcd(step, len(CALLS)) == 1, "every call has to get its turn"
+    cases = [*product(damages(), CALLS)][::step]
+    failures: list[str] = []
+    errors: list[BaseException] = []
+    inflicted, before = None, dict[Any, Any]()
+    for damage, name in cases:
+        if damage is not inflicted:
+            inflicted, before = damage, await furnished.damaged(damage)
+        raised, error = await outcome_of(furnished.objects, name)
+        if error is not None:
+            errors.append(error)
+        after = await furnished.content()
+        problem = surprise(damage, name, raised, usual[name]) or harm(
+            damage, name, before, after, failed=error is not None
+        )
+        if problem:
+            failures.append(f"{damage.name}: {name}: {problem}")
+        if after != before:
+            inflicted = None
+    assert not failures, "\n".join(failures)
+    assert_no_key_material(errors, caplog)
+    tally.add("damaged row x call", runs=len(cases))
+
+
+@pytest.mark.parametrize("damage", [each for each in damages() if each.key == COIN], ids=str)
+async def test_a_damaged_coin_blocks_nothing(direct: Redis, damage: Damage, tally: Tally) -> None:
+    """What can't be handed out is passed over, what can is handed out once, and None ends it."""
+    objects = objects_over(direct)
+    await furnish(objects)
+    await damage.inflict(direct)
+    row = (await snapshot(direct)).get(COIN.encode())
+    usable = ["B3"] if damage.kept or row is None else ["B2", "B3"]
+    taken = [await objects.inventory.select_coin(BOB, "BRONZE") for _ in range(4)]
+    assert [entry.key_id for entry in taken if entry is not None] == usable
+    assert await objects.inventory.get_available_tiers(BOB) == ["GOLD", "SILVER"]
+    if damage.kept:
+        assert (await snapshot(direct)).get(COIN.encode()) == row
+        assert await objects.inventory.consume_key(BOB, "B2") is True
+    tally.add("damaged coin at the head of its queue")
+
+
+@pytest.mark.parametrize("field", CLAIM_FIELDS)
+async def test_a_damaged_claim(direct: Redis, field: str, tally: Tally) -> None:
+    """A request that is sent again, and whose claim can't be read, hears so; nothing is taken."""
+    await furnish(objects_over(direct))
+    inventory = AsyncSmartInventory(direct, clock=LATER, request_ids=lambda: "same")
+    assert await inventory.select_coin(BOB, "GOLD") is not None
+    claim = f"inv:v1:claim:{BOB}:same"
+    whole = await direct.dump(claim)
+    assert whole is not None
+    numbers = NO_INTEGERS if field in NUMBERS else ()
+    for value in (None, *([b"\xff"] if field in TEXTS else []), *numbers):
+        await direct.restore(claim, 0, whole, replace=True)
+        await direct.hdel(claim, field)
+        if value is not None:
+            await direct.hset(claim, field, value)
+        before = await snapshot(direct)
+        with pytest.raises(CorruptEntryError):
+            await inventory.select_coin(BOB, "GOLD")
+        assert await snapshot(direct) == before
+        tally.add("damaged claim")
+
+
+async def outcome_of(
+    objects: Objects, name: str
+) -> tuple[set[type[BaseException]], BaseException | None]:
+    """The classes of all errors that a call raises or returns, and what it raises."""
+    try:
+        result = await CALLS[name](objects)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is compared
+        return {type(error)}, error
+    outcomes = result.values() if isinstance(result, dict) else result
+    if not isinstance(result, dict | list):
+        outcomes = []
+    return {type(each) for each in outcomes if isinstance(each, AQMDatabaseError)}, None
+
+
+def surprise(
+    damage: Damage, name: str, raised: set[type[BaseException]], usual: set[type[BaseException]]
+) -> str:
+    """How a call's errors differ from those that are due; nothing if they don't."""
+    expected = [usual]
+    if name in damage.outcomes:
+        due = damage.outcomes[name]
+        # A batch has the usual errors beside it.
+        expected = [set()] if due is None else [{due}, {due} | usual]
+    return "" if raised in expected else f"raised {raised}, not {expected[0]}"
+
+
+def harm(
+    damage: Damage, name: str, before: dict[Any, Any], after: dict[Any, Any], *, failed: bool
+) -> str:
+    """What a call has done that it mustn't; nothing if all is well."""
+    changed = {
+        key.decode(errors="replace")
+        for key in before.keys() | after.keys()
+        if before.get(key) != after.get(key)
+    }
+    if failed and changed:
+        return f"failed, and changed {sorted(changed)}"
+    if damage.kept and damage.key in changed and name not in REMOVING:
+        return "changed the damaged row"
+    if name in SWEEPING:
+        return ""
+    others = {
+        key
+        for key in changed
+        if CAROL in key or (key.startswith("vault:v1:key:") and key[13:15] in ("k2", "k3", "k4"))
+    }
+    return f"changed {sorted(others)}" if others else ""
