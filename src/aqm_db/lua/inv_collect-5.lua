@@ -35,16 +35,17 @@ for number, tier in ipairs(TIERS) do
   end
 end
 local cleaned = inactive and (#entries > 0 or contact[1] ~= 'STRANGER')
-if delete and #entries > 0 then
-  -- Rehearsals: what can't be written is found out while nothing is.
-  redis.call('ZREM', used, '')
-  redis.call('DEL', prefix)
-end
-if delete and cleaned then
-  redis.call('HSET', meta, 'priority', 'STRANGER')
-end
 if delete then
+  -- Right whatever follows: what was used so long ago can't be used again.
   redis.call('ZREMRANGEBYSCORE', used, '-inf', string.format('%.0f', now - ARGV[5]))
+  if #entries > 0 then
+    -- Rehearsals: what can't be written is found out while nothing is.
+    redis.call('ZREM', used, '')
+    redis.call('DEL', prefix)
+  end
+  if cleaned then
+    redis.call('HSET', meta, 'priority', 'STRANGER')
+  end
   for _, entry in ipairs(entries) do
     redis.call('DEL', entry[3])
     redis.call('ZREM', entry[1], entry[2])

@@ -64,6 +64,8 @@ redis.call('ZREM', queue, '')
 if held then
   redis.call('HDEL', leases, '')
 end
+-- Right whatever follows: what was used so long ago can't be used again.
+redis.call('ZREMRANGEBYSCORE', used, '-inf', string.format('%.0f', now - ARGV[10]))
 
 -- An entry that lost its row would list the coin twice.
 for _, other in pairs(queues) do
@@ -79,5 +81,4 @@ redis.call('ZADD', queue, score, key_id)
 if held then
   redis.call('HSET', leases, held, lease_of(slots, filled + 1, lease_ends))
 end
-redis.call('ZREMRANGEBYSCORE', used, '-inf', string.format('%.0f', now - ARGV[10]))
 return {OK}

@@ -27,6 +27,8 @@ end
 -- stays for inspection.
 local function set_aside(queue, id, row, fault)
   if fault == 'stale' then
+    -- A rehearsal: a queue that can't be written keeps its rows.
+    redis.call('ZREM', queue, '')
     redis.call('DEL', row)
   end
   redis.call('ZREM', queue, id)

@@ -1,5 +1,5 @@
 -- Runs: RENAMENX row claim, RENAMENX claim row, HSET claim, PEXPIRE claim, SET claim, ZADD used
--- Runs: ZSCORE used, ZREM used, ZREM idx
+-- Runs: ZSCORE used, ZREM used, ZREM idx, HDEL claim, DEL claim
 -- Uses: integer, typed
 -- Moves a coin's row to the claim of the request that takes it, marks the coin as used, and takes
 -- it from its queues. Whatever can't be written (an ACL forbids it, a key has the wrong type) puts
@@ -35,8 +35,10 @@ local function claim(row, id, claim_key, claim_prefix, claim_ttl, coin_ttl, used
   if not written then
     -- Stale by the time that this expiry comes, if the one above was set.
     redis.pcall('PEXPIRE', claim_key, coin_ttl)
+    redis.pcall('HDEL', claim_key, 'key_id', 'used_at')
     redis.call('RENAMENX', claim_key, row)
     redis.pcall('ZREM', used, id)
+    redis.pcall('DEL', claim_prefix .. (request_id or ''))
     error(failure)
   end
   return used_at
