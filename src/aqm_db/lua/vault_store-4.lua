@@ -5,9 +5,9 @@
 --       public_key, signature, most active keys of its tier
 -- Returns: {OK} | {EXISTS} | {CORRUPT} | {BUDGET, count, most}
 -- Again: the row remembers the request that stored it.
--- Runs: EXISTS row, HGET row, PEXPIRE row, HSET row, HSET stats, ZADD expiry
+-- Runs: EXISTS row, HGET row, PEXPIRE row, HSET row, HSET stats, ZADD expiry, ZREVRANGE expiry
 -- Runs: ZADD unpublished
--- Uses: counters, typed
+-- Uses: counters, integer, typed
 local row, stats, expiry, unpublished = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local request_id, key_id, tier = ARGV[1], ARGV[2], ARGV[3]
 
@@ -20,6 +20,13 @@ if not active then
 end
 if ARGV[13] and active[1] >= tonumber(ARGV[13]) then
   return {BUDGET, active[1], ARGV[13]}
+end
+local expires_at = ARGV[8] + ARGV[9]
+if ARGV[10] == ARGV[9] then
+  -- New keys live as long as each other: whatever their clients' clocks say, they expire in the
+  -- order in which they are stored.
+  local newest = redis.call('ZREVRANGE', expiry, 0, 0, 'WITHSCORES')[2] or ''
+  expires_at = math.max(expires_at, (integer(string.match(newest, '^%d+')) or 0) + 1)
 end
 -- Rehearsals: what can't be written is found out while nothing is.
 redis.call('ZADD', expiry, 'XX', 0, '')
@@ -36,6 +43,6 @@ if ARGV[11] then
   redis.call('ZADD', unpublished, ARGV[8], key_id)
 end
 redis.call('PEXPIRE', row, ARGV[10])
-redis.call('ZADD', expiry, string.format('%.2f', ARGV[8] + ARGV[9] + QUARTER[tier]), key_id)
+redis.call('ZADD', expiry, string.format('%.2f', expires_at + QUARTER[tier]), key_id)
 redis.call('HSET', stats, ACTIVE[tier], counted(active[1] + 1))
 return {OK}

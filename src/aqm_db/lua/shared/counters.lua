@@ -3,7 +3,7 @@
 -- The vault's counters. They are checked here, where HINCRBY would fail after the first write.
 local ACTIVE = {GOLD = 'active_gold', SILVER = 'active_silver', BRONZE = 'active_bronze'}
 -- An expiry score is the time in ms plus the tier as a quarter: the tier of a row that the
--- server expired is known nowhere else.
+-- server expired is known nowhere else. Of two keys, the one that expires later has the larger one.
 local QUARTER = {GOLD = 0, SILVER = 0.25, BRONZE = 0.5}
 local TIERS = {'GOLD', 'SILVER', 'BRONZE'}
 local NUMBERS = {[0] = 1, [0.25] = 2, [0.5] = 3}
