@@ -1,31 +1,28 @@
 """What a server can answer, and a link can do, against what each call raises."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from aqm_db import AsyncGarbageCollector, AsyncSecureVault, AsyncSmartInventory
+from aqm_db import AsyncSecureVault, AsyncSmartInventory
 from aqm_db.errors import (
     AccessDeniedError,
     AQMDatabaseError,
     ConcurrencyError,
-    CorruptEntryError,
     InventoryUnavailableError,
     NotWritableError,
     UnavailableError,
     VaultUnavailableError,
 )
-from tests.backends import REDIS_6, VALKEY_9, Backend, RunningServer
 from tests.peers import Answer, ScriptedServer, listening
-from tests.samples import BOB, halves, sample_key, stock
+from tests.samples import BOB, sample_key
 
 pytestmark = pytest.mark.asyncio
 
@@ -259,135 +256,3 @@ async def test_a_client_without_a_retry_policy(tmp_path: Path) -> None:
             await AsyncSecureVault(client).exists("k")
         assert len(server.requests) == 1
         await pool.aclose()
-
-
-# Real servers ------------------------------------------------------------------------------
-
-
-@pytest_asyncio.fixture(params=[VALKEY_9, REDIS_6], ids=lambda backend: backend.name)
-async def own_server(request: pytest.FixtureRequest) -> AsyncIterator[RunningServer]:
-    """A server that the test may spoil."""
-    backend = request.param
-    assert isinstance(backend, Backend)
-    with RunningServer(backend) as server:
-        yield server
-
-
-async def test_out_of_memory_stores_nothing(own_server: RunningServer) -> None:
-    """A full server refuses what adds, and still hands out and burns what is there."""
-    client = own_server.client(0)
-    vault, inventory = AsyncSecureVault(client), AsyncSmartInventory(client)
-    await inventory.register_contact(BOB, "BESTIE")
-    await stock(inventory, BOB, "GOLD", "g1")
-    await vault.store_key(**sample_key("old", "GOLD"))
-    await client.config_set("maxmemory", "1")
-    for call in (
-        vault.store_key(**sample_key("new", "GOLD")),
-        inventory.store_key(BOB, "g2", "GOLD", *halves("GOLD")),
-        inventory.register_contact("carol", "MATE"),
-    ):
-        with pytest.raises(NotWritableError):
-            await call
-    entry = await inventory.select_coin(BOB, "GOLD")
-    assert entry is not None
-    assert await vault.burn_key("old")
-    await client.config_set("maxmemory", "0")
-    assert await vault.count_active() == {"GOLD": 0, "SILVER": 0, "BRONZE": 0}
-    assert not await vault.exists("new")
-    assert await inventory.get_available_tiers(BOB) == []
-    await client.aclose()
-
-
-@pytest.mark.parametrize(
-    "command",
-    ["zadd", "zrem", "hset", "pexpire", "renamenx", "del", "set", "hmget", "zrange", "hdel"],
-)
-async def test_a_forbidden_command_loses_nothing(own_server: RunningServer, command: str) -> None:
-    """Whatever an ACL forbids inside a script, no key is lost and none is half written."""
-    admin = own_server.client(0)
-    await admin.flushall()
-    everything = AsyncSmartInventory(admin)
-    await everything.register_contact(BOB, "BESTIE")
-    await stock(everything, BOB, "GOLD", "g1", "g2")
-    await AsyncSecureVault(admin).store_key(**sample_key("k", "GOLD"))
-    await admin.acl_setuser(
-        "limited", enabled=True, nopass=True, keys=["*"], commands=["+@all", f"-{command}"]
-    )
-    client = own_server.client(0, username="limited", password="x")
-    vault, inventory = AsyncSecureVault(client), AsyncSmartInventory(client)
-    gc = AsyncGarbageCollector(inventory, client)
-    calls: list[Callable[[], Awaitable[Any]]] = [
-        lambda: inventory.select_coin(BOB, "GOLD"),
-        lambda: inventory.consume_key(BOB, "g2"),
-        lambda: vault.burn_key("k"),
-        lambda: vault.store_key(**sample_key("new", "GOLD")),
-        lambda: inventory.store_key(BOB, "g3", "GOLD", *halves("GOLD")),
-        lambda: inventory.set_contact_priority(BOB, "MATE"),
-        lambda: gc.collect_single_contact(BOB),
-    ]
-    denied = 0
-    for number, call in enumerate(calls):
-        before = await recount(admin)
-        try:
-            await call()
-        except AccessDeniedError:
-            denied += 1
-            assert await recount(admin) == before, f"call {number} half-wrote"
-    assert denied
-    await client.aclose()
-    await admin.aclose()
-
-
-async def recount(client: Redis) -> dict[str, Any]:
-    """What is usable: coins in queues with their rows, and private halves with the counters."""
-    usable: dict[str, Any] = {"vault": sorted(await AsyncSecureVault(client).get_all_active_ids())}
-    usable["counted"] = await AsyncSecureVault(client).count_active()
-    for tier in ("GOLD", "SILVER", "BRONZE"):
-        ids: list[Any] = await client.zrange(f"inv:v1:idx:{BOB}:{tier}", 0, -1)
-        rows = [await client.hexists(f"inv:v1:key:{BOB}:{i.decode()}", "public_key") for i in ids]
-        usable[tier] = list(zip(ids, rows, strict=True))
-    usable["rows"] = sorted(await client.keys(f"inv:v1:key:{BOB}:*"))
-    return usable
-
-
-async def test_forgotten_scripts_are_sent_again(own_server: RunningServer) -> None:
-    """SCRIPT FLUSH between calls changes nothing."""
-    client = own_server.client(0)
-    inventory = AsyncSmartInventory(client)
-    await inventory.register_contact(BOB, "BESTIE")
-    await stock(inventory, BOB, "GOLD", "g1")
-    await client.script_flush()
-    entry = await inventory.select_coin(BOB, "GOLD")
-    assert entry is not None
-    await client.script_flush()
-    collected = await AsyncGarbageCollector(inventory, client).garbage_collect(1)
-    assert collected.contacts_cleaned == 0
-    await client.aclose()
-
-
-async def test_a_restarted_server_is_found_again(own_server: RunningServer) -> None:
-    """A connection that was idle while the server went away isn't used."""
-    client = own_server.client(0, retry=Retry(NoBackoff(), 0))
-    vault = AsyncSecureVault(client)
-    assert await vault.exists("k") is False
-    admin = own_server.client(0)
-    await admin.client_kill_filter(_type="normal", skipme=True)
-    await asyncio.wait_for(_disconnected(client), 10)
-    assert await vault.exists("k") is False
-    await admin.aclose()
-    await client.aclose()
-
-
-async def _disconnected(client: Redis) -> None:
-    """Returns when the client has seen the end of its connection."""
-    while any(connection.is_connected for connection in client.connection_pool._in_use_connections):
-        await asyncio.sleep(0)
-
-
-async def test_wrong_type_in_a_script_is_corrupt(own_server: RunningServer) -> None:
-    """Each server words the failure of a command in a script in its own way."""
-    client = own_server.client(0)
-    await client.set("inv:v1:meta:bob", "x")
-    with pytest.raises(CorruptEntryError):
-        await AsyncSmartInventory(client).select_coin("bob", "GOLD")
-    await client.aclose()

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from aqm_db import (
@@ -45,8 +46,9 @@ def objects_over(
     clock: Callable[[], int] | None = None,
     owner: str | None = None,
     entry: InventoryEntry | None = None,
+    name: str = "first",
 ) -> Objects:
-    """All objects, in one database, at a time that stands still.
+    """All objects, in one database, at a time that stands still, and with ids that are numbers.
 
     Args:
         client: a client of the face's kind.
@@ -54,8 +56,14 @@ def objects_over(
         clock: another time.
         owner: whose data.
         entry: what ``select_coin`` returned before.
+        name: what the ids of their requests begin with.
     """
-    options: dict[str, Any] = {"clock": clock or Clock(), "owner": owner}
+    numbers = count()
+    options: dict[str, Any] = {
+        "clock": clock or Clock(),
+        "owner": owner,
+        "request_ids": lambda: f"{name}-{next(numbers)}",
+    }
     vault = face.vault(client, **options)
     inventory = face.inventory(client, budget_caps=CAPS, **options)
     gc = face.gc(inventory, client)
@@ -146,3 +154,15 @@ CALLS: dict[str, Call] = {
     "reporter.get_full_dashboard": lambda o: o.reporter.get_full_dashboard(),
 }
 """By a name that begins with the method's: every one that touches the database."""
+
+
+async def errors_of(call: Awaitable[Any]) -> list[BaseException]:
+    """What a call raises, or the errors among the outcomes that a batch returns."""
+    try:
+        result = await call
+    except Exception as error:  # noqa: BLE001 - whatever it is, the test looks at it
+        return [error]
+    outcomes = result.values() if isinstance(result, dict) else result
+    if not isinstance(result, dict | list):
+        return []
+    return [each for each in outcomes if isinstance(each, BaseException)]

@@ -110,7 +110,7 @@ def _of_rows() -> Iterator[Damage]:
     for number in NO_INTEGERS:
         yield _field(ROW, "created_at", number, _READ_ROW)
     for value in UNREADABLE:
-        yield _field(ROW, "request_id", value)
+        yield _field(ROW, "by", value)
 
 
 def _of_counters() -> Iterator[Damage]:
@@ -139,7 +139,7 @@ def _of_coins() -> Iterator[Damage]:
         yield _field(COIN, "fetched_at", number, kept=True)
         yield _field(COIN, "expires_at", number, kept=True)
     for value in UNREADABLE:
-        yield _field(COIN, "request_id", value)
+        yield _field(COIN, "by", value)
 
 
 def _of_contacts() -> Iterator[Damage]:
@@ -175,7 +175,7 @@ def _of_contacts() -> Iterator[Damage]:
         )
     for value in UNREADABLE:
         yield _field(META, "display_name", value, _READ_META)
-        yield _field(META, "request_id", value)
+        yield _field(META, "by", value)
 
 
 def _of_indexes() -> Iterator[Damage]:

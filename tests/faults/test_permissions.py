@@ -1,0 +1,239 @@
+"""A user whom the server forbids one command: whatever it is, nothing is lost or half written."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from aqm_db import _scripts
+from aqm_db._clients import seam_over
+from aqm_db._keys import Keys
+from aqm_db._scripts import Script
+from aqm_db.errors import AccessDeniedError, AQMDatabaseError, InventoryUnavailableError
+from tests.backends import REDIS_6, VALKEY_9, RunningServer, Servers
+from tests.conftest import INVENTORY_DB
+from tests.faults.calls import CALLS, Call, Objects, errors_of, furnish, objects_over
+from tests.faults.kept import Kept
+from tests.faults.operations import HALVES
+from tests.faults.tally import Tally
+from tests.samples import Clock
+
+pytestmark = pytest.mark.asyncio
+
+SCRIPTS = [each for each in vars(_scripts).values() if isinstance(each, Script)]
+_COMMAND = re.compile(r"(?:redis\.p?call|typed)\('([A-Z]+)'")
+FULL, ORPHANED, RELEASED, POOR = "full", "orphaned", "released", "poor"
+"""Contacts: one whose queue is full of coins that can't be handed out, one who has a row that no
+queue lists, one whose coin was selected and released, and one without any coin."""
+USER = "limited"
+
+
+def commands_of(script: Script) -> set[str]:
+    """The commands that a script's text names."""
+    return set(_COMMAND.findall(script.source))
+
+
+@dataclass
+class Limited:
+    """What a user may do, and what is there.
+
+    Attributes:
+        admin: a client that may do everything.
+        client: a client of the user.
+        kept: what is there before each call.
+        now: the user's objects, at the time when everything was stored.
+        later: the same, when some coins are stale.
+    """
+
+    admin: Redis
+    client: Redis
+    kept: Kept
+    now: Objects
+    later: Objects
+
+    async def forbid(self, command: str) -> None:
+        """Lets the user do everything but one command."""
+        await self.admin.acl_setuser(
+            USER,
+            enabled=True,
+            nopass=True,
+            reset=True,
+            keys=["*"],
+            commands=["+@all", f"-{command}"],
+        )
+
+
+Step = Callable[[Limited], Awaitable[Any]]
+
+
+def _run(
+    limited: Limited, script: Script, keys: Sequence[str], *arguments: str | int
+) -> Awaitable[Any]:
+    """Runs a script that other calls come to only after a script that is forbidden as much."""
+    return seam_over(limited.client, InventoryUnavailableError, "test").run(
+        (script, keys, arguments)
+    )
+
+
+READING = {
+    *("vault.fetch_key", "vault.exists", "vault.count_active(GOLD)", "vault.get_all_active_ids"),
+    *("vault.get_all_active_ids(GOLD)", "inventory.get_contact_meta", "inventory.get_inventory"),
+    *("inventory.get_inventory()", "inventory.has_keys_for", "inventory.get_available_tiers"),
+    "inventory.contact_pages",
+}
+"""These run no script, or one that another call runs."""
+
+
+def _called(call: Call, limited: Limited) -> Awaitable[Any]:
+    return call(limited.later)
+
+
+# Together they reach every command of every script.
+STEPS: dict[str, Step] = {
+    **{
+        name: partial(_called, call)
+        for name, call in CALLS.items()
+        if not name.startswith("reporter.") and name not in READING
+    },
+    "store into a full queue": lambda limited: limited.later.inventory.store_key(
+        FULL, "new", "BRONZE", *HALVES
+    ),
+    "select from a full queue": lambda limited: limited.later.inventory.select_coin(FULL, "BRONZE"),
+    "select a released coin": lambda limited: limited.now.inventory.select_coin(RELEASED, "BRONZE"),
+    "consume a released coin": lambda limited: limited.now.inventory.consume_key(RELEASED, "1"),
+    "select where there is none": lambda limited: limited.now.inventory.select_coin(POOR, "GOLD"),
+    "change who isn't registered": lambda limited: limited.now.inventory.set_contact_priority(
+        "nobody", "MATE"
+    ),
+    "collect a row that no queue lists": lambda limited: limited.later.gc.collect_single_contact(
+        ORPHANED
+    ),
+    "count a row that no queue lists": lambda limited: _run(
+        limited,
+        _scripts.INV_DROP_ORPHAN,
+        (Keys().of(ORPHANED).row("1"), *Keys().of(ORPHANED).queues),
+        *("1", "count"),
+    ),
+    "purge": lambda limited: _run(
+        limited,
+        _scripts.VAULT_PURGE,
+        (Keys().vault("k1"), Keys().vault_stats, Keys().vault_expiry),
+        *("k1", limited.later.inventory.clock()),
+    ),
+    "take a lease": lambda limited: _run(limited, _scripts.LEASE_TAKE, ("lease",), "someone", 1000),
+    "drop a lease": lambda limited: _run(limited, _scripts.LEASE_DROP, ("lease",), "someone"),
+}
+SET_ASIDE = {
+    f"inv:v1:idx:{FULL}:BRONZE".encode(),
+    *(f"inv:v1:key:{FULL}:{number}".encode() for number in range(4)),
+}
+"""What can't be handed out may go at any time."""
+SEVERAL = {
+    *("vault.purge_expired", "vault.purge_expired(0)", "vault.store_keys", "inventory.store_keys"),
+    *("gc.garbage_collect", "gc.garbage_collect(0)", "gc.collect_single_contact"),
+    *("collect a row that no queue lists", "inventory.select_coins"),
+}
+"""These run several scripts, of which the first ones may have been allowed."""
+UNNOTICED = {
+    # Reading the counters needs no right to write.
+    *{("vault_counters", "HSET"), ("vault_counters", "ZREM")},
+    # These take back what failed for another reason, as far as they may.
+    *{("inv_select", "HDEL"), ("inv_consume", "HDEL"), ("inv_consume", "DEL")},
+}
+"""Commands of scripts that don't raise when they are forbidden."""
+
+
+@pytest_asyncio.fixture(params=[VALKEY_9, REDIS_6], ids=lambda backend: backend.name)
+async def limited(request: pytest.FixtureRequest, servers: Servers) -> AsyncIterator[Limited]:
+    """A database with something for each script to do, and a user who may do everything."""
+    server: RunningServer = servers[request.param]
+    admin = server.client(INVENTORY_DB)
+    await admin.flushdb()
+    objects, later = objects_over(admin), Clock()
+    later.advance(ms=1)
+    await objects.vault.store_key("k0", "GOLD", b"blob", b"nonce", b"tag")
+    await admin.delete("vault:v1:key:k0")
+    entry = await furnish(objects)
+    for contact_id in (FULL, ORPHANED, RELEASED, POOR):
+        await objects.inventory.register_contact(contact_id, "BESTIE")
+    for number in range(5):
+        await objects.inventory.store_key(
+            FULL, f"{number}", "BRONZE", *HALVES, expires_at=later.now if number < 3 else None
+        )
+    await admin.delete(f"inv:v1:key:{FULL}:3")
+    await objects.inventory.store_key(ORPHANED, "1", "BRONZE", *HALVES)
+    await admin.delete(f"inv:v1:idx:{ORPHANED}:BRONZE")
+    await objects.inventory.store_key(RELEASED, "1", "BRONZE", *HALVES)
+    released = await objects.inventory.select_coin(RELEASED, "BRONZE")
+    assert released is not None
+    assert await objects.inventory.release_coin(released)
+    await admin.set("lease", "someone")
+    kept = Kept(admin)
+    await kept.keep()
+    client = server.client(INVENTORY_DB, username=USER, password="any")
+    yield Limited(
+        admin,
+        client,
+        kept,
+        objects_over(client, entry=entry, name="now"),
+        objects_over(client, clock=later, entry=entry, name="later"),
+    )
+    await client.aclose()
+    await admin.acl_deluser(USER)
+    await admin.flushdb()
+    await admin.aclose()
+
+
+async def test_a_forbidden_command_changes_nothing(
+    limited: Limited, tally: Tally, *, thorough: bool
+) -> None:
+    """Each command of each script is forbidden in turn: the call says so, and nothing happened."""
+    wanted = {(script.name, command) for script in SCRIPTS for command in commands_of(script)}
+    denied: set[tuple[str, str]] = set()
+    commands = sorted({"EVALSHA", *(command for _, command in wanted)})
+    for number, command in enumerate(commands):
+        await limited.forbid(command)
+        before = await limited.kept.put_back()
+        for name in [*STEPS] if thorough else [*STEPS][number % 5 :: 5]:
+            told = f"{name} without {command}"
+            errors = await errors_of(STEPS[name](limited))
+            assert all(isinstance(error, AQMDatabaseError) for error in errors), told
+            refused = [error for error in errors if isinstance(error, AccessDeniedError)]
+            denied |= {(str(error).rsplit(" ", 1)[1], command) for error in refused}
+            after = await limited.kept.content()
+            assert unpaired(after) <= unpaired(before), told
+            if refused and name not in SEVERAL:
+                assert usable(after) == usable(before), told
+            if after != before:
+                before = await limited.kept.put_back()
+            tally.add("forbidden command")
+    if thorough:
+        assert wanted - denied == UNNOTICED
+
+
+def unpaired(content: dict[Any, Any]) -> set[bytes]:
+    """Rows that no queue lists, and rows that aren't there and that a queue lists."""
+    rows = {key for key in content if key.startswith(b"inv:v1:key:")}
+    listed = {
+        b"inv:v1:key:" + key.split(b":")[3] + b":" + key_id
+        for key, members in content.items()
+        if key.startswith(b"inv:v1:idx:")
+        for key_id, _ in members
+    }
+    return rows ^ listed
+
+
+def usable(content: dict[Any, Any]) -> dict[Any, Any]:
+    """What there is to use; what was set aside, used or noted in passing isn't."""
+    found: dict[Any, Any] = {}
+    for key, value in content.items():
+        if key.startswith(b"inv:v1:meta:"):
+            found[key] = {name: each for name, each in value.items() if name != b"last_msg_at"}
+        elif not key.startswith((b"inv:v1:used:", b"inv:v1:claim:")) and key not in SET_ASIDE:
+            found[key] = value
+    return found
