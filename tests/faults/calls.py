@@ -11,7 +11,7 @@ from aqm_db import (
     AsyncSmartInventory,
     AsyncStorageReporter,
 )
-from aqm_db.types import CoinCategory, InventoryEntry, NewCoin, NewKey
+from aqm_db.types import CoinCategory, InventoryEntry, NewCoin, NewKey, VaultEntry
 from tests.faces import ASYNC, Face
 from tests.faults.operations import BLOB, CAPS, HALVES
 from tests.samples import BOB, Clock
@@ -101,6 +101,11 @@ async def _pages(objects: Objects) -> list[str]:
     return [contact_id async for page in objects.inventory.contact_pages() for contact_id in page]
 
 
+def _entry(key_id: str) -> VaultEntry:
+    stored = Clock()()
+    return VaultEntry(key_id, "GOLD", BLOB, b"nonce", b"tag", "ACTIVE", stored, "kyber768_v1")
+
+
 def _released(objects: Objects) -> Awaitable[bool]:
     assert objects.entry is not None
     return objects.inventory.release_coin(objects.entry)
@@ -112,6 +117,7 @@ CALLS: dict[str, Call] = {
     "vault.store_keys": lambda o: o.vault.store_keys(
         [NewKey(key_id, "GOLD", BLOB, b"nonce", b"tag") for key_id in ("new 1", "k1", "new 2")]
     ),
+    "vault.restore_keys": lambda o: o.vault.restore_keys([_entry("new"), _entry("k1")]),
     "vault.burn_key": lambda o: o.vault.burn_key("k1"),
     "vault.fetch_key": lambda o: o.vault.fetch_key("k1"),
     "vault.use_key": _used,
@@ -147,6 +153,7 @@ CALLS: dict[str, Call] = {
     "gc.dry_run": lambda o: o.gc.dry_run(),
     "gc.dry_run(0)": lambda o: o.gc.dry_run(0),
     "gc.collect_single_contact": lambda o: o.gc.collect_single_contact(BOB),
+    "inventory.list_coins": lambda o: o.inventory.list_coins(BOB),
     "inventory.contact_pages": _pages,
     "reporter.get_storage_usage": lambda o: o.reporter.get_storage_usage(),
     "reporter.get_vault_report": lambda o: o.reporter.get_vault_report(),

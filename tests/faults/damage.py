@@ -73,7 +73,7 @@ _READ_STATS = due(
     *("reporter.get_vault_report", "reporter.get_full_dashboard"),
 )
 _BURN = due(CorruptEntryError, "vault.burn_key", "vault.use_key")
-_STORE_KEY = due(CorruptEntryError, "vault.store_key", "vault.store_keys")
+_STORE_KEY = due(CorruptEntryError, "vault.store_key", "vault.store_keys", "vault.restore_keys")
 
 _STORE_COIN = ("inventory.store_key", "inventory.store_key(B2)", "inventory.store_key(B1)")
 _WRITE_META = (
@@ -84,7 +84,8 @@ _WRITE_META = (
 _READ_META = due(CorruptEntryError, "inventory.get_contact_meta")
 _SUMMARISE = due(CorruptEntryError, "inventory.get_inventory")
 _COUNT = _SUMMARISE | due(
-    CorruptEntryError, "inventory.has_keys_for", "inventory.get_available_tiers"
+    CorruptEntryError,
+    *("inventory.has_keys_for", "inventory.get_available_tiers", "inventory.list_coins"),
 )
 
 
@@ -98,7 +99,7 @@ def _of_rows() -> Iterator[Damage]:
     yield _gone(
         ROW,
         due(KeyNotFoundError, "vault.burn_key", "vault.use_key")
-        | due(None, "vault.store_key(k1)", "vault.store_keys"),
+        | due(None, "vault.store_key(k1)", "vault.store_keys", "vault.restore_keys"),
     )
     yield _extra(ROW)
     for name in ("status", "coin_category"):

@@ -42,7 +42,10 @@ REMOVING = {
     "gc.garbage_collect(0)",
 }
 """These remove coins whatever state they are in: that's how one gets rid of a damaged one."""
-BATCHES = {"vault.store_keys", "inventory.store_keys", "inventory.select_coins"}
+BATCHES = {
+    *("vault.store_keys", "vault.restore_keys"),
+    *("inventory.store_keys", "inventory.select_coins"),
+}
 """One item's error stops no other."""
 SWEEPING = {"vault.purge_expired(0)", "gc.garbage_collect(0)"}
 """These change everything, and so rows that aren't damaged, too."""

@@ -28,6 +28,7 @@ READING = {
     *("vault.get_all_active_ids", "vault.get_all_active_ids(GOLD)", "vault.get_stats"),
     *("inventory.get_contact_meta", "inventory.get_inventory", "inventory.get_inventory()"),
     *("inventory.has_keys_for", "inventory.get_available_tiers", "inventory.contact_pages"),
+    "inventory.list_coins",
     *("gc.dry_run", "gc.dry_run(0)"),
     *(name for name in CALLS if name.startswith("reporter.")),
 }

@@ -84,7 +84,7 @@ READING = {
     *("vault.fetch_key", "vault.exists", "vault.count_active(GOLD)", "vault.get_all_active_ids"),
     *("vault.get_all_active_ids(GOLD)", "inventory.get_contact_meta", "inventory.get_inventory"),
     *("inventory.get_inventory()", "inventory.has_keys_for", "inventory.get_available_tiers"),
-    "inventory.contact_pages",
+    *("inventory.contact_pages", "inventory.list_coins"),
 }
 """These run no script, or one that another call runs."""
 
@@ -135,6 +135,7 @@ SET_ASIDE = {
 """What can't be handed out may go at any time."""
 SEVERAL = {
     *("vault.purge_expired", "vault.purge_expired(0)", "vault.store_keys", "inventory.store_keys"),
+    "vault.restore_keys",
     *("gc.garbage_collect", "gc.garbage_collect(0)", "gc.collect_single_contact"),
     *("collect a row that no queue lists", "inventory.select_coins"),
 }
