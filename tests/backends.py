@@ -1,6 +1,7 @@
 """The one table of servers that every behaviour test runs on, all of them from wheels."""
 
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -87,6 +88,11 @@ class RunningServer:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    def freeze(self) -> None:
+        """Keeps the process from running (SIGSTOP), until it's killed."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
 
     def restart(self) -> None:
         """Starts the killed process again, on what it left in its directory."""
