@@ -37,8 +37,9 @@ SETTINGS: Final[Mapping[str, str]] = {
     # Reachable by its user only.
     "port": "0",
     "unixsocketperm": "700",
-    # Everything acknowledged survives the death of the server, and all but the last second
-    # survives the death of the machine.
+    # Everything acknowledged survives the death of the server, but for what it holds back while an
+    # fsync is under way (two seconds at most), and all but the last two seconds survives the death
+    # of the machine.
     "appendonly": "yes",
     "appendfsync": "everysec",
     "aof-load-truncated": "yes",
