@@ -1,20 +1,18 @@
 """The server is killed under load, and starts again on its append-only file."""
 
 import asyncio
-from random import Random
 
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
 
-from aqm_db import AsyncSecureVault, AsyncSmartInventory
+from aqm_db import AsyncSmartInventory
 from aqm_db.errors import AQMDatabaseError, UnavailableError
-from aqm_db.types import CoinCategory, InventoryEntry
 from tests.backends import REDIS_6, VALKEY_9, Backend, RunningServer
+from tests.faults.callers import CONTACTS, Caller
 from tests.faults.evidence import (
     Evidence,
-    Kind,
     Request,
     balance,
     gone_with_the_buffer,
@@ -22,18 +20,11 @@ from tests.faults.evidence import (
     untrue,
 )
 from tests.faults.ledger import assert_link_is_clean, assert_no_key_material
-from tests.faults.operations import BLOB, HALVES
 from tests.faults.tally import Tally
 
 pytestmark = pytest.mark.asyncio
 
-CONTACTS = ("ann", "ben", "cem")
-CAPS = {
-    priority: {"GOLD": 40, "SILVER": 40, "BRONZE": 40}
-    for priority in ("BESTIE", "MATE", "STRANGER")
-}
 CALLERS = 8
-TIERS: tuple[CoinCategory, ...] = ("GOLD", "SILVER", "BRONZE")
 LOSING = {"always": "appendfsync always", "everysec": "everysec, before its last two seconds"}
 PATIENT = Retry(ConstantBackoff(0.01), 3000)
 NEVER = Retry(NoBackoff(), 0)
@@ -80,7 +71,7 @@ class Load:
         await asyncio.to_thread(server.restart)
         self._up.set()
 
-    async def _work(self, caller: "Caller") -> None:
+    async def _work(self, caller: Caller) -> None:
         while not self._over:
             await self._up.wait()
             number = len(self.requests)
@@ -95,72 +86,6 @@ class Load:
                 if not isinstance(error, UnavailableError) or not error.outcome_unknown:
                     request.told = "nothing"
             request.ended, request.last_life = len(self.requests), self._life
-
-
-class Caller:
-    """One who stores, takes and gives back, in an order that is the same in each run.
-
-    Args:
-        client: a client, which others share.
-        number: who it is.
-    """
-
-    def __init__(self, client: Redis, number: int) -> None:
-        self.number = number
-        self._chance = Random(number)  # noqa: S311 - it keeps no secret
-        self._request = ""
-        self._vault = AsyncSecureVault(client, request_ids=lambda: self._request)
-        self._inventory = AsyncSmartInventory(
-            client, budget_caps=CAPS, request_ids=lambda: self._request
-        )
-        self._coins: list[tuple[str, str]] = []
-        self._keys: list[str] = []
-        self._held: list[InventoryEntry] = []
-
-    def choose(self) -> Kind:
-        """What to do next, of what can be done."""
-        weights: dict[Kind, int] = {
-            "store": 4,
-            "select": 4,
-            "keep": 2,
-            "release": bool(self._held),
-            "consume": bool(self._coins),
-            "burn": bool(self._keys),
-        }
-        [kind] = self._chance.choices([*weights], [*weights.values()])
-        return kind
-
-    async def call(self, request: Request) -> bool:
-        """Does it; whether it had an effect."""
-        self._request = request.request_id
-        contact_id, tier = self._chance.choice(CONTACTS), self._chance.choice(TIERS)
-        match request.kind:
-            case "store":
-                request.key_id = request.request_id
-                await self._inventory.store_key(contact_id, request.key_id, tier, *HALVES)
-                self._coins.append((contact_id, request.key_id))
-                return True
-            case "select":
-                entry = await self._inventory.select_coin(contact_id, tier)
-                if entry is not None:
-                    request.key_id = entry.key_id
-                    self._held.append(entry)
-                return entry is not None
-            case "release":
-                entry = self._held.pop()
-                request.key_id = entry.key_id
-                return await self._inventory.release_coin(entry)
-            case "consume":
-                contact_id, request.key_id = self._coins.pop()
-                return await self._inventory.consume_key(contact_id, request.key_id)
-            case "keep":
-                request.key_id = request.request_id
-                await self._vault.store_key(request.key_id, "GOLD", BLOB, b"nonce", b"tag")
-                self._keys.append(request.key_id)
-                return True
-            case "burn":
-                request.key_id = self._keys.pop()
-                return await self._vault.burn_key(request.key_id)
 
 
 @pytest.mark.parametrize("policy", ["always", "everysec"])

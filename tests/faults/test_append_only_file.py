@@ -1,0 +1,207 @@
+"""Append-only files that lost their end, or in which a bit has flipped."""
+
+import re
+from collections.abc import Awaitable, Iterator
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from aqm_db import AsyncSmartInventory, connect
+from aqm_db.embedded import EmbeddedServer
+from aqm_db.errors import AQMDatabaseError, EmbeddedServerError
+from tests.backends import REDIS_6, VALKEY_9, Backend, RunningServer
+from tests.faults.callers import CONTACTS, TIERS, Caller
+from tests.faults.calls import errors_of, objects_over
+from tests.faults.evidence import Request, request_id
+from tests.faults.ledger import assert_no_key_material, kept, queued
+from tests.faults.tally import Tally
+from tests.samples import snapshot
+
+pytestmark = pytest.mark.asyncio
+
+CALLS = 80
+
+
+# The end is missing --------------------------------------------------------------------------
+
+
+async def lived(server: RunningServer) -> list[tuple[int, dict[Any, Any]]]:
+    """Makes some calls, one by one; how long the file was after each, and what there was then."""
+    client = server.client(0)
+    inventory = AsyncSmartInventory(client)
+    past = [(0, await content_of(client))]
+    for contact_id in CONTACTS:
+        await inventory.register_contact(contact_id, "BESTIE")
+        past.append((server.append_only_file().stat().st_size, await content_of(client)))
+    caller = Caller(client, 0)
+    for number in range(CALLS):
+        request = Request(request_id(0, number), caller.choose(), number, 0)
+        await caller.call(request)
+        past.append((server.append_only_file().stat().st_size, await content_of(client)))
+    await client.aclose()
+    return past
+
+
+async def content_of(client: Redis) -> dict[Any, Any]:
+    """What is there, except for claims, which expire while the test runs."""
+    content = await snapshot(client)
+    return {key: row for key, row in content.items() if not key.startswith(b"inv:v1:claim:")}
+
+
+@pytest.mark.parametrize("backend", [VALKEY_9, REDIS_6], ids=lambda backend: backend.name)
+async def test_a_file_without_its_end(backend: Backend, tally: Tally, *, thorough: bool) -> None:
+    """What is there is what was there at some moment before: no call is done by half.
+
+    What came after the cut is gone, and that a coin was used, too: it can be handed out again. A
+    machine that dies with ``appendfsync everysec`` loses its last second or two so; with ``always``
+    it loses nothing that was acknowledged.
+    """
+    with RunningServer(backend, "--appendonly", "yes", "--appendfsync", "always") as server:
+        past = await lived(server)
+        server.kill()
+        file = server.append_only_file()
+        whole = file.read_bytes()
+        chance = Random(7)  # noqa: S311 - it keeps no secret
+        between = chance.sample([size for size, _ in past], 40 if thorough else 3)
+        anywhere = chance.sample(range(len(whole)), 200 if thorough else 9)
+        for cut in (len(whole), *between, *anywhere):
+            file.write_bytes(whole[:cut])
+            server.restart()
+            client = server.client(0)
+            there = await content_of(client)
+            assert there == [content for size, content in past if size <= cut][-1]
+            await queued(client)
+            await kept(client)
+            # It is a database like any other.
+            assert await AsyncSmartInventory(client).register_contact("new", "MATE")
+            await client.aclose()
+            server.kill()
+            tally.add("append-only file cut")
+
+
+# A bit has flipped ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Where an embedded database is; its path is short enough for a socket."""
+    with TemporaryDirectory(prefix="aqm-") as path:
+        yield Path(path).resolve() / "db"
+
+
+class File:
+    """An append-only file that tests damage.
+
+    Attributes:
+        whole: what was in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.whole = self._damaged = path.read_bytes()
+
+    def flip(self, position: int, bit: int) -> None:
+        """Writes it anew with one bit changed."""
+        content = bytearray(self.whole)
+        content[position] ^= 1 << bit
+        self._path.write_bytes(content)
+        self._damaged = bytes(content)
+
+    def mend(self) -> None:
+        """Writes it as it was."""
+        self._path.write_bytes(self.whole)
+
+    def is_untouched(self) -> bool:
+        """Whether it's still as it was damaged."""
+        return self._path.read_bytes() == self._damaged
+
+
+@pytest_asyncio.fixture
+async def file(directory: Path) -> File:
+    """The file of an embedded database that was used."""
+    with EmbeddedServer.open(directory) as server:
+        client = Redis(unix_socket_path=str(server.socket_path))
+        for contact_id in CONTACTS:
+            await AsyncSmartInventory(client).register_contact(contact_id, "BESTIE")
+        caller = Caller(client, 0)
+        for number in range(CALLS):
+            await caller.call(Request(request_id(0, number), caller.choose(), number, 0))
+        await client.aclose()
+    [path] = (directory / "appendonlydir").glob("*.incr.aof")
+    return File(path)
+
+
+async def test_a_bit_flipped_in_the_structure(
+    directory: Path, file: File, tally: Tally, *, thorough: bool
+) -> None:
+    """The server refuses the file, the library says so and what to do, and nothing is deleted."""
+    commands = [found.end() - 1 for found in re.finditer(rb"\r\n\*", file.whole)]
+    chance = Random(7)  # noqa: S311 - it keeps no secret
+    for position in chance.sample(commands, 60 if thorough else 4):
+        file.flip(position, chance.randrange(8))
+        with pytest.raises(EmbeddedServerError, match="ended while it started.*Bad file format"):
+            await connect(f"embedded://{directory}")
+        assert file.is_untouched()
+        tally.add("bit flipped in the structure of an append-only file")
+    file.mend()
+    EmbeddedServer.open(directory).close()
+
+
+async def test_a_bit_flipped_anywhere(
+    directory: Path,
+    file: File,
+    tally: Tally,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    thorough: bool,
+) -> None:
+    """Either the server refuses the file, or what it reads makes no call fail in a strange way.
+
+    The file has no checksums: a bit in a value changes the value, which the callers' own
+    authentication tags and signatures find out. One that makes a length longer than the file looks
+    like a cut, and the server takes it for one.
+    """
+    chance = Random(8)  # noqa: S311 - it keeps no secret
+    errors: list[BaseException] = []
+    for position in chance.sample(range(len(file.whole)), 150 if thorough else 6):
+        file.flip(position, chance.randrange(8))
+        try:
+            server = EmbeddedServer.open(directory)
+        except EmbeddedServerError as error:
+            errors.append(error)
+            assert file.is_untouched()
+        else:
+            with server:
+                errors += await errors_at(server)
+        tally.add(
+            "bit flipped in an append-only file",
+            wrong=sum(not isinstance(error, AQMDatabaseError) for error in errors),
+        )
+    assert_no_key_material(errors, caplog)
+
+
+async def errors_at(server: EmbeddedServer) -> list[BaseException]:
+    """What calls raise that look at everything."""
+    client = Redis(unix_socket_path=str(server.socket_path))
+    objects = objects_over(client)
+    vault, inventory = objects.vault, objects.inventory
+    calls: list[Awaitable[Any]] = [
+        vault.get_stats(),
+        objects.reporter.get_full_dashboard(),
+        objects.gc.dry_run(0),
+        *(inventory.get_contact_meta(contact_id) for contact_id in CONTACTS),
+        *(inventory.list_coins(contact_id) for contact_id in CONTACTS),
+        *(vault.fetch_key(key_id) for key_id in await vault.get_all_active_ids()),
+        *(inventory.select_coin(contact, tier) for contact in CONTACTS for tier in TIERS),
+        *(vault.burn_key(key_id) for key_id in await vault.get_all_active_ids()),
+        objects.gc.garbage_collect(0),
+        vault.purge_expired(0),
+    ]
+    errors = [error for call in calls for error in await errors_of(call)]
+    await client.aclose()
+    return errors
