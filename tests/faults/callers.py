@@ -47,8 +47,8 @@ class Caller:
             "consume": bool(self._coins),
             "burn": bool(self._keys),
         }
-        [kind] = self._chance.choices([*weights], [*weights.values()])
-        return kind
+        kinds: list[Kind] = [*weights]
+        return self._chance.choices(kinds, [*weights.values()])[0]
 
     async def call(self, request: Request) -> bool:
         """Does it; whether it had an effect."""
