@@ -6,7 +6,7 @@ import typer
 
 from aqm_db import __version__
 
-from . import backup, bench, cleaning, contacts, demo, health, status
+from . import backup, bench, chat_demo, cleaning, contacts, demo, health, status
 from .errors import FAILED, OneLineGroup
 
 # Not typer's own tracebacks: they may show variables, and so key material.
@@ -51,6 +51,7 @@ for command in (
     backup.export,
     bench.bench,
     demo.demo,
+    chat_demo.chat_demo,
 ):
     app.command()(command)
 app.command("import")(backup.import_)

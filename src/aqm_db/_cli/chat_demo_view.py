@@ -1,0 +1,59 @@
+"""The chat demo's outcome as text and tables, in 80 columns."""
+
+from aqm_db.chat_demo.findings import Evidence
+from aqm_db.chat_demo.story import Outcome
+
+from .demo_view import View
+from .tables import table_of
+
+
+class ChatView(View):
+    """Prints how the chat ended."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Everything, once it's over."""
+        self._step(f"Alice and Bob chat, {outcome.messages} messages each way")
+        for name, after in outcome.kills.items():
+            self._say(f"{name.title()} was killed after {after!r}, and started again.")
+        self._messages(outcome)
+        self.dashboards(outcome.alice.dashboard, outcome.bob.dashboard)
+        self._step("What had to be")
+        self._verdict(outcome)
+
+    def _messages(self, outcome: Outcome) -> None:
+        self._step("What each has sent, read and refused")
+        table = table_of(
+            *("", ">sent", ">GOLD", ">SILVER", ">BRONZE", ">sent again"),
+            *(">read", ">refused: repeated", ">forged"),
+        )
+        for evidence in (outcome.alice, outcome.bob):
+            tiers = evidence.tiers
+            repeated = _repeated(evidence)
+            table.add_row(
+                evidence.name.title(),
+                *map(
+                    str,
+                    (
+                        len(evidence.sent),
+                        *(tiers["GOLD"], tiers["SILVER"], tiers["BRONZE"]),
+                        evidence.resent,
+                        len(evidence.read),
+                        repeated,
+                        evidence.refused.total() - repeated,
+                    ),
+                ),
+            )
+        self._show(table)
+
+    def _verdict(self, outcome: Outcome) -> None:
+        for problem in outcome.problems:
+            self._say(f"Wrong: {problem}.")
+        if not outcome.problems:
+            self._say("Every message was read once and in order, and every coin was used once.")
+            self._say("The check of each database is clean.")
+        self._say(f"It took {outcome.seconds:.1f} s.")
+
+
+def _repeated(evidence: Evidence) -> int:
+    # A burned key's tombstone tells for a minute; then nobody knows the key any more.
+    return evidence.refused["KeyAlreadyBurnedError"] + evidence.refused["KeyNotFoundError"]

@@ -1,0 +1,78 @@
+"""Processes that the demo starts, and stops whatever happens."""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, cast
+
+from aqm_db.demo import DemoError
+
+_STOP_SECONDS: Final = 10.0
+
+
+class Child:
+    """A process of this package's ``__main__``.
+
+    Args:
+        name: what to call it.
+        process: it.
+    """
+
+    def __init__(self, name: str, process: Process) -> None:
+        self._name = name
+        self._process = process
+
+    async def hear(self, line: str) -> None:
+        """Waits until the process tells something.
+
+        Raises:
+            DemoError: it ended before.
+        """
+        output = cast("asyncio.StreamReader", self._process.stdout)
+        while told := await output.readline():
+            if told.decode().rstrip("\n") == line:
+                return
+        code = await self._process.wait()
+        raise DemoError(f"{self._name} ended with code {code} before it told {line!r}")
+
+    async def kill(self) -> None:
+        """Ends the process in whatever it is doing (SIGKILL)."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> None:
+        """Lets the process end, and kills one that doesn't."""
+        cast("asyncio.StreamWriter", self._process.stdin).close()
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._process.communicate()
+        except TimeoutError:
+            await self.kill()
+
+
+@asynccontextmanager
+async def child(root: Path, name: str, *arguments: str) -> AsyncGenerator[Child]:
+    """A process for the time of a block.
+
+    Args:
+        root: where it works.
+        name: what to call it.
+        arguments: as ``__main__`` takes them.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "aqm_db.chat_demo", *arguments),
+        stdin=PIPE,
+        stdout=PIPE,
+        cwd=root,
+        # Ctrl-C in the terminal is meant for whoever stops all processes in their order.
+        start_new_session=True,
+    )
+    started = Child(name, process)
+    try:
+        yield started
+    finally:
+        await started.stop()

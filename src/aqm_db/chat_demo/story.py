@@ -1,0 +1,100 @@
+"""The chat from its beginning to its end: processes started, killed, and looked at."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aqm_db.embedded import EmbeddedServer
+
+from .children import child
+from .findings import Evidence, evidence_of, problems_of
+from .person import PAIR, introduce, person_in
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it ended.
+
+    Attributes:
+        messages: how many each of the two has sent.
+        kills: whose process was killed, and what it had told last.
+        seconds: how long the chat took, with all processes started and stopped.
+        alice: what she left.
+        bob: what he left.
+        problems: what isn't as it must be, one sentence each.
+    """
+
+    messages: int
+    kills: Mapping[str, str]
+    seconds: float
+    alice: Evidence
+    bob: Evidence
+    problems: Sequence[str]
+
+
+async def tell(messages: int, *, kill: bool = False) -> Outcome:
+    """Lets Alice and Bob chat, and looks at what is left of it.
+
+    Args:
+        messages: how many each of the two sends.
+        kill: whether to kill Alice after a third of what she sends, and Bob after two thirds of
+            what he reads.
+
+    Raises:
+        DemoError: a process ended too early.
+        AQMDatabaseError: what the library's calls raise.
+    """
+    kills = _kills(messages) if kill else {}
+    with tempfile.TemporaryDirectory(prefix="aqm-db-chat-") as directory:
+        root = Path(directory)
+        started = time.monotonic()
+        introduce(root)
+        try:
+            async with child(root, "the coin server") as server:
+                await server.hear("ready")
+                await _chat(root, messages, kills)
+            seconds = time.monotonic() - started
+            alice, bob = [await evidence_of(person_in(root, name)) for name in PAIR]
+        except BaseException:
+            for name in PAIR:
+                await asyncio.to_thread(_stop_database, person_in(root, name).database)
+            raise
+    return Outcome(messages, kills, seconds, alice, bob, problems_of(alice, bob, messages))
+
+
+async def _chat(root: Path, messages: int, kills: Mapping[str, str]) -> None:
+    # Who is done stays, to acknowledge and to accept, until the other is done too.
+    both = asyncio.Barrier(len(PAIR))
+
+    async def live(name: str) -> None:
+        arguments = (root, name.title(), name, str(messages))
+        if name in kills:
+            async with child(*arguments) as party:
+                await party.hear(kills[name])
+                await party.kill()
+        async with child(*arguments) as party:
+            await party.hear("done")
+            await both.wait()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for name in PAIR:
+                group.create_task(live(name))
+    except ExceptionGroup as failures:
+        # The other one fails, if it does, since this one did.
+        raise failures.exceptions[0] from None
+
+
+def _kills(messages: int) -> dict[str, str]:
+    third = max(messages // 3, 1)
+    alice, bob = PAIR
+    return {alice: f"sent {third}", bob: f"received {min(2 * third, messages)}"}
+
+
+def _stop_database(directory: Path) -> None:
+    """Stops a database's server that was left behind by a kill."""
+    if directory.exists():
+        EmbeddedServer.open(directory).close()
