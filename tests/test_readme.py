@@ -28,6 +28,20 @@ def test_the_first_examples_run(example: str, tmp_path: Path) -> None:
     assert finished.stderr == ""
 
 
+def test_the_guide_runs(tmp_path: Path) -> None:
+    """Coins are minted, published, claimed, verified and cached; a message is sent and read."""
+    guide = next(example for example in EXAMPLES if "AsyncReplenisher" in example)
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", guide],
+        env={**os.environ, "AQM_DB_URL": f"embedded://{tmp_path}/db"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout == "Hi Bob, it's Alice.\n"
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_every_example_compiles(example: str) -> None:
     """Fragments are Python too."""
