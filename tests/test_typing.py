@@ -164,6 +164,7 @@ def test_synchronous_inventory() -> None:
         assert_type(inventory.forget_contact(BOB), int)
         assert_type(inventory.clock, Callable[[], int])
         assert_type(inventory.budget_caps, Mapping[str, Mapping[str, int]])
+        assert_type(inventory.budget_bytes, int)
         assert_type(inventory.keys.of(BOB).meta, str)
 
 
