@@ -573,11 +573,11 @@ async def test_a_user_that_is_no_longer(face: str, tmp_path: Path) -> None:
 
 LUA = Path(sys.modules["aqm_db"].__path__[0]) / "lua"
 READS = {
-    "HGETALL": {"fetch_key", "get_contact_meta", "list_coins", "check"},
+    "HGETALL": {"fetch_key", "get_contact_meta", "get_inventory", "list_coins", "check"},
     "EXISTS": {"exists", "check"},
     "GET": {"enforce_budget"},
     "HMGET": {"get_all_active_ids", "pending_upload"},
-    "HGET": {"purge_expired", "get_inventory", "check"},
+    "HGET": {"purge_expired", "check"},
     "ZCARD": {"get_inventory", "get_available_tiers", "check"},
     "ZRANGE": {"list_coins", "pending_upload", "check"},
     "ZSCAN": {"check"},
