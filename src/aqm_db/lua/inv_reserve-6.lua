@@ -8,7 +8,7 @@
 --          | {STALE} | {NOT_REGISTERED} | {CORRUPT}
 -- Again: the leases remember the request that took them.
 -- Runs: HGET meta, HGETALL leases, HDEL leases, HSET leases, GET epoch, INCRBY epoch, ZCARD idx
--- Uses: lease, unregistered
+-- Uses: integer, lease, unregistered
 local leases, epoch, meta = KEYS[1], KEYS[2], KEYS[3]
 local request_id, contact_id, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local TIERS = {'GOLD', 'SILVER', 'BRONZE'}
@@ -19,6 +19,9 @@ if not priority then
   return unregistered(meta)
 end
 if not EACH[priority] then
+  return {CORRUPT}
+end
+if not integer(redis.call('GET', epoch) or '0') then
   return {CORRUPT}
 end
 -- A coin that was stored under a lease may have been measured or not, so a lease takes all of its

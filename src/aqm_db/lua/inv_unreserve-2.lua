@@ -2,11 +2,15 @@
 -- moves on.
 -- KEYS: leases, epoch
 -- ARGV: leases ...
--- Returns: {OK, ended}
+-- Returns: {OK, ended} | {CORRUPT}
 -- Again: the leases are gone, so the second run ends none.
--- Runs: HEXISTS leases, HDEL leases, INCRBY epoch
+-- Runs: GET epoch, HEXISTS leases, HDEL leases, INCRBY epoch
+-- Uses: integer
 local leases, epoch = KEYS[1], KEYS[2]
 
+if not integer(redis.call('GET', epoch) or '0') then
+  return {CORRUPT}
+end
 local ended = 0
 for _, held in ipairs(ARGV) do
   ended = ended + redis.call('HEXISTS', leases, held)
