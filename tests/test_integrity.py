@@ -98,7 +98,7 @@ async def test_what_the_server_expired_is_no_problem(place: Place) -> None:
     assert await place.other.vault.get_stats() == VaultStats(0, 1, 1, 1, 1)
     # Behind a row that is still there, and so not taken off yet.
     await place.vault.delete(ROW + "bronze")
-    # It's the third key of its millisecond, and so expires two later.
+    # Keys of one millisecond are listed a millisecond apart.
     place.clock.advance(days=29, ms=3)
     assert (await place.db.check(repair=True)).clean
     assert await place.vault.zcard(EXPIRY) == 2

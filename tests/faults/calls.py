@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any
 
 from aqm_db import (
+    AsyncClientDatabase,
     AsyncGarbageCollector,
     AsyncSecureVault,
     AsyncSmartInventory,
@@ -29,6 +30,7 @@ class Objects:
         inventory: public halves.
         gc: the inventory's.
         reporter: of both.
+        db: all of them together.
         entry: a coin of Bob's that was selected, once :func:`furnish` has run.
     """
 
@@ -36,6 +38,7 @@ class Objects:
     inventory: AsyncSmartInventory
     gc: AsyncGarbageCollector
     reporter: AsyncStorageReporter
+    db: AsyncClientDatabase
     entry: InventoryEntry | None = None
 
 
@@ -67,7 +70,8 @@ def objects_over(
     vault = face.vault(client, **options)
     inventory = face.inventory(client, budget_caps=CAPS, **options)
     gc = face.gc(inventory, client)
-    return Objects(vault, inventory, gc, face.reporter(vault, inventory), entry)
+    db = face.database(client, client, budget_caps=CAPS, **options)
+    return Objects(vault, inventory, gc, face.reporter(vault, inventory), db, entry)
 
 
 async def furnish(objects: Objects) -> InventoryEntry:
@@ -132,10 +136,14 @@ CALLS: dict[str, Call] = {
     "inventory.register_contact": lambda o: o.inventory.register_contact(BOB, "MATE", "Bob"),
     "inventory.register_contact(new)": lambda o: o.inventory.register_contact("new", "MATE"),
     "inventory.set_contact_priority": lambda o: o.inventory.set_contact_priority(BOB, "STRANGER"),
+    "inventory.forget_contact": lambda o: o.inventory.forget_contact(BOB),
     "inventory.get_contact_meta": lambda o: o.inventory.get_contact_meta(BOB),
     "inventory.store_key": lambda o: o.inventory.store_key(BOB, "new", "BRONZE", *HALVES),
     "inventory.store_key(B2)": lambda o: o.inventory.store_key(BOB, "B2", "BRONZE", *HALVES),
     "inventory.store_key(B1)": lambda o: o.inventory.store_key(BOB, "B1", "BRONZE", *HALVES),
+    "inventory.store_key(budget)": lambda o: o.inventory.store_key(
+        BOB, "new", "BRONZE", *HALVES, enforce_budget=True
+    ),
     "inventory.store_keys": lambda o: o.inventory.store_keys(
         [NewCoin(BOB, key_id, "BRONZE", *HALVES) for key_id in ("new 1", "B2", "new 2")]
     ),
@@ -154,11 +162,15 @@ CALLS: dict[str, Call] = {
     "gc.dry_run(0)": lambda o: o.gc.dry_run(0),
     "gc.collect_single_contact": lambda o: o.gc.collect_single_contact(BOB),
     "inventory.list_coins": lambda o: o.inventory.list_coins(BOB),
+    "inventory.count_stale": lambda o: o.inventory.count_stale(0),
     "inventory.contact_pages": _pages,
     "reporter.get_storage_usage": lambda o: o.reporter.get_storage_usage(),
     "reporter.get_vault_report": lambda o: o.reporter.get_vault_report(),
     "reporter.get_replenish_needs": lambda o: o.reporter.get_replenish_needs(),
     "reporter.get_full_dashboard": lambda o: o.reporter.get_full_dashboard(),
+    "db.health": lambda o: o.db.health(),
+    "db.check": lambda o: o.db.check(),
+    "db.check(repair)": lambda o: o.db.check(repair=True),
 }
 """By a name that begins with the method's: every one that touches the database."""
 

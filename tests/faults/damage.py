@@ -23,6 +23,8 @@ META = f"inv:v1:meta:{BOB}"
 QUEUES = tuple(f"inv:v1:idx:{BOB}:{tier}" for tier in ("GOLD", "SILVER", "BRONZE"))
 QUEUE = QUEUES[2]
 USED = f"inv:v1:used:{BOB}"
+LEASES = "inv:v1:leases"
+EPOCH = "inv:v1:epoch"
 
 NO_INTEGERS: tuple[str | bytes, ...] = (
     *("", "-1", "1.5", " 1", "nan", "inf", "\u0663", b"\xff"),
@@ -75,7 +77,12 @@ _READ_STATS = due(
 _BURN = due(CorruptEntryError, "vault.burn_key", "vault.use_key")
 _STORE_KEY = due(CorruptEntryError, "vault.store_key", "vault.store_keys", "vault.restore_keys")
 
-_STORE_COIN = ("inventory.store_key", "inventory.store_key(B2)", "inventory.store_key(B1)")
+_STORE_COIN = (
+    "inventory.store_key(budget)",
+    "inventory.store_key",
+    "inventory.store_key(B2)",
+    "inventory.store_key(B1)",
+)
 _WRITE_META = (
     *_STORE_COIN,
     *("inventory.store_keys", "inventory.set_contact_priority", "gc.collect_single_contact"),
@@ -154,7 +161,13 @@ def _of_contacts() -> Iterator[Damage]:
             *("inventory.release_coin", "inventory.register_contact"),
         ),
     )
-    yield _gone(META, due(ContactNotRegisteredError, *_WRITE_META, "inventory.get_inventory"))
+    yield _gone(
+        META,
+        due(
+            ContactNotRegisteredError,
+            *(*_WRITE_META, "inventory.get_inventory", "inventory.forget_contact"),
+        ),
+    )
     yield _extra(META)
     yield _field(
         META, "priority", None, _READ_META | _SUMMARISE | due(CorruptEntryError, *_WRITE_META)
@@ -184,7 +197,10 @@ def _of_indexes() -> Iterator[Damage]:
         CorruptEntryError,
         *("inventory.set_contact_priority", "inventory.consume_key", "gc.collect_single_contact"),
     )
-    storing = due(CorruptEntryError, "inventory.store_key", "inventory.store_keys")
+    storing = due(
+        CorruptEntryError,
+        *("inventory.store_key", "inventory.store_keys", "inventory.store_key(budget)"),
+    )
     bronze = due(
         CorruptEntryError,
         *("inventory.select_coin(BRONZE)", "inventory.select_coins", "inventory.release_coin"),
@@ -194,8 +210,18 @@ def _of_indexes() -> Iterator[Damage]:
     yield _string(QUEUES[0], _COUNT | changing | storing | gold)
     yield _gone(QUEUE)
     yield _string(
-        USED, changing | storing | bronze | gold | due(CorruptEntryError, "inventory.store_key(B1)")
+        USED,
+        changing
+        | storing
+        | bronze
+        | gold
+        | due(CorruptEntryError, "inventory.store_key(B1)", "inventory.forget_contact"),
     )
+    budget = due(CorruptEntryError, "inventory.store_key(budget)")
+    yield _string(LEASES, budget)
+    yield Damage(f"{EPOCH} is a hash", EPOCH, lambda c: c.hset(EPOCH, "x", "x"), budget, kept=True)
+    for number in NO_INTEGERS:
+        yield Damage(f"{EPOCH} is {number[:9]!r}", EPOCH, partial(_ends_lease, number), budget)
     yield _gone(USED, due(None, "inventory.store_key(B1)"))
     for key in (EXPIRY, QUEUE, USED):
         for member in (b"\xff", b"", b"ghost", b"x" * 300):
@@ -216,6 +242,11 @@ def _names() -> Iterator[Damage]:
         *(b"inv:v1:meta:", b"inv:v1:meta:\xff", b"inv:v1:meta:a:b"),
     ):
         yield Damage(f"foreign name {name!r}", name.decode("latin-1"), partial(_set, name))
+
+
+async def _ends_lease(epoch: str | bytes, client: Redis) -> None:
+    await client.set(EPOCH, epoch)
+    await client.hset(LEASES, f"first-0:GOLD:{BOB}", "1 0 1")
 
 
 async def _set(name: bytes, client: Redis) -> None:

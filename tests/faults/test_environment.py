@@ -28,7 +28,7 @@ READING = {
     *("vault.get_all_active_ids", "vault.get_all_active_ids(GOLD)", "vault.get_stats"),
     *("inventory.get_contact_meta", "inventory.get_inventory", "inventory.get_inventory()"),
     *("inventory.has_keys_for", "inventory.get_available_tiers", "inventory.contact_pages"),
-    "inventory.list_coins",
+    *("inventory.list_coins", "inventory.count_stale", "db.health", "db.check"),
     *("gc.dry_run", "gc.dry_run(0)"),
     *(name for name in CALLS if name.startswith("reporter.")),
 }
@@ -40,7 +40,7 @@ NOTHING_TO_WRITE = {
 TAKING = {
     *("vault.burn_key", "vault.use_key", "vault.purge_expired(0)"),
     *("inventory.select_coin(GOLD)", "inventory.select_coin(BRONZE)", "inventory.select_coins"),
-    *("inventory.consume_key", "inventory.set_contact_priority"),
+    *("inventory.consume_key", "inventory.set_contact_priority", "inventory.forget_contact"),
     *("gc.garbage_collect", "gc.garbage_collect(0)", "gc.collect_single_contact"),
 }
 """Calls that give memory back, or soon will."""
@@ -91,7 +91,9 @@ async def test_out_of_memory(client: Redis, furnished: Objects, tally: Tally) ->
         full = any(isinstance(error, NotWritableError) for error in errors)
         assert full is (name not in READING | NOTHING_TO_WRITE | TAKING), name
         assert all(isinstance(error, AQMDatabaseError) for error in errors), name
-        assert not full or await back.content() == before, name
+        # A repair consists of many scripts, each of which is done or not.
+        changes = name != "db.check(repair)" and await back.content() != before
+        assert not (full and changes), name
         tally.add("out of memory")
     await back.put_back()
     assert await furnished.vault.get_stats() == VaultStats(1, 1, 1, 1, 1)
