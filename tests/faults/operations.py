@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from redis.asyncio import Redis
-
 from aqm_db import AsyncSecureVault, AsyncSmartInventory
 from aqm_db.types import InventoryEntry
+from tests.faces import ASYNC, Face
 from tests.samples import BOB, Clock
 
 CANARY = b"canary-key-material"
@@ -46,12 +45,13 @@ class Operation:
         return self.name
 
 
-def pair_over(client: Redis, request_id: str | None = None) -> Pair:
+def pair_over(client: Any, request_id: str | None = None, face: Face = ASYNC) -> Pair:
     """A vault and an inventory in one database, at a time that stands still.
 
     Args:
-        client: their client.
+        client: their client, of their face.
         request_id: the id of every request; None numbers them.
+        face: which face of the library; its calls are awaited in either case.
     """
     clock, numbers = Clock(), count()
 
@@ -59,8 +59,8 @@ def pair_over(client: Redis, request_id: str | None = None) -> Pair:
         return f"request-{next(numbers)}" if request_id is None else request_id
 
     return (
-        AsyncSecureVault(client, clock=clock, request_ids=fresh),
-        AsyncSmartInventory(client, clock=clock, request_ids=fresh, budget_caps=CAPS),
+        face.vault(client, clock=clock, request_ids=fresh),
+        face.inventory(client, clock=clock, request_ids=fresh, budget_caps=CAPS),
     )
 
 

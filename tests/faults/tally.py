@@ -27,15 +27,31 @@ class Tally:
         self.counts: dict[str, Count] = {}
 
     def add(
-        self, fault: str, *, runs: int = 1, lost: int = 0, duplicated: int = 0, wrong: int = 0
+        self,
+        fault: str,
+        *,
+        runs: int = 1,
+        lost: int = 0,
+        duplicated: int = 0,
+        wrong: int = 0,
+        case: object = "",
     ) -> None:
-        """Counts runs of a fault, and fails the test that counts any harm."""
+        """Counts runs of a fault, and fails the test that counts any harm.
+
+        Args:
+            fault: the row of the table.
+            runs: how often it was tried.
+            lost: see :class:`Count`; the others too.
+            duplicated: the same.
+            wrong: the same.
+            case: which run it was, for whoever reads of its failure.
+        """
         count = self.counts.setdefault(fault, Count())
         count.runs += runs
         count.lost += lost
         count.duplicated += duplicated
         count.wrong += wrong
-        assert (lost, duplicated, wrong) == (0, 0, 0), fault
+        assert (lost, duplicated, wrong) == (0, 0, 0), f"{fault}: {case}"
 
     def lines(self) -> list[str]:
         """The table, in Markdown."""
