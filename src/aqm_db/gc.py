@@ -15,7 +15,7 @@ from .errors import (
     CorruptEntryError,
     InventoryUnavailableError,
 )
-from .inventory import COIN_TTL_MS, USED_TTL_MS, AsyncSmartInventory
+from .inventory import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS, AsyncSmartInventory
 from .types import GCResult
 
 _log = logging.getLogger("aqm_db.gc")
@@ -121,8 +121,21 @@ class AsyncGarbageCollector:
 
     def _collection(self, contact_id: str, before: int, mode: Mode) -> Call:
         names = self._keys.of(contact_id)
-        keys = (names.meta, names.used, *names.queues)
-        arguments = (names.rows, self._clock(), COIN_TTL_MS, before, USED_TTL_MS, mode)
+        keys = (
+            names.meta,
+            names.used,
+            names.claims + self._inventory.request_ids(),
+            *names.queues,
+        )
+        arguments = (
+            names.rows,
+            self._clock(),
+            COIN_TTL_MS,
+            before,
+            USED_TTL_MS,
+            CLAIM_TTL_MS,
+            mode,
+        )
         return _scripts.INV_COLLECT, keys, arguments
 
 

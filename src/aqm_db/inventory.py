@@ -71,6 +71,7 @@ class AsyncSmartInventory:
         clock: milliseconds since the epoch.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
+        request_ids: a fresh id for every call.
 
     Every method also raises InventoryUnavailableError, AccessDeniedError and NotWritableError
     where the server or the link gives cause (see :mod:`aqm_db.errors`).
@@ -91,7 +92,7 @@ class AsyncSmartInventory:
         self.clock = clock
         self.budget_caps: Mapping[str, Mapping[str, int]] = check_caps("budget_caps", budget_caps)
         self.budget_bytes: int = check_count("budget_bytes", budget_bytes, 1)
-        self._request_ids = request_ids
+        self.request_ids = request_ids
 
     async def register_contact(
         self, contact_id: str, priority: Priority, display_name: str = ""
@@ -116,7 +117,7 @@ class AsyncSmartInventory:
         check_priority("priority", priority)
         check_text("display_name", display_name)
         names = self.keys.of(contact_id)
-        arguments = (self._request_ids(), priority, self.clock(), display_name)
+        arguments = (self.request_ids(), priority, self.clock(), display_name)
         reply = await self._seam.run((_scripts.INV_REGISTER, (names.meta, names.used), arguments))
         [created] = checked(reply, contact_id=contact_id)
         return bool(created)
@@ -140,9 +141,10 @@ class AsyncSmartInventory:
         arguments: tuple[Argument, ...] = (
             priority,
             names.rows,
+            CLAIM_TTL_MS,
             *(caps[tier] for tier in TIERS),
         )
-        keys = (names.meta, names.used, *names.queues)
+        keys = (names.meta, names.used, names.claims + self.request_ids(), *names.queues)
         reply = await self._seam.run((_scripts.INV_SET_PRIORITY, keys, arguments))
         [dropped] = checked(reply, contact_id=contact_id)
         _log.info(
@@ -168,7 +170,7 @@ class AsyncSmartInventory:
         """
         check_id("contact_id", contact_id)
         names = self.keys.of(contact_id)
-        keys = (names.meta, names.used, names.claims + self._request_ids(), *names.queues)
+        keys = (names.meta, names.used, names.claims + self.request_ids(), *names.queues)
         reply = await self._seam.run(
             (_scripts.INV_FORGET, keys, (names.rows, USED_TTL_MS, CLAIM_TTL_MS))
         )
@@ -363,7 +365,7 @@ class AsyncSmartInventory:
         names = self.keys.of(contact_id)
         keys = (
             names.row(key_id),
-            names.claims + self._request_ids(),
+            names.claims + self.request_ids(),
             names.used,
             *names.queues,
         )
@@ -526,11 +528,11 @@ class AsyncSmartInventory:
     def _reservations(self) -> "Reservations":
         from ._reservations import Reservations  # noqa: PLC0415 - most programs reserve nothing
 
-        return Reservations(self, self._seam, self._request_ids, self._storing, self._stored)
+        return Reservations(self, self._seam, self.request_ids, self._storing, self._stored)
 
     def _storing(self, coin: NewCoin, lease: str | None = None) -> Call:
         check_coin(coin)
-        request_id = self._request_ids()
+        request_id = self.request_ids()
         names = self.keys.of(coin.contact_id)
         keys = (
             names.row(coin.key_id),
@@ -576,7 +578,7 @@ class AsyncSmartInventory:
         check_id("contact_id", contact_id)
         check_category("desired_tier", desired_tier)
         names = self.keys.of(contact_id)
-        keys = (names.claims + self._request_ids(), names.meta, names.used, *names.queues)
+        keys = (names.claims + self.request_ids(), names.meta, names.used, *names.queues)
         arguments: tuple[Argument, ...] = (
             names.rows,
             names.claims,
@@ -617,7 +619,7 @@ class AsyncSmartInventory:
             names.row(entry.key_id),
             names.meta,
             names.used,
-            names.claims + self._request_ids(),
+            names.claims + self.request_ids(),
             names.queues[TIERS.index(entry.coin_category)],
         )
         arguments = (

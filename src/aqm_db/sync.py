@@ -307,6 +307,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         clock: milliseconds since the epoch.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
+        request_ids: a fresh id for every call.
 
     Every method also raises InventoryUnavailableError, AccessDeniedError and NotWritableError
     where the server or the link gives cause (see :mod:`aqm_db.errors`).
@@ -352,6 +353,11 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
     def budget_bytes(self) -> int:
         """Payload bytes of all cached coins together; see :meth:`store_key`."""
         return self._async.budget_bytes
+
+    @property
+    def request_ids(self) -> Callable[[], str]:
+        """A fresh id for every call, of ASCII letters, digits, ``-`` and ``_``."""
+        return self._async.request_ids
 
     def register_contact(self, contact_id: str, priority: Priority, display_name: str = "") -> bool:
         """Registers a contact; one that is registered stays as it is.

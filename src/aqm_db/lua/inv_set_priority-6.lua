@@ -1,17 +1,22 @@
 -- Changes a contact's priority, and drops the newest coins above the new caps.
--- KEYS: meta, used, idx GOLD, idx SILVER, idx BRONZE
--- ARGV: priority, row prefix, cap GOLD, cap SILVER, cap BRONZE
+-- KEYS: meta, used, claim, idx GOLD, idx SILVER, idx BRONZE
+-- ARGV: priority, row prefix, claim ttl (ms), cap GOLD, cap SILVER, cap BRONZE
 -- Returns: {OK, dropped} | {NOT_REGISTERED} | {CORRUPT}
--- Again: the second run finds nothing above the caps.
--- Runs: HGET meta, HSET meta, ZRANGE idx, ZREM idx, ZREM used, DEL row
+-- Again: the claim says how many the request dropped. Without it a request that is sent again, or
+--        arrives late, would undo what others decided meanwhile, and drop what they stored.
+-- Runs: GET claim, SET claim, HGET meta, HSET meta, ZRANGE idx, ZREM idx, ZREM used, DEL row
 -- Uses: encode, unregistered
-local meta, used = KEYS[1], KEYS[2]
+local meta, used, claim_key = KEYS[1], KEYS[2], KEYS[3]
 
+local before = redis.call('GET', claim_key)
+if before then
+  return {OK, tonumber(before)}
+end
 if not redis.call('HGET', meta, 'priority') then
   return unregistered(meta)
 end
 local excess = {}
-for queue = 3, 5 do
+for queue = 4, 6 do
   local cap = tonumber(ARGV[queue])
   for _, id in ipairs(redis.call('ZRANGE', KEYS[queue], cap, -1)) do
     excess[#excess + 1] = {KEYS[queue], id}
@@ -22,7 +27,9 @@ if #excess > 0 then
   redis.call('DEL', ARGV[2])
   redis.call('ZREM', used, '')
 end
+redis.call('SET', claim_key, '', 'PX', 1, 'XX')
 redis.call('HSET', meta, 'priority', ARGV[1])
+redis.call('SET', claim_key, #excess, 'PX', ARGV[3])
 for _, coin in ipairs(excess) do
   redis.call('DEL', ARGV[2] .. encode(coin[2]))
   redis.call('ZREM', coin[1], coin[2])
