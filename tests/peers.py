@@ -48,7 +48,7 @@ class Cutter:
     """A link to a real server that loses the replies to some requests, and is cut each time.
 
     Attributes:
-        losing: how many more replies to scripts are lost.
+        losing: how many more replies are lost.
         meanwhile: runs after the server has answered, before the line is cut.
     """
 
@@ -65,11 +65,10 @@ class Cutter:
         try:
             while data := await server_reader.read(65_536):
                 parser.feed(data)
-                # A script's reply is the only list that these tests get.
-                lists = 0
+                answers = 0
                 while (reply := parser.gets()) is not False:
-                    lists += isinstance(reply, list)
-                if lists and self.losing:
+                    answers += _is_answer(reply)
+                if answers and self.losing:
                     self.losing -= 1
                     self.meanwhile()
                     return
@@ -78,6 +77,11 @@ class Cutter:
             forward.cancel()
             server_writer.close()
             writer.close()
+
+
+def _is_answer(reply: object) -> bool:
+    """Whether a reply is a script's or a row, rather than part of a greeting."""
+    return isinstance(reply, list) or (isinstance(reply, dict) and b"proto" not in reply)
 
 
 async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -100,7 +104,7 @@ async def listening_on_loopback(peer: Peer, context: ssl.SSLContext | None) -> A
     """Lets a peer listen on a port of this machine, with TLS or without."""
     async with (
         _accepting(peer) as accept,
-        await asyncio.start_server(accept, "localhost", 0, ssl=context) as server,
+        await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context) as server,
     ):
         yield server.sockets[0].getsockname()[1]
 

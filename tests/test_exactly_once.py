@@ -16,14 +16,11 @@ from aqm_db._async_seam import AsyncSeam
 from aqm_db.errors import (
     ContactNotRegisteredError,
     InventoryUnavailableError,
-    KeyAlreadyBurnedError,
 )
-from aqm_db.sync import SmartInventory
-from aqm_db.types import InventorySummary, VaultStats
 from tests.backends import REDIS_6, VALKEY_9, Backend, RunningServer, Servers
 from tests.conftest import INVENTORY_DB
 from tests.peers import Cutter, listening
-from tests.samples import BOB, Clock, halves, sample_key, stock
+from tests.samples import BOB, stock
 
 pytestmark = pytest.mark.asyncio
 
@@ -69,78 +66,6 @@ async def cut(cutter: Cutter, tmp_path: Path) -> AsyncIterator[Redis]:
 
 
 # Lost replies ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("losses", [1, 3, RETRIES])
-async def test_every_write_whose_replies_are_lost_runs_once(
-    cutter: Cutter, cut: Redis, direct: Redis, losses: int
-) -> None:
-    """A call that is sent again after its reply was lost gets the answer of its first run."""
-    vault, inventory = AsyncSecureVault(cut), AsyncSmartInventory(cut)
-
-    async def lossy(call: Awaitable[Any]) -> Any:
-        cutter.losing = losses
-        returned = await call
-        assert cutter.losing == 0
-        return returned
-
-    assert await lossy(vault.store_key(**sample_key("k", "GOLD"))) is True
-    assert await lossy(vault.burn_key("k")) is True
-    assert await lossy(inventory.register_contact(BOB, "BESTIE")) is True
-    for key_id in ("s1", "s2", "s3"):
-        assert await lossy(inventory.store_key(BOB, key_id, "SILVER", *halves("SILVER"))) is True
-    entry = await lossy(inventory.select_coin(BOB, "GOLD"))
-    assert entry.key_id == "s1"
-    assert await lossy(inventory.release_coin(entry)) is True
-    assert await lossy(inventory.consume_key(BOB, "s2")) is True
-    assert await lossy(inventory.set_contact_priority(BOB, "MATE")) is True
-    assert await vault.get_stats() == VaultStats(0, 0, 0, 1, 0)
-    assert await inventory.get_inventory(BOB) == InventorySummary(BOB, 0, 2, 0, "MATE")
-    assert await lossy(inventory.forget_contact(BOB)) == 2
-
-
-async def test_a_store_whose_reply_was_lost_and_whose_coin_was_taken_has_stored(
-    cutter: Cutter, cut: Redis, real_server: RunningServer, direct: Redis
-) -> None:
-    """Another client may select the coin before the store is sent again."""
-    inventory = AsyncSmartInventory(cut)
-    await inventory.register_contact(BOB, "BESTIE")
-    with real_server.sync_client(INVENTORY_DB) as other:
-
-        def take() -> None:
-            assert SmartInventory(other).select_coin(BOB, "SILVER") is not None
-
-        cutter.losing, cutter.meanwhile = 1, take
-        assert await inventory.store_key(BOB, "s1", "SILVER", *halves("SILVER")) is True
-    assert not await inventory.has_keys_for(BOB)
-
-
-async def test_two_requests_are_two(direct: Redis) -> None:
-    """The answer of one request isn't given to another."""
-    ids = iter(["a", "b", "c", "d", "e", "f"])
-    vault = AsyncSecureVault(direct, request_ids=lambda: next(ids))
-    await vault.store_key(**sample_key("k", "GOLD"))
-    await vault.burn_key("k")
-    with pytest.raises(KeyAlreadyBurnedError):
-        await vault.burn_key("k")
-
-
-async def test_a_request_that_is_asked_again_gets_the_same_coin(
-    direct: Redis, clock: Clock
-) -> None:
-    """What a claim holds is handed out to its own request only, until the claim expires."""
-    inventory = AsyncSmartInventory(direct, clock=clock, request_ids=lambda: "same")
-    other = AsyncSmartInventory(direct, clock=clock)
-    await other.register_contact(BOB, "BESTIE")
-    await stock(other, BOB, "SILVER", "s1", "s2")
-    first = await inventory.select_coin(BOB, "SILVER")
-    assert first is not None
-    assert await inventory.select_coin(BOB, "SILVER") == first
-    assert 0 < await direct.pttl(f"inv:v1:claim:{BOB}:same") <= 30_000
-    await direct.delete(f"inv:v1:claim:{BOB}:same")
-    second = await inventory.select_coin(BOB, "SILVER")
-    assert second is not None
-    assert second.key_id == "s2"
 
 
 # Cancellation ------------------------------------------------------------------------------

@@ -80,10 +80,9 @@ class ByteCutter:
         """Whether a client waits on a line that is silent."""
         return any(line.is_stalling() for line in self._lines)
 
-    async def deliver(self) -> None:
-        """Passes on what is late, and waits until the server has dealt with it."""
-        for line in self._lines:
-            await line.deliver()
+    async def deliver(self) -> int:
+        """Passes on what is late; returns how many lines' requests the server has answered."""
+        return sum([await line.deliver() for line in self._lines])
 
     def due(self, direction: Direction, passed: int) -> Cut | None:
         """The cut that a line has come to."""
@@ -110,6 +109,7 @@ class _Line:
         self._target = target
         self._cut: Cut | None = None
         self._late = b""
+        self._answered_late = False
         self._connecting: asyncio.Task[None] | None = None
 
     def is_open(self) -> bool:
@@ -125,13 +125,14 @@ class _Line:
             if end.transport is not None:
                 end.transport.abort()
 
-    async def deliver(self) -> None:
-        if self._late and self._server.transport is not None:
-            self._server.transport.write(self._late)
-            self._late = b""
-            self._server.transport.write_eof()
-            while self._server.is_open():
-                await asyncio.sleep(0)
+    async def deliver(self) -> bool:
+        if not self._late or self._server.transport is None:
+            return False
+        self._server.transport.write(self._late)
+        self._server.transport.write_eof()
+        while self._server.is_open():
+            await asyncio.sleep(0)
+        return self._answered_late
 
     def began(self, end: "_End") -> None:
         if end is self.client:
@@ -147,8 +148,9 @@ class _Line:
     def relay(self, direction: Direction, data: bytes) -> None:
         other = (self._server if direction == "request" else self.client).transport
         if self._cut is not None:
-            if self._cut.how == "late" and direction == "request":
+            if direction == "request":
                 self._late += data
+            self._answered_late |= direction == "reply" and not data.startswith(b"-")
             return
         before = self.passed[direction]
         self.passed[direction] += len(data)
@@ -159,14 +161,15 @@ class _Line:
             other.write(data)
             return
         other.write(data[: cut.offset - before])
-        if cut.how == "late":
-            self._late = data[cut.offset - before :]
-        elif cut.how != "stall" and self._server.transport is not None:
+        if cut.how in {"FIN", "RST"} and self._server.transport is not None:
             self._server.transport.write_eof()
+        elif direction == "request":
+            self._late = data[cut.offset - before :]
 
     def ended(self, end: "_End") -> None:
         if end is self.client:
-            if self._server.transport is not None and not self._late:
+            late = self._cut is not None and self._cut.how == "late"
+            if self._server.transport is not None and not late:
                 self._server.transport.close()
         elif self.client.transport is not None:
             self._sever(self.client.transport)

@@ -64,7 +64,8 @@ def pair_over(client: Any, request_id: str | None = None, face: Face = ASYNC) ->
     )
 
 
-async def _stocked(vault: AsyncSecureVault, inventory: AsyncSmartInventory) -> None:
+async def stocked(vault: AsyncSecureVault, inventory: AsyncSmartInventory) -> None:
+    """Two private halves, and a contact with three coins."""
     for key_id in ("k1", "k2"):
         await vault.store_key(key_id, "BRONZE", BLOB, b"nonce", b"tag")
     await inventory.register_contact(BOB, "BESTIE", "Bob")
@@ -72,8 +73,9 @@ async def _stocked(vault: AsyncSecureVault, inventory: AsyncSmartInventory) -> N
         await inventory.store_key(BOB, key_id, "BRONZE", *HALVES)
 
 
-async def _selected(vault: AsyncSecureVault, inventory: AsyncSmartInventory) -> InventoryEntry:
-    await _stocked(vault, inventory)
+async def selected(vault: AsyncSecureVault, inventory: AsyncSmartInventory) -> InventoryEntry:
+    """The same, with the first of the coins handed out; it is returned."""
+    await stocked(vault, inventory)
     entry = await inventory.select_coin(BOB, "BRONZE")
     assert entry is not None
     return entry
@@ -82,39 +84,39 @@ async def _selected(vault: AsyncSecureVault, inventory: AsyncSmartInventory) -> 
 OPERATIONS = (
     Operation(
         "vault.store_key",
-        _stocked,
+        stocked,
         lambda vault, _i, _s: vault.store_key("k3", "BRONZE", BLOB, b"nonce", b"tag"),
     ),
-    Operation("vault.fetch_key", _stocked, lambda vault, _i, _s: vault.fetch_key("k1")),
-    Operation("vault.burn_key", _stocked, lambda vault, _i, _s: vault.burn_key("k1")),
+    Operation("vault.fetch_key", stocked, lambda vault, _i, _s: vault.fetch_key("k1")),
+    Operation("vault.burn_key", stocked, lambda vault, _i, _s: vault.burn_key("k1")),
     Operation(
         "inventory.register_contact",
-        _stocked,
+        stocked,
         lambda _v, inventory, _s: inventory.register_contact("carol", "MATE", "Carol"),
     ),
     Operation(
         "inventory.store_key",
-        _stocked,
+        stocked,
         lambda _v, inventory, _s: inventory.store_key(BOB, "b4", "BRONZE", *HALVES),
     ),
     Operation(
         "inventory.select_coin",
-        _stocked,
+        stocked,
         lambda _v, inventory, _s: inventory.select_coin(BOB, "GOLD"),
     ),
     Operation(
         "inventory.consume_key",
-        _stocked,
+        stocked,
         lambda _v, inventory, _s: inventory.consume_key(BOB, "b2"),
     ),
     Operation(
         "inventory.release_coin",
-        _selected,
+        selected,
         lambda _v, inventory, entry: inventory.release_coin(entry),
     ),
     Operation(
         "inventory.set_contact_priority",
-        _stocked,
+        stocked,
         lambda _v, inventory, _s: inventory.set_contact_priority(BOB, "STRANGER"),
     ),
     Operation(

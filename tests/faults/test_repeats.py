@@ -3,9 +3,11 @@
 import pytest
 from redis.asyncio import Redis
 
+from aqm_db import AsyncSecureVault, AsyncSmartInventory
+from aqm_db.errors import KeyAlreadyBurnedError
 from tests.faults.operations import OPERATIONS, Operation, pair_over
 from tests.faults.tally import Tally
-from tests.samples import snapshot
+from tests.samples import BOB, Clock, sample_key, snapshot, stock
 
 pytestmark = pytest.mark.asyncio
 
@@ -24,3 +26,31 @@ async def test_a_request_that_is_sent_again(
         again = await operation.call(*pair_over(direct, "again"), subject)
         state = await snapshot(direct)
         tally.add("request sent again", duplicated=int(again != answer or state != after))
+
+
+async def test_two_requests_are_two(direct: Redis) -> None:
+    """The answer of one request isn't given to another."""
+    ids = iter(["a", "b", "c", "d", "e", "f"])
+    vault = AsyncSecureVault(direct, request_ids=lambda: next(ids))
+    await vault.store_key(**sample_key("k", "GOLD"))
+    await vault.burn_key("k")
+    with pytest.raises(KeyAlreadyBurnedError):
+        await vault.burn_key("k")
+
+
+async def test_a_request_that_is_asked_again_gets_the_same_coin(
+    direct: Redis, clock: Clock
+) -> None:
+    """What a claim holds is handed out to its own request only, until the claim expires."""
+    inventory = AsyncSmartInventory(direct, clock=clock, request_ids=lambda: "same")
+    other = AsyncSmartInventory(direct, clock=clock)
+    await other.register_contact(BOB, "BESTIE")
+    await stock(other, BOB, "SILVER", "s1", "s2")
+    first = await inventory.select_coin(BOB, "SILVER")
+    assert first is not None
+    assert await inventory.select_coin(BOB, "SILVER") == first
+    assert 0 < await direct.pttl(f"inv:v1:claim:{BOB}:same") <= 30_000
+    await direct.delete(f"inv:v1:claim:{BOB}:same")
+    second = await inventory.select_coin(BOB, "SILVER")
+    assert second is not None
+    assert second.key_id == "s2"
