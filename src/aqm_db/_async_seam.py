@@ -59,19 +59,27 @@ class AsyncSeam:
 
     async def read(self, *commands: Sequence[Argument]) -> list[Any]:
         """See :class:`~aqm_db._seam.Seam`."""
-        return await _answers.read(self._ask, commands)
+        return await _answers.read(self._look, commands)
 
     async def probe(self, *commands: Sequence[Argument]) -> list[Denial | None]:
         """See :class:`~aqm_db._seam.Seam`."""
-        return await _answers.probe(self._ask, commands)
+        return await _answers.probe(self._look, commands)
 
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._seam.Seam`."""
-        return _answers.scan(self._ask, pattern)
+        return _answers.scan(self._look, pattern)
 
     async def aclose(self) -> None:
         """See :class:`~aqm_db._seam.Seam`."""
         await self._channel.aclose()
+
+    async def _look(self, commands: Sequence[bytes]) -> list[Any]:
+        """Sends commands that change nothing, so that a cancelled one leaves nothing to settle."""
+        try:
+            return await self._ask(commands)
+        except CancelledAfterSending as cancelled:
+            # asyncio.timeout takes no other class for a cancellation, not even one of that kind.
+            raise asyncio.CancelledError(*cancelled.args) from None
 
     async def _ask(self, commands: Sequence[bytes]) -> list[Any]:
         """Sends commands until they are answered, or the client's retry policy gives up."""
