@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
+from redis.exceptions import ConnectionError as LinkError
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, _channel
 from aqm_db._links import ReaderLink
@@ -101,6 +102,31 @@ async def test_a_connection_without_a_transport(
         with pytest.raises(NotWritableError):
             await vault.exists("k")
         assert await vault.exists("k") is True
+        await client.aclose()
+
+
+async def test_a_connection_that_ends_before_its_first_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that had waited for it goes out on the next one."""
+
+    class Stillborn(ReaderLink):
+        async def run(self) -> None:
+            raise LinkError("gone")
+
+    kinds = [Stillborn, ReaderLink]
+
+    def link(connection: Any, pending: Any, _: object) -> ReaderLink:
+        return kinds.pop(0)(connection, pending)
+
+    monkeypatch.setattr(_channel, "link_to", link)
+    server = ScriptedServer(lambda _: b":1\r\n")
+    async with listening(server, tmp_path / "s"):
+        client = Redis(
+            unix_socket_path=str(tmp_path / "s"), protocol=2, retry=Retry(NoBackoff(), 1)
+        )
+        assert await AsyncSecureVault(client).exists("k") is True
+        assert len(server.requests) == 1
         await client.aclose()
 
 

@@ -107,7 +107,8 @@ class AsyncSeam:
 
         policy = self._client.get_retry() or Retry(NoBackoff(), 0)
         try:
-            return await policy.call_with_retry(attempt, _nothing_to_clean)
+            with self._channel.held():
+                return await policy.call_with_retry(attempt, _nothing_to_clean)
         except LinkFailure as last:
             raise self._unavailable(
                 str(last), outcome_unknown=any(failure.sent for failure in failures)
@@ -120,11 +121,10 @@ class AsyncSeam:
     async def _settle(self, calls: Sequence[Call], undos: Sequence[Undo] | None) -> None:
         """Takes back what cancelled calls did, whatever else is cancelled meanwhile."""
         task = asyncio.create_task(_answers.settle(self._ask, calls, undos))
-        self._channel.settling.add(task)
-        task.add_done_callback(self._channel.settling.discard)
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait((task,))
+        with self._channel.held():
+            while not task.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait((task,))
 
 
 async def _nothing_to_clean(_: Exception) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -32,11 +33,10 @@ class Channel:
     """
 
     def __init__(self, client: Redis) -> None:
-        self.settling: set[asyncio.Task[None]] = set()
-        """Cancelled calls whose effect is being taken back."""
         self._pool = client.connection_pool
         self._link: Link | None = None
         self._opening: asyncio.Task[RedisError | None] | None = None
+        self._holds: set[asyncio.Future[None]] = set()
         self._serving: asyncio.Task[None] | None = None
         self._pending: Pending = deque()
         self._unwritten: list[bytes] = []
@@ -57,6 +57,9 @@ class Channel:
         """
         if self._link is None or self._link.is_closed():
             refusal = await self._opened()
+            if refusal is None and self._link is None:
+                # Gone before its first call; written now, this would wait for the next one's.
+                refusal = LinkFailure("the connection was closed", sent=False)
             if refusal is not None:
                 return [refusal] * len(packed)
         loop = asyncio.get_running_loop()
@@ -68,21 +71,42 @@ class Channel:
             raise CancelledAfterSending(*cancelled.args) from None
 
     async def aclose(self) -> None:
-        """Waits for what is in flight or being settled, then gives the connection back."""
-        while self.settling:
-            await asyncio.wait(self.settling)
-        while self._pending:
-            await asyncio.wait((self._pending[-1],))
+        """Waits for all calls, and what is taken back of cancelled ones; then hangs up."""
+        # A caller that was cancelled just now says in its next turn what there is to take back.
+        await asyncio.sleep(0)
+        while waited_for := self._waited_for():
+            await asyncio.wait(waited_for)
+            await asyncio.sleep(0)
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait((self._opening,))
         await self._hang_up()
 
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Keeps :meth:`aclose` waiting for a call that isn't in flight, but is under way."""
+        hold = asyncio.get_running_loop().create_future()
+        self._holds.add(hold)
+        try:
+            yield
+        finally:
+            self._holds.discard(hold)
+            hold.set_result(None)
+
+    def _waited_for(self) -> list[asyncio.Future[Any]]:
+        # The reply to a call that was cancelled is nobody's.
+        return [*self._holds, *(answer for answer in self._pending if not answer.done())]
+
     async def _opened(self) -> RedisError | None:
         """Connects, once for all that wait for it; returns why it couldn't."""
         if self._opening is None:
             self._opening = asyncio.create_task(self._open())
-        return await asyncio.shield(self._opening)
+        opening = self._opening
+        with self.held():
+            await asyncio.wait((opening,))
+        if opening.cancelled():
+            return LinkFailure("the client was closed", sent=False)
+        return opening.result()
 
     async def _open(self) -> RedisError | None:
         try:
@@ -132,6 +156,8 @@ class Channel:
     async def _hang_up(self) -> None:
         serving = self._serving
         if serving is not None:
+            # Nothing more may be written to a connection that is about to be closed.
+            self._link = None
             serving.cancel()
             await asyncio.wait((serving,))
 
