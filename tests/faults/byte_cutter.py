@@ -71,10 +71,15 @@ class ByteCutter:
         self._lines = [line for line in self._lines if line.is_open()]
         for line in self._lines:
             line.passed = {"request": 0, "reply": 0}
+            line.asked = 0
 
     def passed(self, direction: Direction) -> int:
         """How many bytes have passed."""
         return sum(line.passed[direction] for line in self._lines)
+
+    def asked(self) -> int:
+        """How many bytes of requests had passed when the first reply came."""
+        return sum(line.asked for line in self._lines)
 
     def is_stalling(self) -> bool:
         """Whether a client waits on a line that is silent."""
@@ -103,6 +108,7 @@ class _Line:
 
     def __init__(self, cutter: ByteCutter, target: Path) -> None:
         self.passed: dict[Direction, int] = {"request": 0, "reply": 0}
+        self.asked = 0
         self.client = _End(self, "request")
         self._server = _End(self, "reply")
         self._cutter = cutter
@@ -152,6 +158,8 @@ class _Line:
                 self._late += data
             self._answered_late |= direction == "reply" and not data.startswith(b"-")
             return
+        if direction == "reply" and not self.passed["reply"]:
+            self.asked = self.passed["request"]
         before = self.passed[direction]
         self.passed[direction] += len(data)
         self._cut = cut = self._cutter.due(direction, self.passed[direction])

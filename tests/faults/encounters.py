@@ -275,4 +275,12 @@ ENCOUNTERS = (
         told=GCResult(1, 3, 3 * 96),
         queued=("b4",),
     ),
+    Encounter(
+        "forget_contact, registered and stored",
+        lambda _v, inventory, _s: inventory.forget_contact(BOB),
+        [(_register(BOB), True), (_store("b4"), True)],
+        told=3,
+        queued=("b4",),
+        ranks={BOB: "MATE"},
+    ),
 )

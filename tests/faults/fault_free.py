@@ -5,8 +5,8 @@ from typing import Any, Self
 
 from redis.asyncio import Redis
 
+from tests.faults.kept import Kept
 from tests.faults.operations import Operation, pair_over
-from tests.samples import snapshot
 
 REQUEST_ID = "again"
 
@@ -26,27 +26,21 @@ class FaultFree:
     answer: Any
     before: dict[Any, Any]
     after: dict[Any, Any]
-    _saved: list[tuple[bytes, int, Any]]
+    _kept: Kept
 
     @classmethod
     async def of(cls, operation: Operation, direct: Redis) -> Self:
         """Runs a call on a client, whose database is empty."""
         subject = await operation.prepare(*pair_over(direct))
-        names: list[Any] = await direct.keys()
-        saved: list[tuple[bytes, int, Any]] = [
-            (name, max(await direct.pttl(name), 0), await direct.dump(name)) for name in names
-        ]
-        before = await snapshot(direct)
+        kept = Kept(direct)
+        await kept.keep()
+        before = await kept.content()
         answer = await operation.call(*pair_over(direct, REQUEST_ID), subject)
-        return cls(subject, answer, before, await snapshot(direct), saved)
+        return cls(subject, answer, before, await kept.content(), kept)
 
-    async def begin(self, direct: Redis) -> None:
+    async def begin(self) -> None:
         """Makes the database what it was before the call."""
-        async with direct.pipeline(transaction=False) as pipeline:
-            pipeline.flushdb()
-            for key, ttl, value in self._saved:
-                pipeline.restore(key, ttl, value)
-            await pipeline.execute()
+        await self._kept.restore()
 
     def harm(self, content: dict[Any, Any]) -> dict[str, int]:
         """What is lost or duplicated, for the table, if a database has this content in the end."""

@@ -25,12 +25,16 @@ class Kept:
 
     async def put_back(self) -> dict[Any, Any]:
         """Puts back what was kept (without times to live), and returns it as it is read."""
+        await self.restore()
+        return await self.content()
+
+    async def restore(self) -> None:
+        """Puts back what was kept (without times to live)."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.flushdb()
         for key, row in self._rows.items():
             pipeline.restore(key, 0, row)
         await pipeline.execute()
-        return await self.content()
 
     async def content(self) -> dict[Any, Any]:
         """What is there."""

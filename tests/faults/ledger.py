@@ -24,6 +24,7 @@ class Ledger:
         doubtful: ids whose store has reported that its outcome is unknown.
         delivered: ids that were handed out, in order.
         dropped: ids that were removed on purpose.
+        returning: ids of delivered coins whose release was cut off: they may be back.
         unknown: how many takes have reported that their outcome is unknown, or were cut off.
         errors: everything that was raised.
     """
@@ -33,6 +34,7 @@ class Ledger:
         self.doubtful: set[str] = set()
         self.delivered: list[str] = []
         self.dropped: set[str] = set()
+        self.returning: Counter[str] = Counter()
         self.unknown = 0
         self.errors: list[BaseException] = []
 
@@ -45,8 +47,11 @@ class Ledger:
         """How many coins are lost, and how many are there twice, given those that remain."""
         remaining = set(remaining)
         missing = self.stored - set(self.delivered) - remaining - self.dropped
-        twice = sum(number - 1 for number in Counter(self.delivered).values())
-        both = len(remaining & set(self.delivered))
+        twice = sum(
+            max(number - 1 - self.returning[key_id], 0)
+            for key_id, number in Counter(self.delivered).items()
+        )
+        both = len((remaining & set(self.delivered)) - set(self.returning))
         never_stored = (remaining | set(self.delivered)) - self.stored - self.doubtful
         return max(len(missing) - self.unknown, 0), twice + both + len(never_stored)
 

@@ -45,17 +45,21 @@ class Operation:
         return self.name
 
 
-def pair_over(client: Any, request_id: str | None = None, face: Face = ASYNC) -> Pair:
+def pair_over(
+    client: Any, request_id: str | Callable[[], str] | None = None, face: Face = ASYNC
+) -> Pair:
     """A vault and an inventory in one database, at a time that stands still.
 
     Args:
         client: their client, of their face.
-        request_id: the id of every request; None numbers them.
+        request_id: the id of every request, or what makes them; None numbers them.
         face: which face of the library; its calls are awaited in either case.
     """
     clock, numbers = Clock(), count()
 
     def fresh() -> str:
+        if callable(request_id):
+            return request_id()
         return f"request-{next(numbers)}" if request_id is None else request_id
 
     return (
@@ -121,7 +125,7 @@ OPERATIONS = (
     ),
     Operation(
         "inventory.forget_contact",
-        _selected,
+        selected,
         lambda _v, inventory, _s: inventory.forget_contact(BOB),
     ),
 )

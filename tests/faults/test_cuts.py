@@ -10,6 +10,7 @@ from aqm_db._seam import packed
 from aqm_db.errors import InventoryUnavailableError
 from tests.backends import REDIS_6, VALKEY_9, RunningServer
 from tests.faults.byte_cutter import ByteCutter, Cut, Direction, How
+from tests.faults.desertion import SELECT
 from tests.faults.fault_free import REQUEST_ID, FaultFree
 from tests.faults.ledger import assert_link_is_clean, assert_no_key_material
 from tests.faults.operations import OPERATIONS, Operation, pair_over
@@ -27,7 +28,6 @@ EVERY_BYTE: Steps = {"FIN": 1, "RST": 1, "stall": 5}
 SLICE: Steps = {"FIN": 23, "RST": 41, "stall": 131}
 THIN_SLICE: Steps = {"FIN": 97, "RST": 131, "stall": 307}
 
-SELECT = next(operation for operation in OPERATIONS if operation.name == "inventory.select_coin")
 
 over_operations = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 over_parties = pytest.mark.parametrize("party", ASYNC_PARTIES, ids=str)
@@ -133,7 +133,7 @@ async def test_connections_that_are_cut_from_their_start(
 
         async def survive(cut: Cut, losses: int) -> Exception | None:
             """Makes the call on new connections, until it succeeds; how it failed before."""
-            await right.begin(direct)
+            await right.begin()
             cutter.arm(cut, losses)
             async with party.client(port) as client:
                 first = ending = await ending_of(selected(client), cutter, leap)
@@ -149,7 +149,7 @@ async def test_connections_that_are_cut_from_their_start(
         greeting = await _lengths(cutter, party, port, lambda client: client.ping())
         greeting["request"] -= len(packed("PING"))
         greeting["reply"] -= len("+PONG\r\n")
-        await right.begin(direct)
+        await right.begin()
         for direction, length in (await _lengths(cutter, party, port, selected)).items():
             for offset in range(0, length, step):
                 cut = Cut(how, direction, offset)

@@ -59,7 +59,7 @@ async def test_a_reply_that_is_lost_any_number_of_times(
         vault, inventory = pair_over(client, REQUEST_ID, party.face)
         call = partial(operation.call, vault, inventory, right.subject)
         for losses in range(fewest, party.retries + 2):
-            await right.begin(direct)
+            await right.begin()
             cutter.losing = losses
             if losses > party.retries:
                 with pytest.raises(UnavailableError) as caught:

@@ -1,0 +1,265 @@
+"""Callers that are cancelled: no coin is lost, none goes out twice, and the link stays clean."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from aqm_db import AsyncSecureVault, AsyncSmartInventory
+from aqm_db._async_seam import AsyncSeam
+from aqm_db.errors import ContactNotRegisteredError, InventoryUnavailableError
+from tests.backends import REDIS_6, VALKEY_9, RunningServer
+from tests.faults.byte_cutter import ByteCutter, Cut, How
+from tests.faults.cancelling import (
+    MOMENTS,
+    Moment,
+    Way,
+    by_cancel,
+    by_scope,
+    by_timeout,
+    cancelled_at,
+    given_up,
+    turns,
+)
+from tests.faults.crowd import CALLERS, Crowd
+from tests.faults.desertion import SELECT, Desertion
+from tests.faults.fault_free import FaultFree
+from tests.faults.ledger import assert_link_is_clean, assert_no_key_material, kept, queued
+from tests.faults.operations import OPERATIONS, Operation, pair_over, stocked
+from tests.faults.parties import DEFAULT
+from tests.faults.tally import Tally
+from tests.faults.trial import Leap
+from tests.peers import Cutter, listening_on_loopback
+from tests.samples import BOB, snapshot
+
+pytestmark = pytest.mark.asyncio
+
+over_servers = pytest.mark.parametrize(
+    "real_server", [VALKEY_9, REDIS_6], indirect=True, ids=lambda backend: backend.name
+)
+over_operations = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+
+
+@over_servers
+@over_operations
+@pytest.mark.parametrize("times", [1, 2, 5])
+async def test_a_caller_that_is_cancelled_at_any_step(
+    real_server: RunningServer,
+    direct: Redis,
+    operation: Operation,
+    times: int,
+    tally: Tally,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A call that was sent is carried out once, and a coin that nobody waits for is put back."""
+    caplog.set_level("DEBUG")
+    line = ByteCutter(real_server.socket_path)
+    desertion = Desertion(operation, await FaultFree.of(operation, direct), direct, line)
+    async with line.listening() as port, DEFAULT.client(port) as client:
+        await assert_link_is_clean(client, pair_over(client)[1])
+        for moment in MOMENTS:
+            harm = await desertion.of(client, moment, times=times)
+            case = f"{operation}, {times} times at {moment}"
+            tally.add("cancelled on a connection that is there", case=case, **harm)
+    assert set(desertion.endings) == {"gave up", "answered"}
+    assert_no_key_material([], caplog)
+
+
+@over_operations
+@pytest.mark.parametrize("way", [by_timeout, by_scope])
+async def test_a_deadline_or_a_scope_that_ends_at_any_step(
+    real_server: RunningServer, direct: Redis, operation: Operation, way: Way, tally: Tally
+) -> None:
+    """``asyncio.timeout`` and the scopes of anyio cancel just as well."""
+    line = ByteCutter(real_server.socket_path)
+    desertion = Desertion(operation, await FaultFree.of(operation, direct), direct, line)
+    async with line.listening() as port, DEFAULT.client(port) as client:
+        await assert_link_is_clean(client, pair_over(client)[1])
+        for moment in MOMENTS:
+            harm = await desertion.of(client, moment, way)
+            fault = "asyncio.timeout" if way is by_timeout else "scope of anyio cancelled"
+            tally.add(fault, case=f"{operation} at {moment}", **harm)
+    assert set(desertion.endings) == {"gave up", "answered"}
+
+
+@over_operations
+async def test_a_caller_that_is_cancelled_while_it_connects(
+    real_server: RunningServer, direct: Redis, operation: Operation, *, thorough: bool, tally: Tally
+) -> None:
+    """A connection is made for all callers: one that goes away takes nothing from the others."""
+    line = ByteCutter(real_server.socket_path)
+    desertion = Desertion(operation, await FaultFree.of(operation, direct), direct, line)
+    async with line.listening() as port:
+        for number in range(0, 120, 1 if thorough else 17):
+            async with DEFAULT.client(port) as client:
+                harm = await desertion.of(client, Moment(None, number), times=1 + number % 2)
+            case = f"{operation} after {number} turns"
+            tally.add("cancelled while connecting", case=case, **harm)
+    assert "gave up" in desertion.endings
+
+
+@over_operations
+@pytest.mark.parametrize("how", ["FIN", "RST", "stall"])
+async def test_a_caller_that_is_cancelled_while_the_line_is_cut(
+    real_server: RunningServer,
+    direct: Redis,
+    operation: Operation,
+    how: How,
+    tally: Tally,
+    leap: Leap,
+    backoffs: list[float],
+) -> None:
+    """What a cancelled call did is found out, and taken back, on another connection."""
+    line = ByteCutter(real_server.socket_path)
+    desertion = Desertion(operation, await FaultFree.of(operation, direct), direct, line)
+    async with line.listening() as port, DEFAULT.client(port) as client:
+        await assert_link_is_clean(client, pair_over(client)[1])
+        # The last of the moments is behind the answer.
+        for moment in MOMENTS[:-1]:
+            cuts = [Cut(how, "reply", 0), Cut(how, "reply", 3)]
+            if moment.after in {None, "request"}:
+                cuts.append(Cut(how, "request", 20))
+            for cut in cuts:
+                harm = await desertion.of(client, moment, cut=cut, leap=leap)
+                case = f"{operation} at {moment}, {cut}"
+                tally.add(f"cancelled, and the line cut by {how}", case=case, **harm)
+
+
+@over_operations
+async def test_a_cancelled_request_that_arrives_after_all(
+    real_server: RunningServer,
+    direct: Redis,
+    operation: Operation,
+    tally: Tally,
+    leap: Leap,
+    backoffs: list[float],
+) -> None:
+    """A network may deliver a request when what it did has been taken back already."""
+    line = ByteCutter(real_server.socket_path)
+    desertion = Desertion(operation, await FaultFree.of(operation, direct), direct, line)
+    async with line.listening() as port, DEFAULT.client(port) as client:
+        await assert_link_is_clean(client, pair_over(client)[1])
+        cut = Cut("late", "request", 0)
+        for turn in range(5):
+            harm = await desertion.of(client, Moment("request", turn), cut=cut, leap=leap)
+            before = await snapshot(direct)
+            assert await line.deliver() == 1
+            assert await snapshot(direct) == before
+            case = f"{operation} after {turn} turns"
+            tally.add("cancelled, and the request arrives late", case=case, **harm)
+
+
+async def test_mutant_without_undo_loses_coins(
+    real_server: RunningServer, direct: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests above fail when what cancelled calls did isn't taken back."""
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(AsyncSeam, "_settle", nothing)
+    line = ByteCutter(real_server.socket_path)
+    desertion = Desertion(SELECT, await FaultFree.of(SELECT, direct), direct, line)
+    async with line.listening() as port, DEFAULT.client(port) as client:
+        await assert_link_is_clean(client, pair_over(client)[1])
+        harm = await desertion.of(client, Moment("request", 0))
+    assert harm == {"lost": 1, "duplicated": 0}
+
+
+# Crowds ------------------------------------------------------------------------------------
+
+
+@over_servers
+@pytest.mark.parametrize("way", [by_cancel, by_timeout, by_scope])
+async def test_a_crowd_of_which_a_part_is_cancelled(
+    real_server: RunningServer, direct: Redis, way: Way, *, thorough: bool, tally: Tally
+) -> None:
+    """Of many callers, a part gives up at different steps; every key is accounted for."""
+    for offset in range(10 if thorough else 1):
+        await direct.flushdb()
+        crowd = Crowd(direct)
+        await crowd.gather()
+        callers = (_caller(crowd, way, number, offset) for number in range(CALLERS))
+        gave_up = sum(await asyncio.gather(*callers))
+        assert gave_up
+        await assert_link_is_clean(direct, pair_over(direct)[1])
+        fault = f"cancelled in a crowd of {CALLERS:,}"
+        lost, duplicated = crowd.coins.balance(await queued(direct))
+        wrong = crowd.coins.wrong()
+        tally.add(fault, runs=gave_up, lost=lost, duplicated=duplicated, wrong=wrong)
+        lost, duplicated = crowd.halves.balance(await kept(direct))
+        tally.add(fault, runs=0, lost=lost, duplicated=duplicated)
+
+
+async def _caller(crowd: Crowd, way: Way, number: int, offset: int) -> bool:
+    """One of a crowd, of whom every third gives up; returns whether this one did."""
+    if (number + offset) % 3:
+        await crowd.act(number)
+        return False
+    task, give_up = way(crowd.act(number))
+    await turns((number * 7 + offset) % 15)
+    ending = await given_up(task, give_up, 1 + number % 3)
+    return ending is not None
+
+
+# Edges -------------------------------------------------------------------------------------
+
+
+async def test_a_call_that_was_not_sent_is_dropped(tmp_path: Path) -> None:
+    """Cancelling a caller that still waits for a connection waits for nothing."""
+    client = Redis(unix_socket_path=str(tmp_path / "nobody"), retry=Retry(NoBackoff(), 1_000_000))
+    result = await cancelled_at(5, 1, AsyncSmartInventory(client).select_coin(BOB, "GOLD"))
+    assert isinstance(result, asyncio.CancelledError)
+    await client.aclose()
+
+
+async def test_a_cancelled_call_without_server_ends(
+    real_server: RunningServer,
+    direct: Redis,
+    backoffs: list[float],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where what a cancelled call did can't be found out, the log says so, and it ends."""
+    await stocked(*pair_over(direct))
+    cutter = Cutter(real_server.socket_path)
+    async with listening_on_loopback(cutter, None) as port, DEFAULT.client(port) as client:
+        _, inventory = pair_over(client)
+        await assert_link_is_clean(client, inventory)
+        task = asyncio.ensure_future(inventory.select_coin(BOB, "GOLD"))
+        cutter.losing = 10 * DEFAULT.retries
+        cutter.meanwhile = task.cancel
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    [record] = [record for record in caplog.records if record.msg == "outcome_unknown"]
+    assert record.__dict__["operation"] == "inv_select"
+    assert record.__dict__["error"] == InventoryUnavailableError.__name__
+
+
+async def test_a_cancelled_call_that_fails_needs_no_undo(direct: Redis) -> None:
+    """Nothing is taken back where nothing was done."""
+    inventory = AsyncSmartInventory(direct)
+    await inventory.has_keys_for(BOB)
+    for step in range(10):
+        result = await cancelled_at(step, 1, inventory.select_coin("nobody", "GOLD"))
+        assert isinstance(result, asyncio.CancelledError | ContactNotRegisteredError)
+
+
+async def test_more_than_the_socket_takes_at_once(
+    direct: Redis, real_server: RunningServer
+) -> None:
+    """Writes that fill the socket's buffer wait for it, and callers may be cancelled meanwhile."""
+    vault = AsyncSecureVault(direct)
+    blob = bytes(60_000)
+    tasks = [
+        asyncio.ensure_future(vault.store_key(f"k{number}", "GOLD", blob, b"i", b"t"))
+        for number in range(200)
+    ]
+    await asyncio.sleep(0)
+    for task in tasks[::4]:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert results.count(True) >= 150
+    assert len(await vault.get_all_active_ids()) == await vault.count_active("GOLD")

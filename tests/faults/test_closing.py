@@ -1,0 +1,148 @@
+"""Clients that are closed while calls are under way, or are being taken back."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from aqm_db import AsyncSecureVault, AsyncSmartInventory, close_all
+from aqm_db._defaults import new_request_id
+from aqm_db.types import InventoryEntry
+from tests.backends import RunningServer
+from tests.conftest import INVENTORY_DB
+from tests.faults.byte_cutter import ByteCutter
+from tests.faults.cancelling import MOMENTS, Moment, by_cancel, cancelled_at, given_up
+from tests.faults.ledger import Ledger, assert_link_is_clean, queued
+from tests.faults.operations import HALVES, pair_over, stocked
+from tests.faults.parties import NO_RETRIES
+from tests.faults.tally import Tally
+from tests.peers import ScriptedServer, listening
+from tests.samples import BOB, stock
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+@pytest.mark.parametrize("warm", [True, False], ids=["connected", "connecting"])
+async def test_a_client_that_is_closed_at_any_step(
+    real_server: RunningServer,
+    direct: Redis,
+    *,
+    warm: bool,
+    times: int,
+    thorough: bool,
+    tally: Tally,
+) -> None:
+    """Closing waits for callers, and for what is taken back from those who gave up."""
+    line = ByteCutter(real_server.socket_path)
+    step = 1 if thorough else 13
+    moments = MOMENTS if warm else [Moment(None, number) for number in range(0, 120, step)]
+    async with line.listening() as port:
+        for moment in moments:
+            await direct.flushdb()
+            await stocked(*pair_over(direct, new_request_id))
+            client = NO_RETRIES.make(port)
+            _, inventory = pair_over(client, new_request_id)
+            if warm:
+                await assert_link_is_clean(client, inventory)
+            line.arm(None)
+            tasks: list[asyncio.Task[Any]] = [
+                asyncio.ensure_future(inventory.select_coin(BOB, "GOLD")),
+                asyncio.ensure_future(inventory.store_key(BOB, "b4", "BRONZE", *HALVES)),
+                asyncio.ensure_future(inventory.select_coin(BOB, "GOLD")),
+            ]
+            await moment.come(tasks[0], line)
+            for _ in range(times):
+                for task in tasks[:2]:
+                    task.cancel()
+                await asyncio.sleep(0)
+            await close_all(client, client)
+            assert all(task.done() for task in tasks)
+            assert not client.connection_pool._in_use_connections
+            endings = await asyncio.gather(*tasks, return_exceptions=True)
+            ledger = Ledger()
+            ledger.stored, ledger.doubtful = {"b1", "b2", "b3"}, {"b4"}
+            for ending in endings:
+                if isinstance(ending, InventoryEntry):
+                    ledger.delivered.append(ending.key_id)
+                elif ending is True:
+                    ledger.stored.add("b4")
+                else:
+                    assert isinstance(ending, asyncio.CancelledError), ending
+                    assert times
+            assert isinstance(endings[2], InventoryEntry)
+            lost, duplicated = ledger.balance(await queued(direct))
+            tally.add("client closed meanwhile", lost=lost, duplicated=duplicated, case=moment)
+
+
+async def test_closing_waits_for_nothing_that_nobody_waits_for(tmp_path: Path) -> None:
+    """A connection that can't be made, and a reply that won't come, don't hold up the end."""
+
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_unix_server(never, tmp_path / "never"):
+        client = Redis(
+            unix_socket_path=str(tmp_path / "never"),
+            socket_timeout=None,
+            socket_connect_timeout=None,
+        )
+        call = AsyncSmartInventory(client).select_coin(BOB, "GOLD")
+        assert isinstance(await cancelled_at(20, 1, call), asyncio.CancelledError)
+        await close_all(client, client)
+    silent = ScriptedServer(lambda _: b"")
+    async with listening(silent, tmp_path / "silent"):
+        client = Redis(unix_socket_path=str(tmp_path / "silent"), protocol=2, socket_timeout=None)
+        reading, cancel = by_cancel(AsyncSecureVault(client).fetch_key("k"))
+        while not silent.requests:
+            await asyncio.sleep(0)
+        assert isinstance(await given_up(reading, cancel, 1), asyncio.CancelledError)
+        await close_all(client, client)
+
+
+async def test_closing_waits_for_the_next_attempt(tmp_path: Path, backoffs: list[float]) -> None:
+    """A call whose reply was lost is sent again before its client is closed."""
+    replies = [None, None, b"*2\r\n:0\r\n:1\r\n"]
+    server = ScriptedServer(lambda _: replies.pop(0))
+    async with listening(server, tmp_path / "s"):
+        client = Redis(unix_socket_path=str(tmp_path / "s"), protocol=2)
+        registering = asyncio.ensure_future(
+            AsyncSmartInventory(client).register_contact(BOB, "MATE")
+        )
+        while not server.requests:
+            await asyncio.sleep(0)
+        await close_all(client, client)
+        assert registering.done()
+        assert await registering is True
+    assert server.requests == 3 * server.requests[:1]
+    assert len(backoffs) == 2
+
+
+async def test_close_waits_for_cancelled_calls(direct: Redis, real_server: RunningServer) -> None:
+    """Closing while cancelled calls are being settled closes after the last of them."""
+    client = real_server.client(INVENTORY_DB)
+    inventory = AsyncSmartInventory(client)
+    await inventory.register_contact(BOB, "MATE")
+    await stock(inventory, BOB, "SILVER", "s1", "s2", "s3")
+    tasks = [asyncio.ensure_future(inventory.select_coin(BOB, "SILVER")) for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.sleep(0)
+    await close_all(client, client)
+    assert (await AsyncSmartInventory(direct).get_inventory(BOB)).silver_count == 3
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_close_waits_for_answers(direct: Redis, real_server: RunningServer) -> None:
+    """Closing while calls are in flight lets them end."""
+    client = real_server.client(INVENTORY_DB)
+    inventory = AsyncSmartInventory(client)
+    await inventory.has_keys_for(BOB)
+    calls = [asyncio.ensure_future(inventory.register_contact(f"c{n}", "MATE")) for n in range(20)]
+    await asyncio.sleep(0)
+    await close_all(client, client)
+    assert await asyncio.gather(*calls) == [True] * 20
