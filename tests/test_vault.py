@@ -13,7 +13,7 @@ from aqm_db.errors import (
     KeyAlreadyExistsError,
     KeyNotFoundError,
 )
-from aqm_db.types import VaultEntry, VaultStats
+from aqm_db.types import CoinCategory, VaultEntry, VaultStats
 from tests.samples import DAY_MS, Clock, SampleKey, sample_key
 
 pytestmark = pytest.mark.asyncio
@@ -422,6 +422,29 @@ async def test_purge_counts_what_the_server_expired(
     await vault_client.delete(*(f"vault:v1:key:k{number}" for number in range(1100)))
     assert await vault.purge_expired() == 1100
     assert await vault.get_stats() == VaultStats(0, 0, 0, 0, 1100)
+
+
+async def test_a_clock_that_was_set_back_hides_no_expired_key(
+    vault: AsyncSecureVault, vault_client: Redis, clock: Clock
+) -> None:
+    """The server expires keys in the order in which they were stored, whatever a clock says."""
+    await vault.store_key(**sample_key("gone", "GOLD"))
+    clock.advance(days=-31)
+    await vault.store_key(**sample_key("here", "SILVER"))
+    await vault_client.delete("vault:v1:key:gone")
+    assert await vault.get_stats() == VaultStats(0, 1, 0, 0, 1)
+
+
+@pytest.mark.parametrize("tier", ["GOLD", "SILVER"])
+async def test_an_id_that_is_stored_again_after_its_key_expired_is_counted_once(
+    vault: AsyncSecureVault, vault_client: Redis, tier: CoinCategory
+) -> None:
+    """The expired key leaves the counters, though nobody has looked at them meanwhile."""
+    await vault.store_key(**sample_key("k", "GOLD"))
+    await vault_client.delete("vault:v1:key:k")
+    await vault.store_key(**sample_key("k", tier))
+    assert await vault.count_active() == {"GOLD": 0, "SILVER": 0, "BRONZE": 0, tier: 1}
+    assert (await vault.get_stats()).total_expired == 1
 
 
 # Malformed rows ----------------------------------------------------------------------------

@@ -6,7 +6,7 @@
 -- Returns: {OK} | {EXISTS} | {CORRUPT} | {BUDGET, count, most}
 -- Again: the row remembers the request that stored it.
 -- Runs: EXISTS row, HGET row, PEXPIRE row, HSET row, HSET stats, ZADD expiry, ZREVRANGE expiry
--- Runs: ZADD unpublished
+-- Runs: ZSCORE expiry, ZADD unpublished
 -- Uses: counters, integer, typed
 local row, stats, expiry, unpublished = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local request_id, key_id, tier = ARGV[1], ARGV[2], ARGV[3]
@@ -14,7 +14,10 @@ local request_id, key_id, tier = ARGV[1], ARGV[2], ARGV[3]
 if redis.call('EXISTS', row) == 1 then
   return {typed('HGET', row, 'by') == request_id and OK or EXISTS}
 end
-local active = counters(stats, ACTIVE[tier])
+-- The server expired an earlier key of this id, and nobody has looked since.
+local expired = redis.call('ZSCORE', expiry, key_id)
+local earlier = ACTIVE[expired and TIERS[tier_number(expired)] or tier]
+local active = counters(stats, ACTIVE[tier], earlier, 'total_expired')
 if not active then
   return {CORRUPT}
 end
@@ -44,5 +47,9 @@ if ARGV[11] then
 end
 redis.call('PEXPIRE', row, ARGV[10])
 redis.call('ZADD', expiry, string.format('%.2f', expires_at + QUARTER[tier]), key_id)
+if expired then
+  redis.call('HSET', stats, earlier, counted(active[2] - 1), 'total_expired', counted(active[3] + 1))
+  active = counters(stats, ACTIVE[tier])
+end
 redis.call('HSET', stats, ACTIVE[tier], counted(active[1] + 1))
 return {OK}
