@@ -54,3 +54,14 @@ async def test_a_request_that_is_asked_again_gets_the_same_coin(
     second = await inventory.select_coin(BOB, "SILVER")
     assert second is not None
     assert second.key_id == "s2"
+
+
+async def test_a_request_that_is_asked_again_sets_nothing_aside(direct: Redis) -> None:
+    """What the first run didn't meet stays for a request whose caller hears of it."""
+    inventory = AsyncSmartInventory(direct, request_ids=lambda: "same")
+    await inventory.register_contact(BOB, "BESTIE")
+    await stock(AsyncSmartInventory(direct), BOB, "SILVER", "s1", "malformed")
+    await direct.hdel(f"inv:v1:key:{BOB}:malformed", "signature")
+    first = await inventory.select_coin(BOB, "SILVER")
+    assert await inventory.select_coin(BOB, "SILVER") == first
+    assert (await inventory.get_inventory(BOB)).silver_count == 1

@@ -41,6 +41,10 @@ for position = 6, #ARGV do
       end
       return {OK, aside, id, tier, fields[2], fields[3], fields[4], fields[5], used_at}
     end
+    -- Asked again, it takes nothing from a queue, and so has nothing to tell.
+    if #aside == 0 and redis.call('EXISTS', claim_key) == 1 then
+      return claimed()
+    end
     set_aside(queue, id, row, fault)
     aside[#aside + 1] = id
     aside[#aside + 1] = fault
