@@ -1,0 +1,145 @@
+"""Random runs of calls, faults and damage: the database is always what the model says."""
+
+import logging
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import Flaky
+from hypothesis.stateful import run_state_machine_as_test
+
+from aqm_db import _scripts
+from tests.backends import REDIS_6, VALKEY_9, Backend, Servers
+from tests.faults.machine import CAPS, Machine
+from tests.faults.mutations import without
+from tests.faults.tally import Tally
+from tests.faults.trouble import Place
+
+BOUNDED = settings(
+    max_examples=25,
+    stateful_step_count=40,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+THOROUGH = {
+    VALKEY_9: settings(
+        BOUNDED, max_examples=500, stateful_step_count=50, derandomize=False, print_blob=True
+    ),
+}
+THOROUGH[REDIS_6] = settings(THOROUGH[VALKEY_9], max_examples=100)
+FAILING = settings(BOUNDED, max_examples=500, phases=[Phase.generate])
+"""Where a failure is expected, the first one will do."""
+
+
+@pytest.fixture
+def place(
+    request: pytest.FixtureRequest,
+    servers: Servers,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> Iterator[Place]:
+    """Where the runs go; nobody reads their log."""
+    caplog.set_level(logging.CRITICAL, "aqm_db")
+    backend = request.param
+    assert isinstance(backend, Backend)
+    with Place(servers[backend], tmp_path, CAPS) as place:
+        yield place
+
+
+@pytest.mark.parametrize(
+    ("place", "thoroughly"),
+    THOROUGH.items(),
+    indirect=["place"],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_database_is_what_the_model_says(
+    place: Place, thoroughly: settings, tally: Tally, *, thorough: bool
+) -> None:
+    """Whatever is called, fails and breaks, in whatever order."""
+    _run(place, tally, thoroughly if thorough else BOUNDED)
+
+
+MUTANTS = {
+    "used coins are stored again": (
+        _scripts.INV_STORE,
+        r"if used_at and [^\n]* then",
+        "if false then",
+    ),
+    "a repeated store is refused": (_scripts.INV_STORE, r"== request_id and OK", "== '' and OK"),
+    "a store overwrites": (
+        _scripts.INV_STORE,
+        r"if redis.call\('EXISTS', row\) == 1 then",
+        "if false then",
+    ),
+    "the newest coin is taken": (
+        _scripts.INV_SELECT,
+        r"'ZRANGE', queue, 0, 0",
+        "'ZREVRANGE', queue, 0, 0",
+    ),
+    "claims are ignored": (
+        _scripts.INV_SELECT,
+        r"redis.call\('RENAMENX', row, claim_key\) == 0",
+        "redis.call('RENAME', row, claim_key) == 0",
+    ),
+    "the use is not remembered": (
+        _scripts.INV_CONSUME,
+        r"'ZADD', used, 'GT'",
+        "'ZADD', used, 'XX'",
+    ),
+    "any receipt will do": (
+        _scripts.INV_RELEASE,
+        r"tonumber\(used_at\) ~= tonumber\(ARGV\[7\]\)",
+        "false",
+    ),
+    "a released coin is the last": (
+        _scripts.INV_RELEASE,
+        r"local score = [^\n]*",
+        "local score = tonumber(ARGV[8]) + 1",
+    ),
+    "the oldest coins are dropped": (_scripts.INV_SET_PRIORITY, "'ZRANGE'", "'ZREVRANGE'"),
+    "a contact is active for ever": (
+        _scripts.INV_COLLECT,
+        r"local inactive = [^\n]*",
+        "local inactive = false",
+    ),
+    "expiry goes by clients' clocks": (
+        _scripts.VAULT_STORE,
+        r"if ARGV\[10\] == ARGV\[9\] then",
+        "if false then",
+    ),
+    "burned keys stay on the counter": (
+        _scripts.VAULT_BURN,
+        r"counted\(values\[1\] - 1\)",
+        "counted(values[1])",
+    ),
+    "a repeated burn is refused": (_scripts.VAULT_BURN, "== request_id and OK", "== '' and OK"),
+    "expired keys stay on the counter": (
+        _scripts.VAULT_COUNTERS,
+        r"math.max\(values\[tier\] - 1, 0\)",
+        "values[tier]",
+    ),
+}
+
+
+@pytest.mark.parametrize("place", [VALKEY_9], indirect=True, ids=[""])
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_mutant_does_not_do_what_the_model_says(
+    place: Place, monkeypatch: pytest.MonkeyPatch, mutant: str, *, thorough: bool
+) -> None:
+    """The test above fails when a script is wrong."""
+    if not thorough:
+        pytest.skip("how soon a random run meets a mutant is a matter of luck: --thorough")
+    without(monkeypatch, *MUTANTS[mutant])
+    with pytest.raises((AssertionError, Flaky)):
+        _run(place, None, FAILING)
+
+
+def _run(place: Place, tally: Tally | None, how: settings) -> None:
+    # Any callable will do, though the annotation asks for a class.
+    make: Any = partial(Machine, place, tally)
+    run_state_machine_as_test(make, settings=how)
