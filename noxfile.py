@@ -79,6 +79,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Takes out one protection after another: each time, a test must fail."""
+    install(session, "tests")
+    session.run("pytest", "tests/faults", "--thorough", "-k", "mutant", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measures speed, side by side with what else one could do."""
     install(session, "bench")

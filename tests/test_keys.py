@@ -1,7 +1,7 @@
 """Key names: of the specification, one for each id, and the same on both sides."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from redis import Redis
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, config, sync
@@ -81,6 +81,7 @@ def test_every_kind_of_key_is_known() -> None:
 
 
 @given(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+@example("a", "b:c", "a:b", "c")
 def test_different_ids_have_different_names(a: str, b: str, c: str, d: str) -> None:
     """No two pairs of ids share a key."""
     assert (Keys().of(a).row(b) == Keys().of(c).row(d)) == ((a, b) == (c, d))
@@ -125,6 +126,7 @@ def test_the_server_knows_text_as_the_client_does(client: Redis, value: bytes) -
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
 )
 @given(contact_ids=st.lists(IDS | HOSTILE, min_size=2, max_size=4, unique=True))
+@example(contact_ids=["a:b", "a"])
 def test_contacts_do_not_meet(client: Redis, contact_ids: list[str]) -> None:
     """What is done to one contact leaves every other as it is, whatever they're called."""
     client.flushdb()

@@ -1,0 +1,602 @@
+"""Each protection is needed: without it, a test that names it fails.
+
+A mutant that no test notices fails its own test here. Every docstring says which protection is
+taken out, and which test then fails; the same test passes with it, in the same place.
+"""
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+from redis import Redis as SyncRedis
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
+
+import aqm_db
+from aqm_db import (
+    AsyncSecureVault,
+    AsyncSmartInventory,
+    _answers,
+    _clients,
+    _faces,
+    _keys,
+    _scripts,
+    coins,
+)
+from aqm_db._async_seam import AsyncSeam
+from aqm_db._failures import LinkFailure
+from aqm_db._scripts import Script
+from aqm_db._seam import Call, Reply
+from aqm_db.errors import AccessDeniedError, AQMDatabaseError
+from aqm_db.types import CoinCategory
+from tests import (
+    test_coins as of_coins,
+    test_connection as of_connections,
+    test_inventory as of_the_inventory,
+    test_keys as of_names,
+    test_vault as of_the_vault,
+)
+from tests.backends import VALKEY_9, RunningServer, Servers
+from tests.conftest import INVENTORY_DB
+from tests.faults import (
+    test_cancellation as of_cancellation,
+    test_environment as of_environment,
+    test_lost_replies as of_lost_replies,
+    test_permissions as of_permissions,
+    test_repeats as of_repeats,
+)
+from tests.faults.calls import errors_of
+from tests.faults.desertion import SELECT
+from tests.faults.encounters import ENCOUNTERS, Encounter
+from tests.faults.fault_free import REQUEST_ID
+from tests.faults.mutations import without
+from tests.faults.operations import OPERATIONS, Operation
+from tests.faults.parties import DEFAULT
+from tests.faults.tally import Tally
+from tests.samples import BOB, Clock, SampleKey, sample_key
+
+NOTICED = (AssertionError, AQMDatabaseError, pytest.fail.Exception)
+"""How a test fails that notices a mutant."""
+
+
+@dataclass
+class Lab:
+    """What the tests of other modules get from their fixtures, by the same names."""
+
+    servers: Servers
+    real_server: RunningServer
+    direct: Redis
+    vault_client: Redis
+    inventory_client: Redis
+    client: SyncRedis
+    clock: Clock
+    vault: AsyncSecureVault
+    inventory: AsyncSmartInventory
+    sample_gold_key: SampleKey
+    registered_bestie: str
+    backoffs: list[float]
+    monkeypatch: pytest.MonkeyPatch
+    tally: Tally
+    thorough: bool = False
+
+    def without(self, script: Script, pattern: str, replacement: str = "") -> None:
+        """Changes a script, until the test ends."""
+        without(self.monkeypatch, script, pattern, replacement)
+
+    async def is_noticed_by(self, test: Callable[..., Any], **arguments: Any) -> None:
+        """Makes sure that a test fails with the mutant, and passes without it."""
+        with pytest.raises(NOTICED) as noticed:
+            await self._run(test, arguments)
+        # A script that doesn't even run is refused with the base class.
+        assert noticed.type is not AQMDatabaseError, noticed.value
+        self.monkeypatch.undo()
+        await self._run(test, arguments)
+
+    async def _run(self, test: Callable[..., Any], arguments: dict[str, Any]) -> None:
+        await self.direct.flushdb()
+        wanted = inspect.signature(test).parameters
+        if "registered_bestie" in wanted:
+            await self.inventory.register_contact(BOB, "BESTIE", "Bob")
+        given = {
+            name: getattr(self, name)
+            for name in wanted
+            if name not in arguments and hasattr(self, name)
+        }
+        self.clock.now = Clock().now
+        outcome = test(**given, **arguments)
+        if inspect.isawaitable(outcome):
+            await outcome
+
+
+@pytest.fixture
+def lab(
+    servers: Servers, real_server: RunningServer, direct: Redis, backoffs: list[float]
+) -> Iterator[Lab]:
+    """A laboratory, with a table of its own."""
+    clock = Clock()
+    with (
+        pytest.MonkeyPatch.context() as monkeypatch,
+        real_server.sync_client(INVENTORY_DB) as client,
+    ):
+        yield Lab(
+            servers=servers,
+            real_server=real_server,
+            direct=direct,
+            vault_client=direct,
+            inventory_client=direct,
+            client=client,
+            clock=clock,
+            vault=AsyncSecureVault(direct, clock=clock),
+            inventory=AsyncSmartInventory(direct, clock=clock),
+            sample_gold_key=sample_key("gold-1", "GOLD"),
+            registered_bestie=BOB,
+            backoffs=backoffs,
+            monkeypatch=monkeypatch,
+            tally=Tally(),
+        )
+
+
+@pytest_asyncio.fixture
+async def clients() -> AsyncIterator[list[Redis]]:
+    """Clients that a failing test leaves behind."""
+    left: list[Redis] = []
+    yield left
+    for client in left:
+        await client.aclose()
+
+
+in_the_lab = pytest.mark.asyncio
+port = of_connections.port
+tcp_port = of_connections.tcp_port
+limited = of_permissions.limited
+
+
+# Request ids -------------------------------------------------------------------------------
+
+
+@in_the_lab
+@pytest.mark.parametrize(
+    "operation", [each for each in OPERATIONS if each.name != "vault.fetch_key"], ids=str
+)
+async def test_a_fresh_request_id_for_each_attempt(lab: Lab, operation: Operation) -> None:
+    """Request ids: test_a_reply_that_is_lost_any_number_of_times."""
+    numbers = count(10)
+    ask_again = AsyncSeam._ask_again
+
+    async def renamed(seam: AsyncSeam, commands: Sequence[bytes], first: LinkFailure) -> list[Any]:
+        fresh = b"new%d" % next(numbers)
+        again = [command.replace(REQUEST_ID.encode(), fresh) for command in commands]
+        return await ask_again(seam, again, first)
+
+    lab.monkeypatch.setattr(AsyncSeam, "_ask_again", renamed)
+    await lab.is_noticed_by(
+        of_lost_replies.test_a_reply_that_is_lost_any_number_of_times,
+        operation=operation,
+        party=DEFAULT,
+    )
+
+
+@in_the_lab
+@pytest.mark.parametrize(
+    ("script", "pattern", "replacement", "operation"),
+    [
+        (_scripts.VAULT_STORE, "== request_id and OK", "== '' and OK", "vault.store_key"),
+        (_scripts.VAULT_BURN, "== request_id and OK", "== '' and OK", "vault.burn_key"),
+        (_scripts.INV_REGISTER, r"== ARGV\[1\] and 1", "== '' and 1", "inventory.register_contact"),
+        (_scripts.INV_STORE, "== request_id and OK", "== '' and OK", "inventory.store_key"),
+        (
+            _scripts.INV_SELECT,
+            r"redis.call\('RENAMENX', row, claim_key\) == 0",
+            "redis.call('RENAME', row, claim_key) == 0",
+            "inventory.select_coin",
+        ),
+        (
+            _scripts.INV_RELEASE,
+            r"redis.call\('EXISTS', KEYS\[4\]\) == 1",
+            "false",
+            "inventory.release_coin",
+        ),
+        (
+            _scripts.INV_CONSUME,
+            r"OK, redis.call\('EXISTS', claim_key\)",
+            "OK, 0",
+            "inventory.consume_key",
+        ),
+    ],
+    ids=lambda value: value.name if isinstance(value, Script) else "",
+)
+async def test_a_request_that_is_not_recognised(
+    lab: Lab, script: Script, pattern: str, replacement: str, operation: str
+) -> None:
+    """Request ids, in each script: test_a_request_that_is_sent_again."""
+    lab.without(script, pattern, replacement)
+    [asked] = [each for each in OPERATIONS if each.name == operation]
+    await lab.is_noticed_by(of_repeats.test_a_request_that_is_sent_again, operation=asked)
+
+
+@in_the_lab
+async def test_a_claim_that_is_overwritten(lab: Lab) -> None:
+    """Claims: test_a_request_that_is_asked_again_gets_the_same_coin."""
+    lab.without(
+        _scripts.INV_SELECT,
+        r"redis.call\('RENAMENX', row, claim_key\) == 0",
+        "redis.call('RENAME', row, claim_key) == 0",
+    )
+    await lab.is_noticed_by(of_repeats.test_a_request_that_is_asked_again_gets_the_same_coin)
+
+
+@in_the_lab
+async def test_a_store_without_a_claim(lab: Lab) -> None:
+    """Claims: test_another_client_acts_before_a_call_is_sent_again."""
+    lab.without(_scripts.INV_STORE, r"if redis.call\('EXISTS', KEYS\[4\]\) == 1", "if false")
+    await lab.is_noticed_by(
+        of_lost_replies.test_another_client_acts_before_a_call_is_sent_again,
+        encounter=_encounter("store_key, selected"),
+        party=DEFAULT,
+    )
+
+
+@in_the_lab
+async def test_a_repeated_select_that_sets_aside(lab: Lab) -> None:
+    """Claims: test_a_request_that_is_asked_again_sets_nothing_aside."""
+    lab.without(_scripts.INV_SELECT, r"if #aside == 0 and [^\n]* then", "if false then")
+    await lab.is_noticed_by(of_repeats.test_a_request_that_is_asked_again_sets_nothing_aside)
+
+
+def _encounter(name: str) -> Encounter:
+    [found] = [encounter for encounter in ENCOUNTERS if encounter.name == name]
+    return found
+
+
+# Memory ------------------------------------------------------------------------------------
+
+
+@in_the_lab
+async def test_without_used_coin_memory(lab: Lab) -> None:
+    """Used-coin memory: test_store_key_of_a_used_coin_raises."""
+    lab.without(_scripts.INV_STORE, r"if used_at and [^\n]* then", "if false then")
+    await lab.is_noticed_by(of_the_inventory.test_store_key_of_a_used_coin_raises)
+
+
+@in_the_lab
+async def test_without_tombstones(lab: Lab) -> None:
+    """Tombstones: test_burn_already_burned_raises."""
+    lab.without(
+        _scripts.VAULT_BURN,
+        r"redis.call\('PEXPIRE', row, ARGV\[3\]\)",
+        "redis.call('DEL', row)",
+    )
+    await lab.is_noticed_by(of_the_vault.test_burn_already_burned_raises)
+
+
+@in_the_lab
+async def test_a_lost_burn_without_a_tombstone(lab: Lab) -> None:
+    """Tombstones: test_another_client_acts_before_a_call_is_sent_again."""
+    lab.without(
+        _scripts.VAULT_BURN,
+        r"redis.call\('PEXPIRE', row, ARGV\[3\]\)",
+        "redis.call('DEL', row)",
+    )
+    await lab.is_noticed_by(
+        of_lost_replies.test_another_client_acts_before_a_call_is_sent_again,
+        encounter=_encounter("vault.burn_key, stored"),
+        party=DEFAULT,
+    )
+
+
+@in_the_lab
+async def test_without_receipts(lab: Lab) -> None:
+    """Receipts of release: test_release_coin_twice_returns_false."""
+    lab.without(_scripts.INV_RELEASE, r"tonumber\(used_at\) ~= tonumber\(ARGV\[7\]\)", "false")
+    await lab.is_noticed_by(of_the_inventory.test_release_coin_twice_returns_false)
+
+
+@in_the_lab
+async def test_one_receipt_for_two_uses(lab: Lab) -> None:
+    """Receipts of release, raised above an earlier use's: test_release_coin_twice_returns_false."""
+    lab.without(
+        _scripts.INV_SELECT,
+        r"redis.call\('ZSCORE', used, id\) \+ 1",
+        "redis.call('ZSCORE', used, id)",
+    )
+    await lab.is_noticed_by(of_the_inventory.test_release_coin_twice_returns_false)
+
+
+@in_the_lab
+async def test_without_the_stale_rule(lab: Lab) -> None:
+    """The stale rule: test_select_coin_drops_stale_coins."""
+    lab.without(_scripts.INV_SELECT, "expires_at <= now", "false")
+    await lab.is_noticed_by(of_the_inventory.test_select_coin_drops_stale_coins)
+
+
+@in_the_lab
+@pytest.mark.parametrize("meanwhile", ["stale", "expired"])
+async def test_a_release_without_the_stale_rule(lab: Lab, meanwhile: str) -> None:
+    """The stale rule: test_release_coin_that_has_no_place_any_more_returns_false."""
+    lab.without(_scripts.INV_RELEASE, r"expires_at <= tonumber\(ARGV\[8\]\)", "false")
+    await lab.is_noticed_by(
+        of_the_inventory.test_release_coin_that_has_no_place_any_more_returns_false,
+        meanwhile=meanwhile,
+    )
+
+
+# Order -------------------------------------------------------------------------------------
+
+
+@in_the_lab
+async def test_without_the_raised_score(lab: Lab) -> None:
+    """The index-order raise: test_select_coin_fifo_order."""
+    lab.without(_scripts.INV_STORE, r"math.max\(now, [^\n]*\)\)", "now)")
+    await lab.is_noticed_by(of_the_inventory.test_select_coin_fifo_order)
+
+
+@in_the_lab
+async def test_expiry_by_the_clients_clock(lab: Lab) -> None:
+    """The expiry index: test_a_clock_that_was_set_back_hides_no_expired_key."""
+    lab.without(_scripts.VAULT_STORE, r"if ARGV\[10\] == ARGV\[9\] then", "if false then")
+    await lab.is_noticed_by(of_the_vault.test_a_clock_that_was_set_back_hides_no_expired_key)
+
+
+@in_the_lab
+async def test_an_expired_key_that_nobody_noticed(lab: Lab) -> None:
+    """Counters: test_an_id_that_is_stored_again_after_its_key_expired_is_counted_once."""
+    lab.without(_scripts.VAULT_STORE, r"local expired = [^\n]*", "local expired = nil")
+    await lab.is_noticed_by(
+        of_the_vault.test_an_id_that_is_stored_again_after_its_key_expired_is_counted_once,
+        tier="GOLD",
+    )
+
+
+# Check before write ------------------------------------------------------------------------
+
+
+@in_the_lab
+@pytest.mark.parametrize("limited", [VALKEY_9], indirect=True, ids=[""])
+@pytest.mark.parametrize(
+    ("script", "protection", "command", "step"),
+    [
+        (
+            _scripts.VAULT_STORE,
+            r"redis.call\('ZADD', expiry, 'XX', 0, ''\)",
+            "zadd",
+            "vault.store_key",
+        ),
+        (_scripts.VAULT_BURN, r"redis.call\('HDEL', row, ''\)", "hdel", "vault.burn_key"),
+        (_scripts.VAULT_BURN, r"redis.call\('ZREM', expiry, ''\)", "zrem", "vault.burn_key"),
+        (_scripts.VAULT_PURGE, r"redis.call\('ZREM', expiry, ''\)", "zrem", "purge"),
+        (
+            _scripts.INV_STORE,
+            r"redis.call\('ZADD', queue, 'XX', 0, ''\)",
+            "zadd",
+            "inventory.store_key",
+        ),
+        (
+            _scripts.INV_RELEASE,
+            r"redis.call\('ZADD', queue, 'XX', 0, ''\)",
+            "zadd",
+            "inventory.release_coin",
+        ),
+        (
+            _scripts.INV_SET_PRIORITY,
+            r"redis.call\('DEL', ARGV\[2\]\)",
+            "del",
+            "inventory.set_contact_priority",
+        ),
+        (
+            _scripts.INV_COLLECT,
+            r"redis.call\('ZREM', used, ''\)",
+            "zrem",
+            "gc.collect_single_contact",
+        ),
+        (
+            _scripts.INV_SELECT,
+            r"redis.call\('RENAMENX', claim_key, row\)",
+            "zadd",
+            "inventory.select_coin(BRONZE)",
+        ),
+        (
+            _scripts.INV_CONSUME,
+            r"redis.call\('RENAMENX', claim_key, row\)",
+            "zadd",
+            "inventory.consume_key",
+        ),
+    ],
+    ids=lambda value: value.name if isinstance(value, Script) else "",
+)
+async def test_a_script_that_does_not_check_before_it_writes(
+    limited: of_permissions.Limited,
+    monkeypatch: pytest.MonkeyPatch,
+    script: Script,
+    protection: str,
+    command: str,
+    step: str,
+) -> None:
+    """Rehearsals, and the way back from a claim: test_a_forbidden_command_changes_nothing."""
+    await limited.forbid(command)
+    without(monkeypatch, script, protection, "")
+    assert await _changes_anything(limited, step)
+    monkeypatch.undo()
+    assert not await _changes_anything(limited, step)
+
+
+async def _changes_anything(limited: of_permissions.Limited, step: str) -> bool:
+    before = await limited.kept.put_back()
+    errors = await errors_of(of_permissions.STEPS[step](limited))
+    assert [type(error) for error in errors] == [AccessDeniedError]
+    after = await limited.kept.content()
+    return of_permissions.usable(after) != of_permissions.usable(before)
+
+
+# Cancellation ------------------------------------------------------------------------------
+
+
+@in_the_lab
+@pytest.mark.parametrize("undo", ["settling", "taking back"])
+async def test_a_cancelled_call_without(
+    lab: Lab, undo: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Undo on cancellation: test_a_caller_that_is_cancelled_at_any_step."""
+
+    async def unsettled(*_: object) -> None:
+        pass
+
+    def kept_taken(*_: object) -> None:
+        pass
+
+    if undo == "settling":
+        lab.monkeypatch.setattr(AsyncSeam, "_settle", unsettled)
+    else:
+        lab.monkeypatch.setattr(AsyncSmartInventory, "_taken_back", kept_taken)
+    await lab.is_noticed_by(
+        of_cancellation.test_a_caller_that_is_cancelled_at_any_step,
+        operation=SELECT,
+        times=1,
+        caplog=caplog,
+    )
+
+
+@in_the_lab
+async def test_a_server_that_forgot_its_scripts(lab: Lab) -> None:
+    """Scripts that are sent again: test_forgotten_scripts."""
+
+    async def once(ask: _answers.Ask, call: Call) -> Reply:
+        [reply] = await ask((_answers._evalsha(call),))
+        if isinstance(reply, RedisError):
+            raise AccessDeniedError
+        return cast("Reply", reply)
+
+    lab.monkeypatch.setattr(_answers, "run", once)
+    await lab.is_noticed_by(
+        of_environment.test_forgotten_scripts,
+        client=lab.direct,
+        name="inventory.select_coin(BRONZE)",
+    )
+
+
+# Names -------------------------------------------------------------------------------------
+
+
+@in_the_lab
+async def test_ids_in_names_as_they_are(lab: Lab) -> None:
+    """Id encoding: test_different_ids_have_different_names."""
+    lab.monkeypatch.setattr(_keys, "encode_id", str)
+    await lab.is_noticed_by(of_names.test_different_ids_have_different_names)
+
+
+@in_the_lab
+async def test_ids_in_names_as_they_are_on_the_server(lab: Lab) -> None:
+    """Id encoding in the scripts: test_contacts_do_not_meet."""
+    lab.without(_scripts.INV_SELECT, r"return string.find\(id, STRUCTURE\) and [^\n]*", "return id")
+    await lab.is_noticed_by(of_names.test_contacts_do_not_meet)
+
+
+# Associated data ---------------------------------------------------------------------------
+
+_SIGNED_PARTS = {"purpose": 0, "key id": 1, "tier": 2, "version": 3, "public key": 4}
+_SEALED_PARTS = {"purpose": 0, "owner": 1, "key id": 2, "tier": 3, "version": 4}
+
+
+def _forget(lab: Lab, purpose: str, position: int) -> None:
+    """Leaves a part out of what is signed or authenticated."""
+    framed = coins._framed
+
+    def forgetful(*parts: str | bytes) -> bytes:
+        if parts[0] == purpose:
+            parts = (*parts[:position], *parts[position + 1 :])
+        return framed(*parts)
+
+    lab.monkeypatch.setattr(coins, "_framed", forgetful)
+
+
+@in_the_lab
+@pytest.mark.parametrize("part", ["key id", "version", "public key"])
+async def test_a_coin_whose_signature_leaves_out(lab: Lab, part: str) -> None:
+    """Associated data of coins: test_verify_refuses_every_altered_field."""
+    _forget(lab, coins._SIGNED, _SIGNED_PARTS[part])
+    # What is signed no longer is what the module's own coins were signed for.
+    tier: CoinCategory = "SILVER"
+    lab.monkeypatch.setitem(of_coins.COINS, tier, coins.mint(of_coins.IDENTITY, "k", tier))
+    await lab.is_noticed_by(of_coins.test_verify_refuses_every_altered_field, tier=tier)
+
+
+@in_the_lab
+async def test_a_coin_whose_tier_is_not_signed(lab: Lab) -> None:
+    """Associated data of coins: test_tier_is_signed."""
+    _forget(lab, coins._SIGNED, _SIGNED_PARTS["tier"])
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        await lab.is_noticed_by(of_coins.test_tier_is_signed, monkeypatch=monkeypatch)
+
+
+@in_the_lab
+@pytest.mark.parametrize("part", ["owner", "key id", "tier", "version"])
+async def test_a_seal_that_leaves_out(lab: Lab, part: str) -> None:
+    """Associated data of private halves: test_unseal_refuses_other_context."""
+    _forget(lab, coins._SEALED, _SEALED_PARTS[part])
+    await lab.is_noticed_by(of_coins.test_unseal_refuses_other_context, tier="GOLD")
+
+
+@in_the_lab
+async def test_parts_without_their_lengths(lab: Lab) -> None:
+    """Associated data, part by part: test_framing_is_length_prefixed."""
+
+    def joined(*parts: str | bytes) -> bytes:
+        return b"".join(part.encode() if isinstance(part, str) else part for part in parts)
+
+    lab.monkeypatch.setattr(coins, "_framed", joined)
+    await lab.is_noticed_by(of_coins.test_framing_is_length_prefixed)
+
+
+# Connections -------------------------------------------------------------------------------
+
+
+@in_the_lab
+async def test_a_client_that_decodes(lab: Lab) -> None:
+    """Refused clients: test_wrong_kinds_of_client."""
+
+    def unchecked(client: Redis, *_: object) -> Redis:
+        return client
+
+    lab.monkeypatch.setattr(_clients, "_checked", unchecked)
+    await lab.is_noticed_by(of_connections.test_wrong_kinds_of_client)
+
+
+@in_the_lab
+@pytest.mark.parametrize(
+    ("setting", "other"),
+    [
+        ("socket_timeout", None),
+        ("socket_connect_timeout", None),
+        ("retry", Retry(NoBackoff(), 10)),
+        ("maint_notifications_config", MaintNotificationsConfig()),
+    ],
+)
+async def test_a_client_of_other_settings(
+    # The server first: in the laboratory nobody waits for one to start.
+    tcp_port: int,
+    lab: Lab,
+    clients: list[Redis],
+    setting: str,
+    other: object,
+) -> None:
+    """Connection settings: test_clients_of_both_databases."""
+    options = _faces.Face.client_options
+
+    def shaped(_: _faces.Face, client: Redis) -> Redis:
+        clients.append(client)
+        return client
+
+    def changed(face: _faces.Face) -> dict[str, Any]:
+        return {**options(face), setting: other}
+
+    lab.monkeypatch.setattr(type(_faces.ASYNC), "shaped", shaped)
+    lab.monkeypatch.setattr(_faces.Face, "client_options", changed)
+    await lab.is_noticed_by(
+        of_connections.test_clients_of_both_databases, face=aqm_db, tcp_port=tcp_port
+    )
