@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
@@ -219,7 +219,7 @@ async def test_what_is_not_whole_is_refused(
         put(path, bytes(altered))
         with pytest.raises(InvalidArgumentError, match="^path: "):
             await import_backup(db, path)
-    assert await snapshot(db._clients[0]) == {}
+    assert await snapshot(cast("Redis", db._clients[0])) == {}
 
 
 def sealed(path: Path, *lines: Any) -> None:

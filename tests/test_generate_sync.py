@@ -83,7 +83,9 @@ def test_every_function_is_there_with_its_signature() -> None:
     functions = [
         value
         for name, value in vars(connection).items()
-        if inspect.iscoroutinefunction(value) and not name.startswith("_")
+        if inspect.iscoroutinefunction(value)
+        and value.__module__ == connection.__name__
+        and not name.startswith("_")
     ]
     assert len(functions) == len(SPECIFIED)
     backups = [getattr(backup, name) for name in BACKUPS]

@@ -59,6 +59,7 @@ def test_every_name_is_of_its_kind(contact_id: str, key_id: str, owner: str | No
         "used_coins": (INVENTORY_KINDS, contact.used, (contact_id,)),
         "claim": (INVENTORY_KINDS, f"{contact.claims}a-_", (contact_id, "a-_")),
         "maintenance": (INVENTORY_KINDS, keys.maintenance, ()),
+        "confirmation": (INVENTORY_KINDS, keys.confirm, ()),
         "leases": (INVENTORY_KINDS, keys.inv_leases, ()),
         "epoch": (INVENTORY_KINDS, keys.inv_epoch, ()),
     }

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
@@ -213,7 +213,7 @@ async def test_an_embedded_file_is_rewritten(tmp_path: Path, turns: Turns) -> No
         await db.vault.store_key("k", "GOLD", secret, b"nonce", b"tag")
         await db.vault.burn_key("k")
         assert secret in kept_on_disk(tmp_path)
-        client = db._clients[0]
+        client = cast("Redis", db._clients[0])
         async with db.maintenance(sleep=turns, every=0.001):
             await turns.delays.get()
             await asyncio.wait_for(_rewritten(client), 30)

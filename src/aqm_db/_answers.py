@@ -6,6 +6,7 @@ from typing import Any, TypeAlias, cast
 
 from redis.exceptions import RedisError
 
+from . import config
 from ._failures import Denial, Kind, denial_in, error_for, kind_of
 from ._scripts import Code
 from ._seam import SCAN_COUNT, Argument, Call, Reply, Undo, packed
@@ -14,6 +15,9 @@ from .errors import AQMDatabaseError, CorruptEntryError
 Ask: TypeAlias = Callable[[Sequence[bytes]], Awaitable[list[Any]]]
 """Sends packed commands in one round trip. Replies come in order, and one that is an error stands
 in its place; it raises the seam's unavailable error where the link fails."""
+
+REPEATABLE_SECONDS: float = config.INV_CLAIM_TTL_SECONDS - 2 * config.REDIS_SOCKET_TIMEOUT
+"""How long a request may be repeated: while its claim lives, the last attempt included."""
 
 _log = logging.getLogger("aqm_db")
 
@@ -70,16 +74,32 @@ async def probe(ask: Ask, commands: Sequence[Sequence[Argument]]) -> list[Denial
     return denials
 
 
-async def scan(ask: Ask, pattern: str) -> AsyncIterator[list[bytes]]:
-    """Walks key names."""
-    cursor = b"0"
+async def scan(
+    ask: Ask,
+    pattern: str,
+    where: Callable[[], object] = lambda: None,
+    after: Sequence[Sequence[Argument]] = (),
+) -> AsyncIterator[list[bytes]]:
+    """Walks key names.
+
+    Args:
+        ask: sends commands.
+        pattern: what the names look like.
+        where: the server that answers now; a cursor is worth nothing on another one.
+        after: commands that are sent after each page, and may fail.
+    """
+    cursor, place = b"0", where()
     while True:
         [[cursor, page]] = await read(
             ask, [("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)]
         )
+        if after:
+            await read(ask, after)
         if page:
             yield page
-        if cursor == b"0":
+        if place != (place := where()):
+            cursor = b"0"
+        elif cursor == b"0":
             return
 
 

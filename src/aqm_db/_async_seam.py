@@ -1,38 +1,57 @@
 """The seam over ``redis.asyncio``: retries and cancellation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Any, Protocol
 
-from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from . import _answers
-from ._channel import CancelledAfterSending, channel_of
+from ._channel import CancelledAfterSending
+from ._confirming import Confirmation
 from ._failures import Denial, LinkFailure, failure_in
 from ._seam import Argument, Call, Reply, Undo
 from .errors import AQMDatabaseError, UnavailableError
+
+
+class Line(Protocol):
+    """What a seam asks of a :class:`~aqm_db._channel.Channel`, or of several behind one."""
+
+    async def request(self, packed: Sequence[bytes]) -> list[Any]: ...
+    def held(self) -> AbstractContextManager[None]: ...
+    async def aclose(self) -> None: ...
 
 
 class AsyncSeam:
     """A :class:`~aqm_db._seam.Seam` over a client of the caller's.
 
     Args:
-        client: a ``redis.asyncio.Redis`` that returns bytes.
+        channel: where requests go.
+        get_retry: the client's retry policy, as it is when a request fails.
         unavailable: what is raised when the server can't be reached.
+        confirmation: what every change waits for.
     """
 
-    def __init__(self, client: Redis, unavailable: type[UnavailableError]) -> None:
-        self._client = client
-        self._channel = channel_of(client)
+    def __init__(
+        self,
+        channel: Line,
+        get_retry: Callable[[], Retry | None],
+        unavailable: type[UnavailableError],
+        confirmation: Confirmation | None = None,
+    ) -> None:
+        self._channel = channel
+        self._get_retry = get_retry
         self._unavailable = unavailable
+        self._change: _answers.Ask = self._ask
+        if confirmation is not None:
+            self._change = confirmation.asking(self._ask, unavailable)
 
     async def run(self, call: Call, undo: Undo | None = None) -> Reply:
         """See :class:`~aqm_db._seam.Seam`."""
         try:
-            return await _answers.run(self._ask, call)
+            return await _answers.run(self._change, call)
         except CancelledAfterSending as cancelled:
             await self._settle((call,), None if undo is None else (undo,))
             raise asyncio.CancelledError(*cancelled.args) from None
@@ -45,7 +64,7 @@ class AsyncSeam:
 
         async def ask(commands: Sequence[bytes]) -> list[Any]:
             nonlocal answered
-            replies = await self._ask(commands)
+            replies = await self._change(commands)
             answered = True
             return replies
 
@@ -105,14 +124,17 @@ class AsyncSeam:
                 raise failure
             return replies
 
-        policy = self._client.get_retry() or Retry(NoBackoff(), 0)
+        time = asyncio.get_running_loop().time
+        end = time() + _answers.REPEATABLE_SECONDS
+        policy = self._get_retry() or Retry(NoBackoff(), 0)
         try:
             with self._channel.held():
-                return await policy.call_with_retry(attempt, _nothing_to_clean)
+                return await policy.call_with_retry(
+                    attempt, _nothing_to_clean, lambda _: time() < end
+                )
         except LinkFailure as last:
-            raise self._unavailable(
-                str(last), outcome_unknown=any(failure.sent for failure in failures)
-            ) from None
+            sent = any(failure.sent for failure in failures)
+            raise last.error(self._unavailable, sent=sent) from None
         except asyncio.CancelledError as cancelled:
             if any(failure.sent for failure in failures):
                 raise CancelledAfterSending(*cancelled.args) from None
@@ -120,7 +142,7 @@ class AsyncSeam:
 
     async def _settle(self, calls: Sequence[Call], undos: Sequence[Undo] | None) -> None:
         """Takes back what cancelled calls did, whatever else is cancelled meanwhile."""
-        task = asyncio.create_task(_answers.settle(self._ask, calls, undos))
+        task = asyncio.create_task(_answers.settle(self._change, calls, undos))
         with self._channel.held():
             while not task.done():
                 with suppress(asyncio.CancelledError):

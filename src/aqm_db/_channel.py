@@ -4,16 +4,17 @@ import asyncio
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from ._failures import LinkFailure, refusal_in
+from ._failures import LinkFailure, demotion_in, refusal_in
 from ._links import Link, Pending, link_to
 
 _BURST = 4
@@ -25,18 +26,49 @@ class CancelledAfterSending(asyncio.CancelledError):
     """The caller was cancelled, and its request may be executed all the same."""
 
 
-class Channel:
-    """A client's shared connection.
+class Pool(Protocol):
+    """What is asked of a pool of connections."""
 
-    It is taken from the client's pool when it is first needed, and goes back when it fails or is
+    def get_available_connection(self) -> Any: ...
+    async def ensure_connection(self, connection: Any) -> None: ...
+    async def release(self, connection: Any) -> None: ...
+
+
+class Holds:
+    """What closing waits for, though it isn't in flight."""
+
+    def __init__(self) -> None:
+        self._holds: set[asyncio.Future[None]] = set()
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Keeps ``aclose`` waiting for a call that isn't in flight, but is under way."""
+        hold = asyncio.get_running_loop().create_future()
+        self._holds.add(hold)
+        try:
+            yield
+        finally:
+            self._holds.discard(hold)
+            hold.set_result(None)
+
+    def _hold(self, task: asyncio.Task[None]) -> None:
+        """The same for a task, until it's done."""
+        self._holds.add(task)
+        task.add_done_callback(self._holds.discard)
+
+
+class Channel(Holds):
+    """A shared connection.
+
+    It is taken from its pool when it is first needed, and goes back when it fails or is
     closed. A call that finds nothing in flight is written at once.
     """
 
-    def __init__(self, client: Redis) -> None:
-        self._pool = client.connection_pool
+    def __init__(self, pool: Pool) -> None:
+        super().__init__()
+        self._pool = pool
         self._link: Link | None = None
         self._opening: asyncio.Task[RedisError | None] | None = None
-        self._holds: set[asyncio.Future[None]] = set()
         self._serving: asyncio.Task[None] | None = None
         self._pending: Pending = deque()
         self._unwritten: list[bytes] = []
@@ -82,17 +114,6 @@ class Channel:
             await asyncio.wait((self._opening,))
         await self._hang_up()
 
-    @contextmanager
-    def held(self) -> Generator[None]:
-        """Keeps :meth:`aclose` waiting for a call that isn't in flight, but is under way."""
-        hold = asyncio.get_running_loop().create_future()
-        self._holds.add(hold)
-        try:
-            yield
-        finally:
-            self._holds.discard(hold)
-            hold.set_result(None)
-
     def _waited_for(self) -> list[asyncio.Future[Any]]:
         # The reply to a call that was cancelled is nobody's.
         return [*self._holds, *(answer for answer in self._pending if not answer.done())]
@@ -111,10 +132,7 @@ class Channel:
     async def _open(self) -> RedisError | None:
         try:
             await self._hang_up()
-            connection = cast(
-                "AbstractConnection",
-                self._pool.get_available_connection(),  # type: ignore[no-untyped-call]
-            )
+            connection: AbstractConnection = self._pool.get_available_connection()
             retry, timeout = connection.retry, connection.socket_timeout
             # The client's retries are counted once, around the whole call.
             connection.retry = Retry(NoBackoff(), 0)
@@ -160,6 +178,11 @@ class Channel:
             self._link = None
             serving.cancel()
             await asyncio.wait((serving,))
+
+    def _abandon(self) -> None:
+        """Hangs up, and waits for it no sooner than the next connection is needed."""
+        self._link = None
+        self._hold(asyncio.create_task(self._hang_up()))
 
     def _enqueue(self, packed: Sequence[bytes], answers: Sequence[asyncio.Future[Any]]) -> None:
         alone = not self._pending
@@ -215,6 +238,20 @@ class Channel:
                 self._serving.cancel()
 
 
+class SentinelChannel(Channel):
+    """The connection to whichever server is the primary: one that isn't any more says READONLY."""
+
+    async def request(self, packed: Sequence[bytes]) -> list[Any]:
+        """See :class:`Channel`."""
+        replies = await super().request(packed)
+        demotion = demotion_in(replies)
+        if demotion is None:
+            return replies
+        # The next connection is to the server that the sentinels name then.
+        self._abandon()
+        return [demotion] * len(packed)
+
+
 _channels: WeakKeyDictionary[Redis, Channel] = WeakKeyDictionary()
 
 
@@ -222,5 +259,10 @@ def channel_of(client: Redis) -> Channel:
     """The client's channel: one, whatever number of vaults and inventories it serves."""
     channel = _channels.get(client)
     if channel is None:
-        channel = _channels[client] = Channel(client)
+        channel = _channels[client] = _made(cast("Pool", client.connection_pool))
     return channel
+
+
+def _made(pool: Pool) -> Channel:
+    kind = SentinelChannel if isinstance(pool, SentinelConnectionPool) else Channel
+    return kind(pool)

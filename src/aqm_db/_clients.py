@@ -1,22 +1,27 @@
 """Which clients each face takes, and the seam over each."""
 
-from typing import TypeAlias, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias, cast
 
 import redis
-from redis.asyncio import Redis, SSLConnection
+from redis.asyncio import Redis, RedisCluster, SSLConnection
 
 from ._async_seam import AsyncSeam
+from ._channel import channel_of
+from ._confirming import Confirmation
 from ._seam import ProbingSeam
-from .errors import UnavailableError
+from .errors import InvalidArgumentError, UnavailableError
 
 AsyncClient: TypeAlias = Redis
-C = TypeVar("C", redis.Redis, Redis)
+AnyAsyncClient: TypeAlias = Redis | RedisCluster
+AnySyncClient: TypeAlias = redis.Redis | redis.RedisCluster
 
 
 class Blocking:
     """A synchronous client in the place of an asynchronous one."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: AnySyncClient) -> None:
         self.client = client
 
     async def aclose(self) -> None:
@@ -24,25 +29,25 @@ class Blocking:
         self.client.close()
 
 
-def blocking(client: redis.Redis, user: str) -> AsyncClient:
+def blocking(client: AnySyncClient, user: str) -> AsyncClient:
     """What stands for a synchronous client where an asynchronous one is asked for.
 
     It is the synchronous face's only: callers can't pass it, so no annotation speaks of it.
 
     Args:
-        client: a ``redis.Redis`` that returns bytes.
+        client: a ``redis.Redis`` or ``redis.RedisCluster`` that returns bytes.
         user: the synchronous class or function that the client was passed to.
 
     Raises:
         TypeError: the client is of another kind.
         ValueError: the client decodes its responses.
     """
-    return cast("AsyncClient", Blocking(_checked(client, redis.Redis, user)))
+    return cast("AsyncClient", Blocking(_checked(client, _SYNC, user)))
 
 
 def blocked(client: AsyncClient) -> redis.Redis:
     """The client that :func:`blocking` was given."""
-    return cast("Blocking", client).client
+    return cast("redis.Redis", cast("Blocking", client).client)
 
 
 class Route:
@@ -56,13 +61,13 @@ class Route:
         sends_password: whether the client has one, or asks a provider for one.
     """
 
-    def __init__(self, client: redis.Redis | Redis) -> None:
-        pool = client.connection_pool
-        options = pool.connection_kwargs
-        kind = pool.connection_class
+    def __init__(self, client: AnySyncClient | AnyAsyncClient) -> None:
+        options = _options(client)
+        kind = _connection_class(client)
         path = options.get("path")
-        self.host: str | None = None if path else options.get("host", "localhost")
-        self.place: tuple[object, ...] = (path or self.host, options.get("port", 6379))
+        host, port = _address(client)
+        self.host: str | None = None if path else host
+        self.place: tuple[object, ...] = (path or host, port)
         self.is_encrypted: bool = issubclass(kind, redis.SSLConnection | SSLConnection)
         self.is_in_memory: bool = kind.__module__.partition(".")[0] == "fakeredis"
         self.sends_password: bool = bool(
@@ -75,39 +80,123 @@ def route_of(client: object) -> Route:
     return Route(client.client if isinstance(client, Blocking) else cast("Redis", client))
 
 
-def seam_over(client: object, unavailable: type[UnavailableError], user: str) -> ProbingSeam:
+def seam_over(
+    client: object,
+    unavailable: type[UnavailableError],
+    user: str,
+    tag: str = "",
+    confirmation: Confirmation | None = None,
+) -> ProbingSeam:
     """The seam over a client.
 
     Args:
-        client: a ``redis.asyncio.Redis`` that returns bytes, or what :func:`blocking` made.
+        client: a ``redis.asyncio.Redis`` or ``RedisCluster`` that returns bytes, or what
+            :func:`blocking` made.
         unavailable: what is raised when the server can't be reached.
         user: the asynchronous class or function that the client was passed to.
+        tag: what the names of all keys begin with that are asked for.
+        confirmation: what every change waits for.
 
     Raises:
         TypeError: the client is of another kind.
         ValueError: the client decodes its responses.
+        InvalidArgumentError: it's a cluster's, and there is no tag.
     """
+    # The other face, and clusters, cost nothing to a program that has none.
     if isinstance(client, Blocking):
-        from ._sync_seam import SyncSeam  # noqa: PLC0415 - the synchronous face's
+        if isinstance(client.client, redis.RedisCluster):
+            from ._cluster_sync import ClusterSyncSeam  # noqa: PLC0415
 
-        return SyncSeam(client.client, unavailable)
-    return AsyncSeam(_checked(client, Redis, user), unavailable)
+            return ClusterSyncSeam(client.client, _needed(tag), unavailable, confirmation)
+        from ._exchange import exchange_with  # noqa: PLC0415
+        from ._sync_seam import SyncSeam  # noqa: PLC0415
+
+        exchange = partial(exchange_with(client.client), client.client, unavailable)
+        return SyncSeam(exchange, unavailable, confirmation)
+    checked = _checked(client, _ASYNC, user)
+    if isinstance(checked, RedisCluster):
+        from ._cluster import ClusterSeam  # noqa: PLC0415
+
+        return ClusterSeam(checked, _needed(tag), unavailable, confirmation)
+    return AsyncSeam(channel_of(checked), checked.get_retry, unavailable, confirmation)
 
 
-def _checked(client: object, wanted: type[C], user: str) -> C:
+async def seams_over(
+    client: object, unavailable: type[UnavailableError], user: str
+) -> Sequence[ProbingSeam]:
+    """A seam over each server that takes writes: the only one, or all primaries of a cluster.
+
+    Raises:
+        TypeError: the client is of another kind.
+        ValueError: the client decodes its responses.
+        UnavailableError: the cluster can't be reached.
+        AccessDeniedError: the cluster refuses the user.
+    """
+    if isinstance(client, Blocking) and isinstance(client.client, redis.RedisCluster):
+        from ._cluster_sync import primary_seams as seams_of  # noqa: PLC0415
+
+        return seams_of(client.client, unavailable)
+    if isinstance(client, RedisCluster):
+        from ._cluster import primary_seams  # noqa: PLC0415
+
+        return await primary_seams(_checked(client, _ASYNC, user), unavailable)
+    return [seam_over(client, unavailable, user)]
+
+
+_SYNC = (redis.Redis, redis.RedisCluster)
+_ASYNC = (Redis, RedisCluster)
+_CLUSTERS = (redis.RedisCluster, RedisCluster)
+
+
+def _needed(tag: str) -> str:
+    if not tag:
+        raise InvalidArgumentError("owner", "a cluster needs one: its name decides on the node")
+    return tag
+
+
+def _checked(client: object, wanted: tuple[type[Any], ...], user: str) -> Any:
     if not isinstance(client, wanted):
-        name = "redis.Redis" if wanted is redis.Redis else "redis.asyncio.Redis"
+        name = "redis.Redis" if wanted is _SYNC else "redis.asyncio.Redis"
         raise TypeError(f"client: {user} takes a {name}{_instead(client, user)}")
-    if client.connection_pool.connection_kwargs.get("decode_responses"):
+    if _options(client).get("decode_responses"):
         raise ValueError("client: must be made with decode_responses=False, since keys are bytes")
     return client
 
 
+def _options(client: Any) -> Mapping[str, Any]:
+    """What a client makes connections with."""
+    if isinstance(client, RedisCluster):
+        return cast("Mapping[str, Any]", client.connection_kwargs)
+    if isinstance(client, redis.RedisCluster):
+        return cast("Mapping[str, Any]", client.nodes_manager.connection_kwargs)
+    return cast("Mapping[str, Any]", client.connection_pool.connection_kwargs)
+
+
+def _address(client: Any) -> tuple[str, int]:
+    """Where a client's server is, or one of its servers."""
+    if isinstance(client, _CLUSTERS):
+        manager: Any = client.nodes_manager
+        node = next(iter(manager.startup_nodes.values()))
+        return node.host, node.port
+    # Sentinels have told it by then.
+    found = getattr(client.connection_pool, "master_address", None)
+    options = _options(client)
+    return found or (options.get("host", "localhost"), options.get("port", 6379))
+
+
+def _connection_class(client: Any) -> type:
+    if isinstance(client, _CLUSTERS):
+        options = _options(client)
+        default = redis.SSLConnection if options.get("ssl") else redis.Connection
+        return cast("type", options.get("connection_class", default))
+    return cast("type", client.connection_pool.connection_class)
+
+
 def _instead(client: object, user: str) -> str:
     """What is wrong with a client, and who takes it."""
-    if isinstance(client, redis.Redis):
+    if isinstance(client, _SYNC):
         return f"; for a redis.Redis there is {user.removeprefix('Async')} in aqm_db.sync"
-    if isinstance(client, Redis):
+    if isinstance(client, _ASYNC):
         name = f"Async{user}" if user[0].isupper() else user
         return f"; for a redis.asyncio.Redis there is {name} in aqm_db"
     return f", not {type(client).__name__}"

@@ -1,15 +1,19 @@
 """Requests over a synchronous client: each on one connection, sent until it is answered."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import MaxConnectionsError, RedisError
+from redis.exceptions import MaxConnectionsError, ReadOnlyError, RedisError
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 
-from ._failures import LinkFailure, failure_in, is_reply, refusal_in
+from . import _answers
+from ._failures import LinkFailure, demotion_in, failure_in, is_reply, refusal_in
 from .errors import UnavailableError
 
 T = TypeVar("T")
@@ -17,11 +21,10 @@ T = TypeVar("T")
 _NEVER_AGAIN = Retry(NoBackoff(), 0)
 
 
-class Exchange:
+class Exchange(ABC):
     """The requests of one call, and what became of them.
 
     Args:
-        client: a ``redis.Redis`` that returns bytes.
         unavailable: what is raised when the server can't be reached.
         again: whether a request that failed is sent again, as the client's retry policy says.
 
@@ -29,13 +32,8 @@ class Exchange:
         sent: whether the server may have executed any.
     """
 
-    def __init__(
-        self, client: Redis, unavailable: type[UnavailableError], *, again: bool = True
-    ) -> None:
+    def __init__(self, unavailable: type[UnavailableError], *, again: bool = True) -> None:
         self.sent = False
-        self._client = client
-        # redis-py's pools and connections have no annotations.
-        self._pool: Any = client.connection_pool
         self._unavailable = unavailable
         self._again = again
 
@@ -45,15 +43,67 @@ class Exchange:
         try:
             return self._answers(commands)
         except LinkFailure as failure:
-            raise self._unavailable(str(failure), outcome_unknown=self.sent) from None
+            raise failure.error(self._unavailable, sent=self.sent) from None
         finally:
             self.sent = self.sent or before
+
+    @abstractmethod
+    def _answers(self, commands: Sequence[bytes]) -> list[Any]:
+        """The replies, without a failure in them.
+
+        Raises:
+            LinkFailure: no attempt got them.
+        """
+
+    def _policy(self, policy: Retry | None) -> Retry:
+        return policy if policy is not None and self._again else _NEVER_AGAIN
+
+    def _checked(self, before: bool, replies: list[Any]) -> list[Any]:  # noqa: FBT001 - `sent`
+        """The replies of an attempt, once it's noted whether the server may have executed it."""
+        failure = failure_in(replies)
+        if failure is not None:
+            self.sent = before or failure.sent
+            raise failure
+        return replies
+
+    def _replies(self, connection: "Connection", commands: Sequence[bytes]) -> list[Any]:
+        try:
+            if not connection.is_connected:
+                connection.connect()
+            connection.check_health()
+        except RedisError as error:
+            return refused(error, commands)
+        self.sent = True
+        try:
+            connection.send_packed_command([b"".join(commands)], check_health=False)
+            return [_reply(connection) for _ in commands]
+        except RedisError as error:
+            connection.disconnect()
+            return [LinkFailure(str(error), sent=True)] * len(commands)
+
+
+class ServerExchange(Exchange):
+    """Requests to one server.
+
+    Args:
+        client: a ``redis.Redis`` that returns bytes.
+        unavailable: as of :class:`Exchange`.
+        again: as of :class:`Exchange`.
+    """
+
+    def __init__(
+        self, client: Redis, unavailable: type[UnavailableError], *, again: bool = True
+    ) -> None:
+        super().__init__(unavailable, again=again)
+        self._client = client
+        # redis-py's pools and connections have no annotations.
+        self._pool: Any = client.connection_pool
 
     def _answers(self, commands: Sequence[bytes]) -> list[Any]:
         try:
             connection = self._connection()
         except RedisError as error:
-            return _without_failure(_refused(error, commands))
+            return self._checked(self.sent, refused(error, commands))
         # The client's retries are counted once, around the whole exchange.
         policy, connection.retry = connection.retry, _NEVER_AGAIN
         try:
@@ -61,7 +111,7 @@ class Exchange:
                 return self._attempt(connection, commands)
             except LinkFailure as failure:
                 attempt = partial(self._attempt, connection, commands)
-                return _again(self._policy(policy), failure, attempt)
+                return again(self._policy(policy), failure, attempt)
         except BaseException:
             # Whoever gets the connection next must not read what is still on its way.
             connection.disconnect()
@@ -70,45 +120,41 @@ class Exchange:
             connection.retry = policy
             self._pool.release(connection)
 
-    def _connection(self) -> "_Connection":
+    def _connection(self) -> "Connection":
         """A connected connection; the pool applies the client's retry policy to connecting."""
-        connection: _Connection
+        connection: Connection
         try:
             connection = self._pool.get_connection()
         except MaxConnectionsError as exhausted:
             policy = self._policy(self._client.get_retry())
-            connection = _again(policy, exhausted, self._pool.get_connection, _is_exhausted)
+            connection = again(policy, exhausted, self._pool.get_connection, _is_exhausted)
         return connection
 
-    def _policy(self, policy: Retry | None) -> Retry:
-        return policy if policy is not None and self._again else _NEVER_AGAIN
-
-    def _attempt(self, connection: "_Connection", commands: Sequence[bytes]) -> list[Any]:
+    def _attempt(self, connection: "Connection", commands: Sequence[bytes]) -> list[Any]:
         before = self.sent
-        replies = self._replies(connection, commands)
-        try:
-            return _without_failure(replies)
-        except LinkFailure as failure:
-            self.sent = before or failure.sent
-            raise
-
-    def _replies(self, connection: "_Connection", commands: Sequence[bytes]) -> list[Any]:
-        try:
-            if not connection.is_connected:
-                connection.connect()
-            connection.check_health()
-        except RedisError as error:
-            return _refused(error, commands)
-        self.sent = True
-        try:
-            connection.send_packed_command([b"".join(commands)], check_health=False)
-            return [_reply(connection) for _ in commands]
-        except RedisError as error:
-            connection.disconnect()
-            return [LinkFailure(str(error), sent=True)]
+        return self._checked(before, self._replies(connection, commands))
 
 
-class _Connection(Protocol):
+class SentinelExchange(ServerExchange):
+    """Requests to whichever server is the primary: one that isn't any more answers READONLY."""
+
+    def _replies(self, connection: "Connection", commands: Sequence[bytes]) -> list[Any]:
+        replies = super()._replies(connection, commands)
+        demotion = demotion_in(replies)
+        if demotion is None:
+            return replies
+        # The next connection is to the server that the sentinels name then.
+        connection.disconnect()
+        return [demotion] * len(commands)
+
+
+def exchange_with(client: Redis) -> type[ServerExchange]:
+    """The class of exchanges for a client."""
+    is_watched = isinstance(client.connection_pool, SentinelConnectionPool)
+    return SentinelExchange if is_watched else ServerExchange
+
+
+class Connection(Protocol):
     """What is asked of a connection."""
 
     retry: Retry
@@ -121,43 +167,42 @@ class _Connection(Protocol):
     def disconnect(self) -> None: ...
 
 
-def _again(
+def again(
     policy: Retry,
     failure: RedisError,
     attempt: Callable[[], T],
-    is_retryable: Callable[[Exception], bool] | None = None,
+    is_retryable: Callable[[Exception], bool] = lambda _: True,
 ) -> T:
     """Goes on after a first attempt that failed; one that succeeds doesn't pay for the policy."""
     failures = [failure]
+    end = monotonic() + _answers.REPEATABLE_SECONDS
+
+    def is_due(error: Exception) -> bool:
+        return monotonic() < end and is_retryable(error)
 
     def attempt_again() -> T:
         if failures:
             raise failures.pop()
         return attempt()
 
-    return policy.call_with_retry(attempt_again, _nothing_to_clean, is_retryable)
+    return policy.call_with_retry(attempt_again, _nothing_to_clean, is_due)
 
 
-def _reply(connection: _Connection) -> Any:
+def _reply(connection: Connection) -> Any:
     """The next reply; an error that the server sent is one."""
     try:
         return connection.read_response(disconnect_on_error=False)
     except RedisError as error:
-        if not is_reply(error):
+        # With sentinels, redis-py makes a broken link of what a demoted primary said.
+        said = error.__context__ if isinstance(error.__context__, ReadOnlyError) else error
+        if not is_reply(said):
             raise
-        return error
+        return said
 
 
-def _refused(error: RedisError, commands: Sequence[bytes]) -> list[Any]:
+def refused(error: RedisError, commands: Sequence[bytes]) -> list[Any]:
     """What stands for the replies if no connection was made."""
     return [refusal_in(error) or LinkFailure(str(error), sent=False)] * len(commands)
-
-
-def _without_failure(replies: list[Any]) -> list[Any]:
-    failure = failure_in(replies)
-    if failure is not None:
-        raise failure
-    return replies
 
 
 def _is_exhausted(error: Exception) -> bool:

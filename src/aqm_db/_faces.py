@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import redis
 from redis.asyncio import Redis
@@ -15,10 +15,11 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from . import config
-from ._clients import AsyncClient, Blocking, blocking
+from ._clients import AnySyncClient, AsyncClient, Blocking, blocking
 from ._failures import may_pass
+from ._target import Cluster, Sentinels
 from .embedded import EmbeddedServer
-from .errors import EmbeddedServerError
+from .errors import EmbeddedServerError, VaultUnavailableError
 
 T = TypeVar("T")
 
@@ -48,15 +49,22 @@ class Face(ABC):
         """A client of a server of fakeredis."""
         return self.shaped(getattr(fakeredis, self.fake_name)(server=server, db=db))
 
-    def client_options(self) -> dict[str, Any]:
+    @abstractmethod
+    def client_of_several(self, target: Cluster | Sentinels) -> AsyncClient:
+        """A client of a cluster, or of whichever server sentinels say.
+
+        Raises:
+            VaultUnavailableError: the cluster can't be reached.
+            AccessDeniedError: the cluster refuses the user.
+        """
+
+    def client_options(self, attempts: int = config.REDIS_RETRY_ATTEMPTS) -> dict[str, Any]:
         """What every client is made with."""
         return {
             "decode_responses": False,
             "socket_timeout": config.REDIS_SOCKET_TIMEOUT,
             "socket_connect_timeout": config.REDIS_SOCKET_TIMEOUT,
-            "retry": self.retry_class(
-                ConstantBackoff(config.REDIS_RETRY_DELAY), config.REDIS_RETRY_ATTEMPTS
-            ),
+            "retry": self.retry_class(ConstantBackoff(config.REDIS_RETRY_DELAY), attempts),
             # A push message that is read late would be taken for the next command's answer.
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         }
@@ -81,6 +89,16 @@ class _AsyncFace(Face):
 
     def shaped(self, client: AsyncClient) -> AsyncClient:
         return client
+
+    def client_of_several(self, target: Cluster | Sentinels) -> AsyncClient:
+        options = self.client_options(config.REDIS_FAILOVER_ATTEMPTS)
+        if isinstance(target, Cluster):
+            from ._cluster import client_of  # noqa: PLC0415 - most programs have none
+
+            return self.shaped(cast("AsyncClient", client_of(target, options)))
+        from ._sentinel import client_of as watched_client  # noqa: PLC0415 - the same
+
+        return self.shaped(watched_client(target, options))
 
     async def open_server(self, directory: Path) -> EmbeddedServer:
         opening = asyncio.create_task(asyncio.to_thread(EmbeddedServer.open, directory))
@@ -121,8 +139,18 @@ class _SyncFace(Face):
     retry_class = FirmRetry
     fake_name = "FakeRedis"
 
-    def shaped(self, client: redis.Redis) -> AsyncClient:
+    def shaped(self, client: AnySyncClient) -> AsyncClient:
         return blocking(client, "connect")
+
+    def client_of_several(self, target: Cluster | Sentinels) -> AsyncClient:
+        options = self.client_options(config.REDIS_FAILOVER_ATTEMPTS)
+        if isinstance(target, Cluster):
+            from ._cluster_sync import client_of  # noqa: PLC0415 - most programs have none
+
+            return self.shaped(client_of(target, options, VaultUnavailableError))
+        from ._sentinel import sync_client_of  # noqa: PLC0415 - the same
+
+        return self.shaped(sync_client_of(target, options))
 
     async def open_server(self, directory: Path) -> EmbeddedServer:
         return EmbeddedServer.open(directory)

@@ -13,6 +13,7 @@ from .errors import (
     ConcurrencyError,
     CorruptEntryError,
     NotWritableError,
+    UnavailableError,
 )
 
 
@@ -28,6 +29,26 @@ class LinkFailure(exceptions.ConnectionError):
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)
         self.sent = sent
+
+    def error(self, unavailable: type[UnavailableError], *, sent: bool) -> AQMDatabaseError:
+        """What is raised when no further attempt is made.
+
+        Args:
+            unavailable: the seam's unavailable error.
+            sent: whether any of the attempts may have been executed.
+        """
+        return unavailable(str(self), outcome_unknown=sent)
+
+
+class SlotMoving(LinkFailure):
+    """Nothing was executed: the slot is between two nodes, and its keys may be on either."""
+
+    def __init__(self) -> None:
+        super().__init__("the slot is being moved", sent=False)
+
+    def error(self, unavailable: type[UnavailableError], *, sent: bool) -> AQMDatabaseError:
+        """See :class:`LinkFailure`."""
+        return super().error(unavailable, sent=sent) if sent else ConcurrencyError(str(self))
 
 
 Denial: TypeAlias = Literal["command", "key", "unknown"]
@@ -65,6 +86,7 @@ _CLASSES: tuple[tuple[type[exceptions.RedisError], Kind], ...] = (
 # Compiled when an error comes, and kept by re: no import pays for it.
 _WORDS = (
     (r"\bWRONGTYPE\b", Kind.CORRUPT),
+    (r"\bnon local key\b", Kind.MOVED),
     (r"\bNOSCRIPT\b", Kind.NO_SCRIPT),
     (
         r"\bNOPERM\b|\bACL failure\b|can't (run this command|access at least one of the keys)",
@@ -125,6 +147,18 @@ def may_pass(error: Exception) -> bool:
     """Whether a connection that couldn't be made may be made later."""
     refusal = refusal_in(error) if isinstance(error, exceptions.RedisError) else None
     return refusal is None or kind_of(refusal) is Kind.PASSING
+
+
+def demotion_in(replies: Sequence[object]) -> LinkFailure | None:
+    """The failure to be tried again, if a primary answers that it is a replica now."""
+    refused = [
+        (isinstance(reply, exceptions.ResponseError) and "READONLY" in str(reply))
+        or isinstance(reply, exceptions.ReadOnlyError)
+        for reply in replies
+    ]
+    if not any(refused):
+        return None
+    return LinkFailure("the server is no primary any more", sent=not all(refused))
 
 
 def failure_in(replies: Sequence[object]) -> LinkFailure | None:

@@ -58,6 +58,7 @@ _LIFETIME = {
     "aclose": "close",
 }
 _NAMES = {
+    "AnyAsyncClient": "redis.Redis | redis.RedisCluster",
     "AsyncClient": "redis.Redis",
     "AsyncGenerator": "Generator",
     "AsyncIterator": "Iterator",
@@ -268,6 +269,9 @@ def _method(node: Function, *, is_overloaded: bool) -> Iterator[str]:
     if "asynccontextmanager" in decorators:
         yield from _wrapped(8, "with ", Call("entered", (call,)), " as value:")
         yield "            yield value"
+    elif _returned(node).strip('"') in CLASSES.values():
+        kind = _renamed(_returned(node)).strip('"')
+        yield from _wrapped(8, "return ", Call("over", (kind, call)))
     elif isinstance(node, ast.FunctionDef):
         noted = "  # noqa: SLF001 - specified" if node.name in KEY_HELPERS else ""
         yield from _wrapped(8, "return ", call, noted)
@@ -333,7 +337,7 @@ def _arguments(node: Function, user: str) -> tuple[str, ...]:
 
 def _passed(argument: ast.arg, user: str) -> str:
     kind = ast.unparse(argument.annotation) if argument.annotation else ""
-    if kind == "AsyncClient":
+    if kind in {"AsyncClient", "AnyAsyncClient"}:
         return f'blocking({argument.arg}, "{user}")'
     if kind in CLASSES.values():
         return f'within("{argument.arg}", {argument.arg}, {_renamed(kind)})'

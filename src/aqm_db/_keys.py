@@ -42,12 +42,17 @@ class Keys:
         self.vault_prefix: str = f"{prefix}{config.VAULT_KEY_PREFIX}:"
         self.vault_stats: str = prefix + config.VAULT_STATS_KEY
         self.vault_expiry: str = prefix + config.VAULT_EXPIRY_KEY
+        self.confirm: str = prefix + config.CONFIRM_KEY
         self.maintenance: str = prefix + config.INV_MAINTENANCE_KEY
         self.vault_unpublished: str = prefix + config.VAULT_UNPUBLISHED_KEY
         self.inv_leases: str = prefix + config.INV_LEASES_KEY
         self.inv_epoch: str = prefix + config.INV_EPOCH_KEY
         self._inv = f"{prefix}{config.INV_KEY_PREFIX}:"
         self._meta = f"{prefix}{config.INV_META_PREFIX}:"
+
+    def pattern(self) -> str:
+        """All that is kept of the owner, for SCAN."""
+        return pattern_of(self.prefix)
 
     def vault(self, key_id: str) -> str:
         """A private half."""
@@ -82,6 +87,16 @@ class Keys:
     def meta_id(self, key: bytes) -> str | None:
         """The contact id in the name of a contact; None if the name isn't one of ours."""
         return _id_in(key, self._meta)
+
+
+OWNERS_PATTERN = "aqm:{*}:*"
+"""The keys of all owners, for SCAN."""
+
+
+def owner_of(key: bytes) -> str | None:
+    """The owner in a key's name; None if the name isn't one of ours."""
+    begun, _, _ = key.partition(b"}:")
+    return _id_in(begun, "aqm:{")
 
 
 class ContactKeys:

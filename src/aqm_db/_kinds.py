@@ -37,6 +37,7 @@ INVENTORY_KINDS: Final = (
     Kind("used_coins", config.INV_USED_PREFIX, 1, "zset"),
     Kind("claim", config.INV_CLAIM_PREFIX, 2, "any"),
     Kind("maintenance", config.INV_MAINTENANCE_KEY, 0, "string"),
+    Kind("confirmation", config.CONFIRM_KEY, 0, "string"),
     Kind("leases", config.INV_LEASES_KEY, 0, "hash"),
     Kind("epoch", config.INV_EPOCH_KEY, 0, "string"),
 )

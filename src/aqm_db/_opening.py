@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from . import config
-from ._clients import AsyncClient, seam_over
+from ._clients import AsyncClient, seams_over
 from ._faces import Face
 from ._safety import check_safe
-from ._target import Embedded, Server, Target
+from ._target import Cluster, Embedded, Sentinels, Server, Target
 from .embedded import EmbeddedServer
 from .errors import (
     InvalidArgumentError,
@@ -51,13 +51,14 @@ async def open_database(
     vault_client, inventory_client = _clients(face, target, server)
     database = make(vault_client, inventory_client, server=server)
     try:
-        for client, unavailable in (
-            (vault_client, VaultUnavailableError),
-            (inventory_client, InventoryUnavailableError),
-        ):
+        # Where there's one logical database, both have one client.
+        clients: dict[AsyncClient, type[UnavailableError]] = {vault_client: VaultUnavailableError}
+        clients.setdefault(inventory_client, InventoryUnavailableError)
+        for client, unavailable in clients.items():
             await _pinged(client, unavailable)
             if not allow_unsafe:
-                await check_safe(seam_over(client, unavailable, "connect"))
+                for seam in await seams_over(client, unavailable, "connect"):
+                    await check_safe(seam)
     except BaseException:
         await database.aclose()
         raise
@@ -67,7 +68,8 @@ async def open_database(
 async def _pinged(client: AsyncClient, unavailable: type[UnavailableError]) -> AsyncClient:
     """The client, once it has answered; a client that doesn't is closed."""
     try:
-        await seam_over(client, unavailable, "connect").read(("PING",))
+        for seam in await seams_over(client, unavailable, "connect"):
+            await seam.read(("PING",))
     except BaseException:
         await client.aclose()
         raise
@@ -81,6 +83,8 @@ def _clients(
     databases = (config.REDIS_VAULT_DB, config.REDIS_INVENTORY_DB)
     if isinstance(target, Server):
         vault, inventory = (face.client_of_url(target.url, db) for db in databases)
+    elif isinstance(target, Cluster | Sentinels):
+        vault = inventory = face.client_of_several(target)
     elif server is not None:
         path = str(server.socket_path)
         vault, inventory = (face.client(db, unix_socket_path=path) for db in databases)

@@ -1,11 +1,10 @@
 """The seam over ``redis``: its coroutines do their I/O before they return, and never suspend."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from redis import Redis
-
 from . import _answers
+from ._confirming import Confirmation
 from ._exchange import Exchange
 from ._failures import Denial
 from ._seam import Argument, Call, Reply, Undo
@@ -16,19 +15,26 @@ class SyncSeam:
     """A :class:`~aqm_db._seam.Seam` over a client of the caller's, for any number of threads.
 
     Args:
-        client: a ``redis.Redis`` that returns bytes.
+        exchange: begins the requests of one call; it takes ``again`` as :class:`Exchange` does.
         unavailable: what is raised when the server can't be reached.
+        confirmation: what every change waits for.
     """
 
-    def __init__(self, client: Redis, unavailable: type[UnavailableError]) -> None:
-        self._client = client
+    def __init__(
+        self,
+        exchange: Callable[..., Exchange],
+        unavailable: type[UnavailableError],
+        confirmation: Confirmation | None = None,
+    ) -> None:
+        self._exchange = exchange
         self._unavailable = unavailable
+        self._confirmation = confirmation
 
     async def run(self, call: Call, undo: Undo | None = None) -> Reply:
         """See :class:`~aqm_db._seam.Seam`; here it's a KeyboardInterrupt that cancels."""
-        exchange = Exchange(self._client, self._unavailable)
+        exchange = self._exchange()
         try:
-            return await _answers.run(exchange.ask, call)
+            return await _answers.run(self._changing(exchange), call)
         except AQMDatabaseError:
             raise
         except BaseException:
@@ -39,9 +45,9 @@ class SyncSeam:
         self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
     ) -> list[Reply | AQMDatabaseError]:
         """See :class:`~aqm_db._seam.Seam`; here it's a KeyboardInterrupt that cancels."""
-        exchange = Exchange(self._client, self._unavailable)
+        exchange = self._exchange()
         try:
-            return await _answers.run_all(exchange.ask, calls)
+            return await _answers.run_all(self._changing(exchange), calls)
         except AQMDatabaseError:
             raise
         except BaseException:
@@ -68,8 +74,13 @@ class SyncSeam:
     ) -> None:
         if undos is not None and interrupted.sent:
             # Once: whoever interrupted it may have done so because nothing answers.
-            once = Exchange(self._client, self._unavailable, again=False)
-            await _answers.settle(once.ask, calls, undos)
+            once = self._exchange(again=False)
+            await _answers.settle(self._changing(once), calls, undos)
+
+    def _changing(self, exchange: Exchange) -> _answers.Ask:
+        if self._confirmation is None:
+            return exchange.ask
+        return self._confirmation.asking(exchange.ask, self._unavailable)
 
     async def _ask(self, commands: Sequence[bytes]) -> list[Any]:
-        return await Exchange(self._client, self._unavailable).ask(commands)
+        return await self._exchange().ask(commands)

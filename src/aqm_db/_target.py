@@ -1,14 +1,16 @@
-"""What a url names: an embedded database, one in memory, or a server."""
+"""What a url names: an embedded database, one in memory, a server, or several of them."""
 
 import os
 from pathlib import Path
-from typing import TypeAlias
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, TypeAlias
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from ._validate import check_text
 from .errors import InvalidArgumentError
 
 _SERVER_SCHEMES = frozenset({"redis", "rediss", "unix"})
+_PORTS = {"cluster": 6379, "sentinel": 26379}
+_ONE_DATABASE = "must name no database: the vault is in 0, the inventory in 1"
 
 
 # Plain classes: dataclasses would be a tenth of what importing the package costs.
@@ -32,7 +34,35 @@ class Server:
         self.url = url
 
 
-Target: TypeAlias = Embedded | Memory | Server
+class Cluster:
+    """A cluster of the user's.
+
+    Attributes:
+        hosts: host and port of some of its nodes.
+        options: what its connections are made with.
+    """
+
+    def __init__(self, hosts: list[tuple[str, int]], options: dict[str, Any]) -> None:
+        self.hosts = hosts
+        self.options = options
+
+
+class Sentinels:
+    """Servers that sentinels watch.
+
+    Attributes:
+        hosts: host and port of some of the sentinels.
+        name: what they call the servers.
+        options: what connections to the servers are made with.
+    """
+
+    def __init__(self, hosts: list[tuple[str, int]], name: str, options: dict[str, Any]) -> None:
+        self.hosts = hosts
+        self.name = name
+        self.options = options
+
+
+Target: TypeAlias = Embedded | Memory | Server | Cluster | Sentinels
 
 
 def target_of(url: str | None) -> Target:
@@ -45,7 +75,12 @@ def target_of(url: str | None) -> Target:
         url = os.environ.get("AQM_DB_URL") or "embedded://"
     try:
         parts = urlsplit(check_text("url", url))
+        encryption, plus, kind = parts.scheme.partition("+")
+        if plus and encryption in {"redis", "rediss"} and kind in _PORTS:
+            return _several(parts, encryption, kind)
         _ = parts.port
+    except InvalidArgumentError:
+        raise
     except ValueError:
         # What is wrong with it may be a part of the password, so it isn't shown.
         raise InvalidArgumentError("url", "is malformed") from None
@@ -55,14 +90,45 @@ def target_of(url: str | None) -> Target:
         return Memory()
     if parts.scheme in _SERVER_SCHEMES:
         if "db" in parse_qs(parts.query) or (parts.scheme != "unix" and parts.path.strip("/")):
-            raise InvalidArgumentError(
-                "url", "must name no database: the vault is in 0, the inventory in 1"
-            )
+            raise InvalidArgumentError("url", _ONE_DATABASE)
         return Server(url)
     # The url may hold a password, so it isn't shown.
     raise InvalidArgumentError(
-        "url", "must begin with embedded://, memory://, redis://, rediss:// or unix://"
+        "url",
+        "must begin with embedded://, memory://, redis://, rediss://, unix://, redis+cluster:// "
+        "or redis+sentinel://",
     )
+
+
+def _several(parts: SplitResult, encryption: str, kind: str) -> Cluster | Sentinels:
+    """What a url with several hosts names.
+
+    Raises:
+        ValueError: a port is no number.
+        InvalidArgumentError: a host, or the servers' name, is missing; or one too many is there.
+    """
+    from redis import connection  # noqa: PLC0415 - most urls don't need it
+
+    credentials, at, listed = parts.netloc.rpartition("@")
+    places = [urlsplit(f"//{place}") for place in listed.split(",")]
+    hosts = [(place.hostname or "", place.port or _PORTS[kind]) for place in places]
+    if not all(host for host, _ in hosts):
+        raise InvalidArgumentError("url", "must list hosts as host:port,host:port")
+    # redis-py knows what a url's query can say.
+    parse: Any = connection.parse_url
+    options: dict[str, Any] = parse(f"redis://{credentials}{at}?{parts.query}")
+    if options.pop("db", 0):
+        raise InvalidArgumentError("url", "must name no database: all is in 0")
+    if encryption == "rediss":
+        options["ssl"] = True
+    name = unquote(parts.path.strip("/"))
+    if kind == "sentinel":
+        if not name:
+            raise InvalidArgumentError("url", "must end with the name of the sentinels' servers")
+        return Sentinels(hosts, name, options)
+    if name:
+        raise InvalidArgumentError("url", "must name no database: all is in 0")
+    return Cluster(hosts, options)
 
 
 def _directory(netloc: str, path: str) -> Path:

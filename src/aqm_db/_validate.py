@@ -192,6 +192,16 @@ def check_count(argument: str, value: object, least: int) -> int:
     return value
 
 
+def check_timeout(argument: str, value: object) -> int:
+    """Milliseconds that the server may be silent for: less than a socket's timeout."""
+    most = config.REDIS_SOCKET_TIMEOUT * 1000 - 1000
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidArgumentError(argument, f"must be an int, not {type(value).__name__}")
+    if not 1 <= value <= most:
+        raise InvalidArgumentError(argument, f"must be 1 to {most} ms, not {_shown(value)}")
+    return value
+
+
 def check_tiers(argument: str, value: object) -> Mapping[CoinCategory, int]:
     """A whole number from 0 up for some tiers."""
     if not isinstance(value, Mapping):

@@ -14,8 +14,13 @@ REDIS_INVENTORY_DB: Final = 1
 REDIS_SOCKET_TIMEOUT: Final = 5
 """Seconds without an answer after which a call fails."""
 REDIS_RETRY_ATTEMPTS: Final = 3
+REDIS_FAILOVER_ATTEMPTS: Final = 40
+"""Attempts on a cluster, or with sentinels: another server takes over within some 20 seconds."""
 REDIS_RETRY_DELAY: Final = 0.5
 """Seconds between two attempts."""
+
+CONFIRM_TIMEOUT: Final = 1000
+"""Milliseconds that replicas have to confirm a change, if they are asked to."""
 
 # Key names ---------------------------------------------------------------------------------
 
@@ -38,6 +43,8 @@ INV_USED_PREFIX: Final = "inv:v1:used"
 """``inv:v1:used:{contact_id}``: coins that were handed out, for 30 days."""
 INV_CLAIM_PREFIX: Final = "inv:v1:claim"
 """``inv:v1:claim:{contact_id}:{request_id}``: what one request took, for 30 seconds."""
+CONFIRM_KEY: Final = "inv:v1:confirm"
+"""Written with each change that replicas have to confirm, and gone a second later."""
 INV_MAINTENANCE_KEY: Final = "inv:v1:maintenance"
 """Who cares for the database, until the next round is due."""
 INV_LEASES_KEY: Final = "inv:v1:leases"

@@ -1,8 +1,9 @@
 """Clients with the settings of ``config``, their health, and their end."""
 
 from . import _opening, config
-from ._clients import AsyncClient, seam_over
+from ._clients import AnyAsyncClient, AsyncClient, seam_over, seams_over
 from ._faces import ASYNC
+from ._seam import Seam
 from .errors import (
     AccessDeniedError,
     AQMDatabaseError,
@@ -37,12 +38,15 @@ async def create_inventory_client(
     return await _opening.create_inventory_client(ASYNC, host=host, port=port)
 
 
-async def health_check(vault_client: AsyncClient, inventory_client: AsyncClient) -> HealthStatus:
+async def health_check(
+    vault_client: AnyAsyncClient, inventory_client: AnyAsyncClient
+) -> HealthStatus:
     """Asks both databases how they are; one that doesn't answer is an answer, not an error.
 
     Returns:
         Whether each answers, its number of Redis keys (DBSIZE), and the seconds since the
-        vault's server started.
+        vault's server started: of a cluster the keys of all its primaries, which the vault and
+        the inventory share, and the seconds since the last of them started.
     """
     vault = await _probed(vault_client, VaultUnavailableError)
     inventory = await _probed(inventory_client, InventoryUnavailableError)
@@ -55,29 +59,37 @@ async def health_check(vault_client: AsyncClient, inventory_client: AsyncClient)
     )
 
 
-async def close_all(vault_client: AsyncClient, inventory_client: AsyncClient) -> None:
+async def close_all(vault_client: AnyAsyncClient, inventory_client: AnyAsyncClient) -> None:
     """Closes both clients. What is in flight is answered first."""
     for client, unavailable in (
         (vault_client, VaultUnavailableError),
         (inventory_client, InventoryUnavailableError),
     ):
-        await seam_over(client, unavailable, "close_all").aclose()
+        # Whose seam it is makes no difference to what it closes.
+        await seam_over(client, unavailable, "close_all", "any owner's").aclose()
         await client.aclose()
 
 
 async def _probed(
-    client: AsyncClient, unavailable: type[UnavailableError]
+    client: AnyAsyncClient, unavailable: type[UnavailableError]
 ) -> tuple[int, float] | None:
     """The number of keys and the uptime in seconds; None if there's no access."""
-    seam = seam_over(client, unavailable, "health_check")
+    count, uptimes = 0, []
     try:
-        [count] = await seam.read(("DBSIZE",))
+        for seam in await seams_over(client, unavailable, "health_check"):
+            [keys] = await seam.read(("DBSIZE",))
+            count += keys
+            uptimes.append(await _uptime(seam))
     except (UnavailableError, AccessDeniedError):
         return None
+    return count, min(uptimes)
+
+
+async def _uptime(seam: Seam) -> float:
     try:
         [info] = await seam.read(("INFO", "server"))
     except AQMDatabaseError:
         # Its uptime is all that's missing: some servers don't tell, fakeredis is one.
-        return count, 0.0
+        return 0.0
     lines = dict(line.partition(b":")[::2] for line in info.splitlines())
-    return count, float(lines.get(b"uptime_in_seconds", b"0"))
+    return float(lines.get(b"uptime_in_seconds", b"0"))

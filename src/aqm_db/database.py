@@ -1,7 +1,7 @@
 """``connect``: everything that a program needs of one database, opened and closed together."""
 
 import random
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import config
 from ._background import Sleep
-from ._clients import AsyncClient, seam_over
+from ._clients import AnyAsyncClient, seam_over, seams_over
 from ._defaults import new_request_id, now_ms
 from ._faces import ASYNC, Face, face_of
+from ._keys import OWNERS_PATTERN, Keys, owner_of
 from ._opening import open_database
-from ._target import target_of
-from ._validate import check_caps, check_count, check_flag, check_id
+from ._target import Cluster, target_of
+from ._validate import check_caps, check_count, check_flag, check_id, check_timeout
 from .connection import close_all, health_check
 from .embedded import EmbeddedServer
-from .errors import InventoryUnavailableError
+from .errors import (
+    InvalidArgumentError,
+    InventoryUnavailableError,
+    UnavailableError,
+    VaultUnavailableError,
+)
 from .gc import AsyncGarbageCollector
 from .inventory import AsyncSmartInventory
 from .stats import AsyncStorageReporter
@@ -41,8 +47,8 @@ class AsyncClientDatabase:
 
     def __init__(
         self,
-        vault_client: AsyncClient,
-        inventory_client: AsyncClient,
+        vault_client: AnyAsyncClient,
+        inventory_client: AnyAsyncClient,
         *,
         server: EmbeddedServer | None = None,
         owner: str | None = None,
@@ -50,12 +56,21 @@ class AsyncClientDatabase:
         budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
         clock: Callable[[], int] = now_ms,
         request_ids: Callable[[], str] = new_request_id,
+        confirm_replicas: int = 0,
+        confirm_timeout: int = config.CONFIRM_TIMEOUT,
     ) -> None:
         self._clients = (vault_client, inventory_client)
         self._server = server
         self._request_ids = request_ids
+        self._is_borrowed = False
+        self._confirming = (confirm_replicas, confirm_timeout)
         self.vault: AsyncSecureVault = AsyncSecureVault(
-            vault_client, owner=owner, clock=clock, request_ids=request_ids
+            vault_client,
+            owner=owner,
+            clock=clock,
+            request_ids=request_ids,
+            confirm_replicas=confirm_replicas,
+            confirm_timeout=confirm_timeout,
         )
         self.inventory: AsyncSmartInventory = AsyncSmartInventory(
             inventory_client,
@@ -64,6 +79,8 @@ class AsyncClientDatabase:
             budget_bytes=budget_bytes,
             clock=clock,
             request_ids=request_ids,
+            confirm_replicas=confirm_replicas,
+            confirm_timeout=confirm_timeout,
         )
         self.gc: AsyncGarbageCollector = AsyncGarbageCollector(self.inventory, inventory_client)
         self.reporter: AsyncStorageReporter = AsyncStorageReporter(self.vault, self.inventory)
@@ -71,6 +88,82 @@ class AsyncClientDatabase:
     async def health(self) -> HealthStatus:
         """Whether both databases answer, and what they hold."""
         return await health_check(*self._clients)
+
+    def for_owner(self, owner: str) -> "AsyncClientDatabase":
+        """The database of another owner, over the same clients and their connections.
+
+        It costs no I/O and no connection, so a server of many users can make one for each call.
+        Closing it closes nothing: what ``connect`` opened is closed with the database that
+        ``connect`` gave.
+
+        Args:
+            owner: whose data it is.
+
+        Returns:
+            A database with the same caps, clock and request ids.
+
+        Raises:
+            InvalidIdentifierError: the owner is no valid id.
+        """
+        other = AsyncClientDatabase(
+            *self._clients,
+            server=self._server,
+            owner=check_id("owner", owner),
+            budget_caps=self.inventory.budget_caps,
+            budget_bytes=self.inventory.budget_bytes,
+            clock=self.inventory.clock,
+            request_ids=self._request_ids,
+            confirm_replicas=self._confirming[0],
+            confirm_timeout=self._confirming[1],
+        )
+        other._is_borrowed = True
+        return other
+
+    async def iter_owners(self) -> AsyncIterator[str]:
+        """The owners that have any data here, each once, in no order.
+
+        It walks the whole database (SCAN), on a cluster each primary's: for background use. An
+        owner that comes or goes meanwhile may be missed, and so may one whose slot is moved.
+
+        Raises:
+            VaultUnavailableError: a server can't be reached.
+            InventoryUnavailableError: the same, between the first database and the second.
+        """
+        seen: set[str] = set()
+        for client, unavailable in self._databases():
+            for seam in await seams_over(client, unavailable, "iter_owners"):
+                async for page in seam.scan(OWNERS_PATTERN):
+                    found = {owner for key in page if (owner := owner_of(key)) is not None}
+                    for owner in sorted(found - seen):
+                        yield owner
+                    seen |= found
+
+    async def delete_owner(self, owner: str) -> int:
+        """Deletes all that is kept of an owner, claims and tombstones included (UNLINK).
+
+        It may be called again, after a failure for example. What the owner's programs store
+        meanwhile may stay.
+
+        Args:
+            owner: whose data it is.
+
+        Returns:
+            How many Redis keys were deleted.
+
+        Raises:
+            InvalidIdentifierError: the owner is no valid id.
+            VaultUnavailableError: the server can't be reached.
+            InventoryUnavailableError: the same, between the first database and the second.
+            ConcurrencyError: the owner's slot is being moved.
+        """
+        keys = Keys(check_id("owner", owner))
+        deleted = 0
+        for client, unavailable in self._databases():
+            seam = seam_over(client, unavailable, "delete_owner", keys.prefix)
+            async for page in seam.scan(keys.pattern()):
+                [count] = await seam.read(("UNLINK", *page))
+                deleted += count
+        return deleted
 
     def maintenance(
         self,
@@ -106,11 +199,12 @@ class AsyncClientDatabase:
         """
         from .maintenance import Maintenance  # noqa: PLC0415 - most programs have none
 
+        keys = self.inventory.keys
         return Maintenance(
             self.vault,
             self.gc,
-            seam_over(self._clients[1], InventoryUnavailableError, "maintenance"),
-            lease=self.inventory.keys.maintenance,
+            seam_over(self._clients[1], InventoryUnavailableError, "maintenance", keys.prefix),
+            lease=keys.maintenance,
             holder=self._request_ids(),
             every=every,
             inactive_days=inactive_days,
@@ -156,7 +250,12 @@ class AsyncClientDatabase:
         return await AsyncIntegrityChecker(self.vault, self.inventory).check(repair=repair)
 
     async def aclose(self) -> None:
-        """Closes everything that ``connect`` opened; calling it again does nothing."""
+        """Closes everything that ``connect`` opened; calling it again does nothing.
+
+        Nothing is closed with a database that :meth:`for_owner` gave.
+        """
+        if self._is_borrowed:
+            return
         await close_all(*self._clients)
         if self._server is not None:
             await face_of(self._clients[0]).close_server(self._server)
@@ -171,6 +270,15 @@ class AsyncClientDatabase:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    def _databases(self) -> list[tuple[AnyAsyncClient, type[UnavailableError]]]:
+        """Each logical database, and what is raised when it can't be reached."""
+        vault, inventory = self._clients
+        found: list[tuple[AnyAsyncClient, type[UnavailableError]]] = [
+            (vault, VaultUnavailableError),
+            (inventory, InventoryUnavailableError),
+        ]
+        return found[:1] if vault is inventory else found
 
 
 class Connecting:
@@ -209,6 +317,8 @@ def connect(
     budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
     clock: Callable[[], int] = now_ms,
     request_ids: Callable[[], str] = new_request_id,
+    confirm_replicas: int = 0,
+    confirm_timeout: int = config.CONFIRM_TIMEOUT,
     allow_unsafe: bool = False,
 ) -> Connecting:
     """Opens a database.
@@ -230,12 +340,21 @@ def connect(
             - ``memory://``: fakeredis in this process, gone when it's closed: for tests;
             - ``redis://``, ``rediss://``, ``unix://``: a server of yours, the vault in database
               0 and the inventory in 1;
+            - ``redis+cluster://host:port,host:port``: a cluster of yours, the vault and the
+              inventory of an owner in one slot;
+            - ``redis+sentinel://host:port,host:port/name``: whichever server is the primary, as
+              these sentinels say, the vault and the inventory in database 0; ``rediss+cluster``
+              and ``rediss+sentinel`` with TLS;
             - None: ``$AQM_DB_URL``, or ``embedded://``.
-        owner: whose data it is, if several share a database.
+        owner: whose data it is, if several share a database; a cluster needs one.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see the inventory's ``store_key``.
         clock: milliseconds since the epoch.
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
+        confirm_replicas: how many replicas must have a change before a call returns (WAIT). One
+            that isn't confirmed raises VaultUnavailableError or InventoryUnavailableError, and
+            its outcome is unknown: a coin that was to be handed out stays claimed.
+        confirm_timeout: how long they are waited for, in ms; other calls wait behind it.
         allow_unsafe: whether to open a server that deletes keys to make room (an eviction policy
             and a memory limit), or a replica.
 
@@ -250,8 +369,12 @@ def connect(
     target = target_of(url)
     if owner is not None:
         check_id("owner", owner)
+    elif isinstance(target, Cluster):
+        raise InvalidArgumentError("owner", "a cluster needs one: its name decides on the node")
     check_caps("budget_caps", budget_caps)
     check_count("budget_bytes", budget_bytes, 1)
+    check_count("confirm_replicas", confirm_replicas, 0)
+    check_timeout("confirm_timeout", confirm_timeout)
     check_flag("allow_unsafe", allow_unsafe)
     make = partial(
         AsyncClientDatabase,
@@ -260,5 +383,7 @@ def connect(
         budget_bytes=budget_bytes,
         clock=clock,
         request_ids=request_ids,
+        confirm_replicas=confirm_replicas,
+        confirm_timeout=confirm_timeout,
     )
     return Connecting(lambda face: open_database(face, target, make, allow_unsafe=allow_unsafe))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any, Final, Literal, TypeAlias
 
-from ._clients import AsyncClient, Route, route_of, seam_over
+from ._clients import AnyAsyncClient, Route, route_of, seam_over
 from ._keys import Keys
 from ._permissions import Database, missing_permissions
 from ._safety import (
@@ -83,7 +83,7 @@ class Diagnosis:
 
 
 async def examine(
-    vault_client: AsyncClient, inventory_client: AsyncClient, keys: Keys
+    vault_client: AnyAsyncClient, inventory_client: AnyAsyncClient, keys: Keys
 ) -> Diagnosis:
     """Examines the server of each client, once if it's the same, and what each user may do.
 
@@ -98,8 +98,8 @@ async def examine(
         VaultUnavailableError: the vault's server can't be reached.
         InventoryUnavailableError: the inventory's server can't be reached.
     """
-    vault = _Patient("vault", vault_client, VaultUnavailableError)
-    inventory = _Patient("inventory", inventory_client, InventoryUnavailableError)
+    vault = _Patient("vault", vault_client, VaultUnavailableError, keys)
+    inventory = _Patient("inventory", inventory_client, InventoryUnavailableError, keys)
     if vault.route.is_in_memory:
         return Diagnosis((_IN_MEMORY,))
     findings = await _of_servers(vault, inventory)
@@ -133,10 +133,14 @@ class _Patient:
     """One of the two databases, and the way to its server."""
 
     def __init__(
-        self, name: Database, client: AsyncClient, unavailable: type[UnavailableError]
+        self,
+        name: Database,
+        client: AnyAsyncClient,
+        unavailable: type[UnavailableError],
+        keys: Keys,
     ) -> None:
         self.name: Database = name
-        self.seam: ProbingSeam = seam_over(client, unavailable, "doctor")
+        self.seam: ProbingSeam = seam_over(client, unavailable, "doctor", keys.prefix)
         self.route: Route = route_of(client)
 
 

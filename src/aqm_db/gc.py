@@ -3,7 +3,7 @@
 import logging
 
 from . import _scripts, config
-from ._clients import AsyncClient, seam_over
+from ._clients import AnyAsyncClient, seam_over
 from ._defaults import DAY_MS
 from ._orphans import Mode, remove_orphans
 from ._outcome import checked
@@ -42,9 +42,11 @@ class AsyncGarbageCollector:
     where the server or the link gives cause (see :mod:`aqm_db.errors`).
     """
 
-    def __init__(self, inventory: AsyncSmartInventory, client: AsyncClient) -> None:
+    def __init__(self, inventory: AsyncSmartInventory, client: AnyAsyncClient) -> None:
         check_kind("inventory", inventory, AsyncSmartInventory)
-        self._seam: Seam = seam_over(client, InventoryUnavailableError, type(self).__name__)
+        self._seam: Seam = seam_over(
+            client, InventoryUnavailableError, type(self).__name__, inventory.keys.prefix
+        )
         self._inventory = inventory
         self._keys = inventory.keys
         self._clock = inventory.clock

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 from . import _scripts, config
 from ._batch import run_batch
-from ._clients import AsyncClient, seam_over
+from ._clients import AnyAsyncClient, seam_over
+from ._confirming import confirmation_of
 from ._defaults import DAY_MS, new_request_id, now_ms
 from ._keys import Keys
 from ._orphans import remove_orphans
@@ -52,16 +53,19 @@ class AsyncSmartInventory:
     """Public halves of contacts' coins: cached up to a cap, handed out at most once, oldest first.
 
     Args:
-        client: a ``redis.asyncio.Redis`` made with ``decode_responses=False``; fakeredis' works.
+        client: a ``redis.asyncio.Redis``, or a ``RedisCluster`` if there is an owner, made with
+            ``decode_responses=False``; fakeredis' works.
         owner: whose inventory it is, if several share a database; None uses the key names of the
             specification as they are.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
         clock: milliseconds since the epoch.
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
+        confirm_replicas: how many replicas must have a change before a call returns (WAIT).
+        confirm_timeout: how long they are waited for, in ms.
 
     Raises:
-        TypeError: the client is not a ``redis.asyncio.Redis``.
+        TypeError: the client is neither a ``redis.asyncio.Redis`` nor a ``RedisCluster``.
         ValueError: the client decodes its responses.
         InvalidIdentifierError: the owner is no valid id.
         InvalidArgumentError: a cap is missing, or a budget is no whole number.
@@ -79,16 +83,24 @@ class AsyncSmartInventory:
 
     def __init__(
         self,
-        client: AsyncClient,
+        client: AnyAsyncClient,
         *,
         owner: str | None = None,
         budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
         budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
         clock: Callable[[], int] = now_ms,
         request_ids: Callable[[], str] = new_request_id,
+        confirm_replicas: int = 0,
+        confirm_timeout: int = config.CONFIRM_TIMEOUT,
     ) -> None:
-        self._seam: Seam = seam_over(client, InventoryUnavailableError, type(self).__name__)
         self.keys: Keys = Keys(owner)
+        self._seam: Seam = seam_over(
+            client,
+            InventoryUnavailableError,
+            type(self).__name__,
+            self.keys.prefix,
+            confirmation_of(self.keys, confirm_replicas, confirm_timeout),
+        )
         self.clock = clock
         self.budget_caps: Mapping[str, Mapping[str, int]] = check_caps("budget_caps", budget_caps)
         self.budget_bytes: int = check_count("budget_bytes", budget_bytes, 1)

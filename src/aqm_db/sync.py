@@ -74,14 +74,17 @@ class SecureVault(Wrapper[AsyncSecureVault]):
     """Private halves of coins: stored, fetched when a message arrives, burned once it is read.
 
     Args:
-        client: a ``redis.Redis`` made with ``decode_responses=False``; fakeredis' works.
+        client: a ``redis.Redis``, or a ``RedisCluster`` if there is an owner, made with
+            ``decode_responses=False``; fakeredis' works.
         owner: whose vault it is, if several share a database; None uses the key names of the
             specification as they are.
         clock: milliseconds since the epoch.
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
+        confirm_replicas: how many replicas must have a change before a call returns (WAIT).
+        confirm_timeout: how long they are waited for, in ms.
 
     Raises:
-        TypeError: the client is not a ``redis.Redis``.
+        TypeError: the client is neither a ``redis.Redis`` nor a ``RedisCluster``.
         ValueError: the client decodes its responses.
         InvalidIdentifierError: the owner is no valid id.
 
@@ -91,15 +94,22 @@ class SecureVault(Wrapper[AsyncSecureVault]):
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: redis.Redis | redis.RedisCluster,
         *,
         owner: str | None = None,
         clock: Callable[[], int] = now_ms,
         request_ids: Callable[[], str] = new_request_id,
+        confirm_replicas: int = 0,
+        confirm_timeout: int = config.CONFIRM_TIMEOUT,
     ) -> None:
         super().__init__(
             AsyncSecureVault(
-                blocking(client, "SecureVault"), owner=owner, clock=clock, request_ids=request_ids
+                blocking(client, "SecureVault"),
+                owner=owner,
+                clock=clock,
+                request_ids=request_ids,
+                confirm_replicas=confirm_replicas,
+                confirm_timeout=confirm_timeout,
             )
         )
 
@@ -288,16 +298,19 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
     """Public halves of contacts' coins: cached up to a cap, handed out at most once, oldest first.
 
     Args:
-        client: a ``redis.Redis`` made with ``decode_responses=False``; fakeredis' works.
+        client: a ``redis.Redis``, or a ``RedisCluster`` if there is an owner, made with
+            ``decode_responses=False``; fakeredis' works.
         owner: whose inventory it is, if several share a database; None uses the key names of the
             specification as they are.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
         clock: milliseconds since the epoch.
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
+        confirm_replicas: how many replicas must have a change before a call returns (WAIT).
+        confirm_timeout: how long they are waited for, in ms.
 
     Raises:
-        TypeError: the client is not a ``redis.Redis``.
+        TypeError: the client is neither a ``redis.Redis`` nor a ``RedisCluster``.
         ValueError: the client decodes its responses.
         InvalidIdentifierError: the owner is no valid id.
         InvalidArgumentError: a cap is missing, or a budget is no whole number.
@@ -315,13 +328,15 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: redis.Redis | redis.RedisCluster,
         *,
         owner: str | None = None,
         budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
         budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
         clock: Callable[[], int] = now_ms,
         request_ids: Callable[[], str] = new_request_id,
+        confirm_replicas: int = 0,
+        confirm_timeout: int = config.CONFIRM_TIMEOUT,
     ) -> None:
         super().__init__(
             AsyncSmartInventory(
@@ -331,6 +346,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
                 budget_bytes=budget_bytes,
                 clock=clock,
                 request_ids=request_ids,
+                confirm_replicas=confirm_replicas,
+                confirm_timeout=confirm_timeout,
             )
         )
 
@@ -662,7 +679,7 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
     where the server or the link gives cause (see :mod:`aqm_db.errors`).
     """
 
-    def __init__(self, inventory: SmartInventory, client: redis.Redis) -> None:
+    def __init__(self, inventory: SmartInventory, client: redis.Redis | redis.RedisCluster) -> None:
         super().__init__(
             AsyncGarbageCollector(
                 within("inventory", inventory, SmartInventory), blocking(client, "GarbageCollector")
@@ -754,8 +771,8 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
 
     def __init__(
         self,
-        vault_client: redis.Redis,
-        inventory_client: redis.Redis,
+        vault_client: redis.Redis | redis.RedisCluster,
+        inventory_client: redis.Redis | redis.RedisCluster,
         *,
         server: EmbeddedServer | None = None,
         owner: str | None = None,
@@ -763,6 +780,8 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
         clock: Callable[[], int] = now_ms,
         request_ids: Callable[[], str] = new_request_id,
+        confirm_replicas: int = 0,
+        confirm_timeout: int = config.CONFIRM_TIMEOUT,
     ) -> None:
         super().__init__(
             AsyncClientDatabase(
@@ -774,6 +793,8 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
                 budget_bytes=budget_bytes,
                 clock=clock,
                 request_ids=request_ids,
+                confirm_replicas=confirm_replicas,
+                confirm_timeout=confirm_timeout,
             )
         )
 
@@ -800,6 +821,56 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
     def health(self) -> HealthStatus:
         """Whether both databases answer, and what they hold."""
         return drive(self._async.health())
+
+    def for_owner(self, owner: str) -> "ClientDatabase":
+        """The database of another owner, over the same clients and their connections.
+
+        It costs no I/O and no connection, so a server of many users can make one for each call.
+        Closing it closes nothing: what ``connect`` opened is closed with the database that
+        ``connect`` gave.
+
+        Args:
+            owner: whose data it is.
+
+        Returns:
+            A database with the same caps, clock and request ids.
+
+        Raises:
+            InvalidIdentifierError: the owner is no valid id.
+        """
+        return over(ClientDatabase, self._async.for_owner(owner))
+
+    def iter_owners(self) -> Iterator[str]:
+        """The owners that have any data here, each once, in no order.
+
+        It walks the whole database (SCAN), on a cluster each primary's: for background use. An
+        owner that comes or goes meanwhile may be missed, and so may one whose slot is moved.
+
+        Raises:
+            VaultUnavailableError: a server can't be reached.
+            InventoryUnavailableError: the same, between the first database and the second.
+        """
+        return iterated(self._async.iter_owners())
+
+    def delete_owner(self, owner: str) -> int:
+        """Deletes all that is kept of an owner, claims and tombstones included (UNLINK).
+
+        It may be called again, after a failure for example. What the owner's programs store
+        meanwhile may stay.
+
+        Args:
+            owner: whose data it is.
+
+        Returns:
+            How many Redis keys were deleted.
+
+        Raises:
+            InvalidIdentifierError: the owner is no valid id.
+            VaultUnavailableError: the server can't be reached.
+            InventoryUnavailableError: the same, between the first database and the second.
+            ConcurrencyError: the owner's slot is being moved.
+        """
+        return drive(self._async.delete_owner(owner))
 
     def doctor(self) -> "Diagnosis":
         """Looks for what could lose keys or give them away, and for what the user may not do.
@@ -834,7 +905,10 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         return drive(self._async.check(repair=repair))
 
     def close(self) -> None:
-        """Closes everything that ``connect`` opened; calling it again does nothing."""
+        """Closes everything that ``connect`` opened; calling it again does nothing.
+
+        Nothing is closed with a database that :meth:`for_owner` gave.
+        """
         drive(self._async.aclose())
 
     def __enter__(self) -> Self:
@@ -858,6 +932,8 @@ def connect(
     budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
     clock: Callable[[], int] = now_ms,
     request_ids: Callable[[], str] = new_request_id,
+    confirm_replicas: int = 0,
+    confirm_timeout: int = config.CONFIRM_TIMEOUT,
     allow_unsafe: bool = False,
 ) -> ClientDatabase:
     """Opens a database.
@@ -879,12 +955,21 @@ def connect(
             - ``memory://``: fakeredis in this process, gone when it's closed: for tests;
             - ``redis://``, ``rediss://``, ``unix://``: a server of yours, the vault in database
               0 and the inventory in 1;
+            - ``redis+cluster://host:port,host:port``: a cluster of yours, the vault and the
+              inventory of an owner in one slot;
+            - ``redis+sentinel://host:port,host:port/name``: whichever server is the primary, as
+              these sentinels say, the vault and the inventory in database 0; ``rediss+cluster``
+              and ``rediss+sentinel`` with TLS;
             - None: ``$AQM_DB_URL``, or ``embedded://``.
-        owner: whose data it is, if several share a database.
+        owner: whose data it is, if several share a database; a cluster needs one.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see the inventory's ``store_key``.
         clock: milliseconds since the epoch.
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
+        confirm_replicas: how many replicas must have a change before a call returns (WAIT). One
+            that isn't confirmed raises VaultUnavailableError or InventoryUnavailableError, and
+            its outcome is unknown: a coin that was to be handed out stays claimed.
+        confirm_timeout: how long they are waited for, in ms; other calls wait behind it.
         allow_unsafe: whether to open a server that deletes keys to make room (an eviction policy
             and a memory limit), or a replica.
 
@@ -903,6 +988,8 @@ def connect(
         budget_bytes=budget_bytes,
         clock=clock,
         request_ids=request_ids,
+        confirm_replicas=confirm_replicas,
+        confirm_timeout=confirm_timeout,
         allow_unsafe=allow_unsafe,
     )
     return over(ClientDatabase, drive(connecting.open(SYNC)))
@@ -932,12 +1019,16 @@ def create_inventory_client(
     return blocked(drive(_opening.create_inventory_client(SYNC, host=host, port=port)))
 
 
-def health_check(vault_client: redis.Redis, inventory_client: redis.Redis) -> HealthStatus:
+def health_check(
+    vault_client: redis.Redis | redis.RedisCluster,
+    inventory_client: redis.Redis | redis.RedisCluster,
+) -> HealthStatus:
     """Asks both databases how they are; one that doesn't answer is an answer, not an error.
 
     Returns:
         Whether each answers, its number of Redis keys (DBSIZE), and the seconds since the
-        vault's server started.
+        vault's server started: of a cluster the keys of all its primaries, which the vault and
+        the inventory share, and the seconds since the last of them started.
     """
     return drive(
         connection.health_check(
@@ -946,7 +1037,10 @@ def health_check(vault_client: redis.Redis, inventory_client: redis.Redis) -> He
     )
 
 
-def close_all(vault_client: redis.Redis, inventory_client: redis.Redis) -> None:
+def close_all(
+    vault_client: redis.Redis | redis.RedisCluster,
+    inventory_client: redis.Redis | redis.RedisCluster,
+) -> None:
     """Closes both clients."""
     drive(
         connection.close_all(

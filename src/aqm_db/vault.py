@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, overload
 
 from . import _scripts, config
 from ._batch import run_batch
-from ._clients import AsyncClient, seam_over
+from ._clients import AnyAsyncClient, seam_over
+from ._confirming import confirmation_of
 from ._defaults import DAY_MS, new_request_id, now_ms
 from ._keys import Keys
 from ._outcome import checked
@@ -39,14 +40,17 @@ class AsyncSecureVault:
     """Private halves of coins: stored, fetched when a message arrives, burned once it is read.
 
     Args:
-        client: a ``redis.asyncio.Redis`` made with ``decode_responses=False``; fakeredis' works.
+        client: a ``redis.asyncio.Redis``, or a ``RedisCluster`` if there is an owner, made with
+            ``decode_responses=False``; fakeredis' works.
         owner: whose vault it is, if several share a database; None uses the key names of the
             specification as they are.
         clock: milliseconds since the epoch.
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
+        confirm_replicas: how many replicas must have a change before a call returns (WAIT).
+        confirm_timeout: how long they are waited for, in ms.
 
     Raises:
-        TypeError: the client is not a ``redis.asyncio.Redis``.
+        TypeError: the client is neither a ``redis.asyncio.Redis`` nor a ``RedisCluster``.
         ValueError: the client decodes its responses.
         InvalidIdentifierError: the owner is no valid id.
 
@@ -56,14 +60,22 @@ class AsyncSecureVault:
 
     def __init__(
         self,
-        client: AsyncClient,
+        client: AnyAsyncClient,
         *,
         owner: str | None = None,
         clock: Callable[[], int] = now_ms,
         request_ids: Callable[[], str] = new_request_id,
+        confirm_replicas: int = 0,
+        confirm_timeout: int = config.CONFIRM_TIMEOUT,
     ) -> None:
-        self._seam: Seam = seam_over(client, VaultUnavailableError, type(self).__name__)
         self._keys = Keys(owner)
+        self._seam: Seam = seam_over(
+            client,
+            VaultUnavailableError,
+            type(self).__name__,
+            self._keys.prefix,
+            confirmation_of(self._keys, confirm_replicas, confirm_timeout),
+        )
         self._clock = clock
         self._request_ids = request_ids
 
