@@ -100,6 +100,11 @@ async def missing_permissions(seam: ProbingSeam, database: Database, keys: Keys)
     ]
 
 
+def commands_of(database: Database) -> set[str]:
+    """Every command that one of the two databases needs."""
+    return {command.split()[0] for _, commands in _operations(database) for command in commands}
+
+
 def _needs(database: Database, keys: Keys) -> dict[_Need, set[str]]:
     """Every command on every key, and the operations that need it."""
     names = _names(database, keys)
