@@ -1,0 +1,173 @@
+"""Many owners in one database: one set of clients, and what is asked of all of them."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from aqm_db import AsyncClientDatabase, sync
+from aqm_db.errors import InvalidIdentifierError
+from tests.backends import RunningServer
+from tests.conftest import INVENTORY_DB, VAULT_DB
+from tests.faces import ASYNC, Face, Threaded
+from tests.samples import BOB, Clock, sample_key, snapshot, stock
+
+pytestmark = pytest.mark.asyncio
+ODD = "@al:ex*?{}[]\\%é \n"
+
+
+@pytest_asyncio.fixture
+async def open_database(
+    face: Face, server: RunningServer, vault_client: Redis, inventory_client: Redis, clock: Clock
+) -> AsyncIterator[Callable[..., Any]]:
+    """Makes a database over both clients; what is left open is closed."""
+    made: list[Any] = []
+
+    def make(**options: Any) -> Any:
+        if face is ASYNC:
+            database: Any = AsyncClientDatabase(
+                vault_client, inventory_client, clock=clock, **options
+            )
+        else:
+            clients = [server.sync_client(db) for db in (VAULT_DB, INVENTORY_DB)]
+            made.extend(clients)
+            database = _Threads(sync.ClientDatabase(*clients, clock=clock, **options))
+        return database
+
+    yield make
+    for client in made:
+        client.close()
+
+
+async def filled(database: Any, owner: str) -> Any:
+    """The database of an owner, with a key and a coin."""
+    db = await of(database, owner)
+    await db.vault.store_key(**sample_key("k", "GOLD"))
+    await db.inventory.register_contact(BOB, "BESTIE", owner)
+    await stock(db.inventory, BOB, "GOLD", "c1", "c2")
+    await db.inventory.select_coin(BOB, "GOLD")
+    return db
+
+
+async def of(database: Any, owner: str) -> Any:
+    """The database of an owner, on either face."""
+    if isinstance(database, Threaded):
+        other = await database.for_owner(owner)
+        return _Threads(other)
+    return database.for_owner(owner)
+
+
+class _Threads(Threaded):
+    """A synchronous database whose vault and inventory can be awaited, too."""
+
+    @property
+    def vault(self) -> Any:
+        return Threaded(self.wrapped.vault)
+
+    @property
+    def inventory(self) -> Any:
+        return Threaded(self.wrapped.inventory)
+
+
+async def owners_in(database: Any) -> list[str]:
+    """All that ``iter_owners`` names."""
+    if isinstance(database, Threaded):
+        return list(database.wrapped.iter_owners())
+    return [owner async for owner in database.iter_owners()]
+
+
+async def test_each_owner_has_a_database_of_their_own(open_database: Callable[..., Any]) -> None:
+    """The same ids of two owners are two, over one set of clients."""
+    database = open_database()
+    alice, carol = await filled(database, "alice"), await of(database, "carol")
+    assert await carol.vault.fetch_key("k") is None
+    assert await carol.inventory.get_contact_meta(BOB) is None
+    assert (await alice.inventory.get_contact_meta(BOB)).display_name == "alice"
+    assert (await alice.vault.get_stats()).active_gold == 1
+
+
+async def test_another_owner_has_the_same_settings(
+    open_database: Callable[..., Any], clock: Clock
+) -> None:
+    """Caps, budget, clock and request ids are those of the database."""
+    caps = {p: {"GOLD": 1, "SILVER": 0, "BRONZE": 0} for p in ("BESTIE", "MATE", "STRANGER")}
+    database = open_database(budget_caps=caps, budget_bytes=5000, request_ids=lambda: "id")
+    other = await of(database, "alice")
+    inventory: Any = other.inventory
+    assert inventory.budget_caps == caps
+    assert inventory.budget_bytes == 5000
+    await inventory.register_contact(BOB, "BESTIE")
+    meta = await inventory.get_contact_meta(BOB)
+    assert meta.last_msg_at == clock.now
+
+
+async def test_closing_another_owners_database_closes_nothing(
+    open_database: Callable[..., Any],
+) -> None:
+    """Its clients are the first one's."""
+    database = open_database(owner="alice")
+    carol = await filled(database, "carol")
+    if isinstance(carol, Threaded):
+        carol.wrapped.close()
+    else:
+        async with carol:
+            pass
+    dave = await filled(database, "dave")
+    assert await dave.vault.exists("k")
+
+
+async def test_owners_are_found_once_each(
+    open_database: Callable[..., Any], vault_client: Redis
+) -> None:
+    """Whatever they're called, and wherever their keys are; names that aren't ours are no owner."""
+    database = open_database()
+    assert await owners_in(database) == []
+    for number in range(30):
+        await (await of(database, f"owner-{number}")).vault.store_key(**sample_key("k", "GOLD"))
+    await (await of(database, "carol")).inventory.register_contact(BOB, "MATE")
+    await filled(database, ODD)
+    await open_database().vault.store_key(**sample_key("nobody's", "GOLD"))
+    for name in (b"aqm:{\xff}:x", "aqm:{}:x", "aqm:{a*b}:x", "aqm:other"):
+        await vault_client.set(name, "")
+    found = await owners_in(database)
+    assert sorted(found) == sorted([*(f"owner-{n}" for n in range(30)), "carol", ODD])
+
+
+@pytest.mark.parametrize("owner", ["alice", ODD])
+async def test_an_owner_is_deleted(
+    open_database: Callable[..., Any], vault_client: Redis, inventory_client: Redis, owner: str
+) -> None:
+    """All that is theirs is gone, claims included, and nothing else; a second time finds none."""
+    database = open_database()
+    await filled(database, "alices")
+    before = [await snapshot(client) for client in (vault_client, inventory_client)]
+    await filled(database, owner)
+    keys = [await client.dbsize() for client in (vault_client, inventory_client)]
+    theirs = sum(keys) - sum(map(len, before))
+    delete: Any = database.delete_owner
+    assert await delete(owner) == theirs
+    assert [await snapshot(client) for client in (vault_client, inventory_client)] == before
+    assert await delete(owner) == 0
+    assert await owners_in(database) == ["alices"]
+
+
+async def test_an_owner_of_many_keys_is_deleted(open_database: Callable[..., Any]) -> None:
+    """In pages."""
+    database = open_database()
+    alice = await of(database, "alice")
+    for number in range(1100):
+        await alice.vault.store_key(**sample_key(f"k{number}", "BRONZE"))
+    assert await database.delete_owner("alice") == 1100 + 2
+    assert await owners_in(database) == []
+
+
+@pytest.mark.parametrize("owner", ["", None, 7, "x" * 257, "\ud800"])
+async def test_what_is_no_owner(open_database: Callable[..., Any], owner: Any) -> None:
+    """It's named before anything is sent."""
+    database = open_database()
+    with pytest.raises(InvalidIdentifierError, match="^owner: "):
+        await of(database, owner)
+    with pytest.raises(InvalidIdentifierError, match="^owner: "):
+        await database.delete_owner(owner)
