@@ -86,6 +86,13 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def cluster(session: nox.Session) -> None:
+    """Runs everything on clusters and behind sentinels, and prints what failovers cost."""
+    install(session, "tests")
+    session.run("pytest", "tests/cluster", "--thorough", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measures speed, side by side with what else one could do."""
     install(session, "bench")

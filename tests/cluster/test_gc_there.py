@@ -1,0 +1,3 @@
+"""The tests of tests/test_gc.py, on a cluster."""
+
+from tests.test_gc import *  # noqa: F403 - all of them

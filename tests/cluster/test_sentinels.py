@@ -1,0 +1,165 @@
+"""A primary and its replica behind three sentinels."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from aqm_db import config, connect, sync
+from aqm_db.errors import InventoryUnavailableError, VaultUnavailableError
+from tests.backends import Backend
+from tests.cluster.load import Load
+from tests.clusters import Node, RunningSentinels, eventually
+from tests.faces import ASYNC, Face
+from tests.faults.tally import Tally
+from tests.samples import BOB, sample_key, stock
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(scope="module")
+def watched(backend: Backend) -> Iterator[RunningSentinels]:
+    """A primary that things happen to."""
+    with RunningSentinels(backend) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def database(face: Face, watched: RunningSentinels) -> AsyncIterator[Any]:
+    """An open database, on either face."""
+    watched.primary().client.flushall()
+    if face is ASYNC:
+        async with connect(watched.url) as db:
+            yield db
+    else:
+        with sync.connect(watched.url) as sync_db:
+            yield sync_db
+
+
+@pytest.fixture
+def client(face: Face, database: Any) -> Any:
+    """The database's one client."""
+    return database._clients[0] if face is ASYNC else database._async._clients[0].client
+
+
+async def test_one_logical_database(
+    face: Face, watched: RunningSentinels, database: Any, client: Any
+) -> None:
+    """The vault and the inventory share it, and need no owner."""
+    vault, inventory = face.vault(client), face.inventory(client)
+    await vault.store_key(**sample_key("k", "GOLD"))
+    await inventory.register_contact(BOB, "BESTIE")
+    await stock(inventory, BOB, "GOLD", "c1")
+    assert watched.primary().client.keys("*:meta:*") == [b"inv:v1:meta:bob_test_uuid"]
+    assert watched.primary().client.exists("vault:v1:key:k")
+    assert (await vault.get_stats()).active_gold == 1
+
+
+@pytest.mark.thorough
+async def test_a_primary_is_killed(
+    face: Face, watched: RunningSentinels, database: Any, client: Any, tally: Tally
+) -> None:
+    """Calls wait for the replica that takes over; what was replicated is there, once."""
+    load = Load(face, client, ["alice"])
+    inventory = load.inventories["alice"]
+    await inventory.register_contact(BOB, "BESTIE")
+    for number in range(5):
+        await inventory.store_key(BOB, f"k{number}", "BRONZE", b"public", b"signature")
+        load.ledger.stored.add(f"k{number}")
+    victim = await asyncio.to_thread(watched.primary)
+    await asyncio.to_thread(_replicated, victim)
+    victim.kill()
+    while (coin := await inventory.select_coin(BOB, "BRONZE")) is not None:
+        load.ledger.delivered.append(coin.key_id)
+    tally.add("kill -9 of a primary with sentinels", **await load.balance())
+    assert load.ledger.delivered == [f"k{number}" for number in range(5)]
+    await asyncio.to_thread(_back, watched, victim)
+
+
+@pytest.mark.thorough
+async def test_a_primary_is_demoted_under_load(
+    face: Face, watched: RunningSentinels, database: Any, client: Any, tally: Tally
+) -> None:
+    """Its READONLY is no answer: the new primary is asked. With confirmation, nothing is lost."""
+    load = Load(face, client, ["alice", "bob"], confirm_replicas=1, confirm_timeout=300)
+    async with load.running():
+        await load.delivers(100)
+        before = await asyncio.to_thread(watched.primary)
+        await asyncio.to_thread(_failed_over, watched)
+        assert await asyncio.to_thread(watched.primary) is not before
+        await load.delivers(100)
+    tally.add("primary demoted under load, confirmed", **await load.balance())
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "REDIS_FAILOVER_ATTEMPTS", 2)
+
+
+@pytest.mark.usefixtures("_impatient")
+async def test_a_demotion_that_sentinels_do_not_see(
+    face: Face, watched: RunningSentinels, database: Any, client: Any
+) -> None:
+    """A primary that says READONLY is asked for again, until the retries are over."""
+    inventory = face.inventory(client)
+    await inventory.register_contact(BOB, "BESTIE")
+    primary = await asyncio.to_thread(watched.primary)
+    other = next(node for node in watched.servers if node is not primary)
+    primary.client.replicaof("127.0.0.1", other.port)
+    with pytest.raises(InventoryUnavailableError) as caught:
+        await inventory.register_contact("carol", "BESTIE")
+    assert not caught.value.outcome_unknown
+    primary.client.replicaof("no", "one")
+    await asyncio.to_thread(_settled, watched)
+    assert await inventory.register_contact("dave", "BESTIE")
+
+
+async def test_sentinels_that_are_not_there(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It's said after the retries."""
+    monkeypatch.setattr(config, "REDIS_FAILOVER_ATTEMPTS", 1)
+    url = "redis+sentinel://127.0.0.1:1,127.0.0.1:2/aqm"
+    with pytest.raises(VaultUnavailableError) as caught:
+        await connect(url) if face is ASYNC else sync.connect(url)
+    assert not caught.value.outcome_unknown
+
+
+def _replicated(primary: Node) -> None:
+    eventually(lambda: primary.client.execute_command("WAIT", 1, 100) == 1)
+
+
+def _back(watched: RunningSentinels, victim: Node) -> None:
+    """A server that was killed comes back as a replica."""
+    victim.start()
+    _settled(watched)
+
+
+def _failed_over(watched: RunningSentinels) -> None:
+    before = watched.primary()
+    ask: Any = watched.sentinels[0].client
+    eventually(partial(ask.execute_command, "SENTINEL FAILOVER", watched.name))
+    eventually(lambda: watched.primary() is not before)
+    _settled(watched)
+
+
+def _settled(watched: RunningSentinels) -> None:
+    """Waits until all sentinels name one primary, which the other server follows."""
+
+    def is_settled() -> bool:
+        primary = watched.primary()
+        [replica] = [node for node in watched.servers if node is not primary]
+        named: list[Any] = [
+            sentinel.client.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", watched.name)
+            for sentinel in watched.sentinels
+        ]
+        return (
+            {port for _, port in named} == {primary.port}
+            and primary.info("replication", "role") == "master"
+            and replica.info("replication", "role") == "slave"
+            and replica.info("replication", "master_port") == primary.port
+            and replica.info("replication", "master_link_status") == "up"
+        )
+
+    eventually(is_settled)

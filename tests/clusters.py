@@ -1,0 +1,382 @@
+"""Real clusters and sentinels: several servers of one backend on loopback, in one directory."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+import redis
+import redis.asyncio
+from redis.asyncio.cluster import ClusterNode as AsyncClusterNode
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ConstantBackoff
+from redis.cluster import ClusterNode
+from redis.crc import key_slot
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from tests.backends import Backend
+
+NODE_TIMEOUT_MS = 1000
+"""How long a node is silent until the others take it for dead."""
+_SLOTS = 16384
+_BUS = 10_000
+_PORTS = count(21_000 + 7 * (time.time_ns() % 1000))
+_SECONDS = 60.0
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Waits until something is so; servers tell each other at their own pace."""
+    end = time.monotonic() + _SECONDS
+    while True:
+        with suppress(RedisError):
+            if condition():
+                return
+        assert time.monotonic() < end, "it doesn't come to pass"
+        time.sleep(0.02)
+
+
+class Node:
+    """One server on a port of loopback.
+
+    Attributes:
+        port: its port.
+        client: a client for the test's own questions.
+    """
+
+    def __init__(self, binary: Path, directory: Path, *options: str) -> None:
+        self.port = _free_port()
+        self.directory = directory / str(self.port)
+        self.directory.mkdir()
+        self._command = [
+            *(str(binary), *options, "--port", str(self.port), "--bind", "127.0.0.1"),
+            *("--save", "", "--dir", str(self.directory), "--daemonize", "no"),
+        ]
+        # Much of redis-py has no annotations.
+        self.client: Any = redis.Redis(
+            port=self.port, socket_timeout=5, retry=Retry(ConstantBackoff(0.02), 500)
+        )
+        self.start()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Its host and port."""
+        return "127.0.0.1", self.port
+
+    def start(self) -> None:
+        """Starts it, again with the state that it was left in."""
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+        self.client.ping()
+
+    def kill(self) -> None:
+        """Ends it as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self) -> None:
+        """Stops it as a network that is cut would: its connections stay, and nothing answers."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Ends it for good."""
+        self.client.close()
+        self.thaw()
+        self.kill()
+
+    def info(self, section: str, name: str) -> Any:
+        """A field of INFO."""
+        return self.client.info(section).get(name)
+
+
+class RunningCluster:
+    """Primaries that share the slots evenly, each with a replica.
+
+    Args:
+        backend: which kind of server.
+        primaries: how many.
+        options: command line options beyond those that every test server has.
+    """
+
+    def __init__(self, backend: Backend, *options: str, primaries: int = 3) -> None:
+        assert backend.binary is not None
+        self._directory = Path(tempfile.mkdtemp(prefix="aqm-"))
+        self.nodes = [
+            Node(
+                backend.binary(),
+                self._directory,
+                *("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS)),
+                *("--repl-diskless-sync-delay", "0", "--cluster-allow-replica-migration", "no"),
+                *("--cluster-replica-validity-factor", "0", *options),
+            )
+            for _ in range(2 * primaries)
+        ]
+        self._join(self.nodes[:primaries], self.nodes[primaries:])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stops all nodes, and removes their directory."""
+        for node in self.nodes:
+            node.stop()
+        shutil.rmtree(self._directory)
+
+    @property
+    def url(self) -> str:
+        """What ``connect`` takes."""
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        return f"redis+cluster://{hosts}"
+
+    def client(self, **options: Any) -> redis.asyncio.RedisCluster:
+        """A new asynchronous client, patient enough for a failover."""
+        patient: dict[str, Any] = {
+            "retry": AsyncRetry(ConstantBackoff(0.05), 400),
+            "socket_timeout": 2,
+        }
+        return redis.asyncio.RedisCluster(
+            startup_nodes=[AsyncClusterNode(*node.address) for node in self.nodes],
+            require_full_coverage=False,
+            **(patient | options),
+        )
+
+    def sync_client(self, **options: Any) -> redis.RedisCluster:
+        """A new synchronous client, as patient."""
+        patient: dict[str, Any] = {"retry": Retry(ConstantBackoff(0.05), 400), "socket_timeout": 2}
+        nodes: list[Any] = [_sync_node(node) for node in self.nodes]
+        return redis.RedisCluster(startup_nodes=nodes, **(patient | options))
+
+    def primary_of(self, tag: str) -> Node:
+        """The node that has the slot of a key."""
+        [found] = [node for node in self.nodes if self.serves(node, tag)]
+        return found
+
+    def serves(self, node: Node, tag: str) -> bool:
+        """Whether a node says that it has the slot of a key."""
+        return _serves(node, key_slot(tag.encode()))
+
+    def replica_of(self, primary: Node) -> Node:
+        """The replica of a node."""
+        [found] = [
+            node
+            for node in self.nodes
+            if node is not primary and node.info("replication", "master_port") == primary.port
+        ]
+        return found
+
+    def other_than(self, primary: Node) -> Node:
+        """Another primary."""
+        return next(
+            node
+            for node in self.nodes
+            if node is not primary and node.info("replication", "role") == "master"
+        )
+
+    def clear(self) -> None:
+        """Deletes everything."""
+        for node in self.nodes:
+            if node.info("replication", "role") == "master":
+                node.client.flushall()
+
+    def settle(self) -> None:
+        """Waits until every node agrees with all others, and every replica follows."""
+        eventually(lambda: all(_is_settled(node, len(self.nodes)) for node in self.nodes))
+
+    def _join(self, primaries: Sequence[Node], replicas: Sequence[Node]) -> None:
+        bounds = [_SLOTS * number // len(primaries) for number in range(len(primaries) + 1)]
+        for number, node in enumerate(self.nodes):
+            _cluster(node, "SET-CONFIG-EPOCH", number + 1)
+        for number, node in enumerate(primaries):
+            _cluster(node, "ADDSLOTS", *range(bounds[number], bounds[number + 1]))
+        for node in self.nodes[1:]:
+            _cluster(node, "MEET", *self.nodes[0].address)
+        eventually(lambda: all(_knows(node) == len(self.nodes) for node in self.nodes))
+        for primary, replica in zip(primaries, replicas, strict=True):
+            _cluster(replica, "REPLICATE", id_of(primary))
+        self.settle()
+
+
+class Migration:
+    """A slot on its way from one node to another, key by key.
+
+    Args:
+        cluster: whose slot.
+        tag: a key in it.
+    """
+
+    def __init__(self, cluster: RunningCluster, tag: str) -> None:
+        self.slot = key_slot(tag.encode())
+        self.source = cluster.primary_of(tag)
+        self.target = cluster.other_than(self.source)
+        self._cluster = cluster
+
+    def begin(self) -> None:
+        """Tells both nodes."""
+        _cluster(self.target, "SETSLOT", self.slot, "IMPORTING", id_of(self.source))
+        _cluster(self.source, "SETSLOT", self.slot, "MIGRATING", id_of(self.target))
+
+    def steps(self, most: int = 1) -> Iterator[int]:
+        """Moves some keys at each step, and says how many, until none is left."""
+        while True:
+            keys = _cluster(self.source, "GETKEYSINSLOT", self.slot, most)
+            if not keys:
+                return
+            command = ("MIGRATE", *self.target.address, "", 0, 5000, "KEYS", *keys)
+            self.source.client.execute_command(*command)
+            yield len(keys)
+
+    def end(self) -> None:
+        """Gives the slot to its new node."""
+        for node in (self.target, self.source):
+            _cluster(node, "SETSLOT", self.slot, "NODE", id_of(self.target))
+        self._cluster.settle()
+
+
+class RunningSentinels:
+    """A primary, its replica, and three sentinels that watch them.
+
+    Attributes:
+        servers: the primary, and the replica.
+        sentinels: those that watch.
+    """
+
+    name = "aqm"
+
+    def __init__(self, backend: Backend) -> None:
+        assert backend.binary is not None
+        binary = backend.binary()
+        self._directory = Path(tempfile.mkdtemp(prefix="aqm-"))
+        with ExitStack() as unfinished:
+            unfinished.callback(shutil.rmtree, self._directory)
+            primary = Node(binary, self._directory, "--repl-diskless-sync-delay", "0")
+            unfinished.callback(primary.stop)
+            replica = Node(binary, self._directory, "--repl-diskless-sync-delay", "0")
+            unfinished.callback(replica.stop)
+            replica.client.replicaof("127.0.0.1", primary.port)
+            eventually(lambda: replica.info("replication", "master_link_status") == "up")
+            self.servers = [primary, replica]
+            self.sentinels = []
+            for number in range(3):
+                config = self._directory / f"sentinel-{number}.conf"
+                config.write_text(
+                    f"sentinel monitor {self.name} 127.0.0.1 {primary.port} 2\n"
+                    f"sentinel down-after-milliseconds {self.name} {NODE_TIMEOUT_MS}\n"
+                    f"sentinel failover-timeout {self.name} 5000\n"
+                )
+                sentinel = Node(binary, self._directory, str(config), "--sentinel")
+                unfinished.callback(sentinel.stop)
+                self.sentinels.append(sentinel)
+            eventually(self._is_watched)
+            unfinished.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stops all of them, and removes their directory."""
+        for node in (*self.sentinels, *self.servers):
+            node.stop()
+        shutil.rmtree(self._directory)
+
+    @property
+    def url(self) -> str:
+        """What ``connect`` takes."""
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.sentinels)
+        return f"redis+sentinel://{hosts}/{self.name}"
+
+    def primary(self) -> Node:
+        """The server that the sentinels take for the primary."""
+        command = "SENTINEL GET-MASTER-ADDR-BY-NAME"
+        _, port = self.sentinels[0].client.execute_command(command, self.name)
+        return next(node for node in self.servers if node.port == port)
+
+    def _is_watched(self) -> bool:
+        states: list[Any] = [
+            sentinel.client.execute_command("SENTINEL MASTER", self.name)
+            for sentinel in self.sentinels
+        ]
+        return all(
+            state["num-other-sentinels"] == 2 and state["num-slaves"] == 1 for state in states
+        )
+
+
+def id_of(node: Node) -> str:
+    """A node's name in its cluster."""
+    return str(_cluster(node, "MYID").decode())
+
+
+def _cluster(node: Node, *command: Any) -> Any:
+    # Without redis-py's own parsing of what CLUSTER answers.
+    with node.client.client() as client:
+        client.response_callbacks.clear()
+        return client.execute_command("CLUSTER", *command)
+
+
+def _lines(node: Node) -> list[list[str]]:
+    text = _cluster(node, "NODES").decode()
+    return [line.split() for line in text.splitlines()]
+
+
+def _knows(node: Node) -> int:
+    return sum("handshake" not in fields[2] for fields in _lines(node))
+
+
+def _is_settled(node: Node, others: int) -> bool:
+    if node.info("replication", "role") == "slave" and (
+        node.info("replication", "master_link_status") != "up"
+    ):
+        return False
+    state = _cluster(node, "INFO").decode()
+    flags = [fields[2] for fields in _lines(node)]
+    return (
+        "cluster_state:ok" in state
+        and len(flags) == others
+        and not any("fail" in flag or "handshake" in flag for flag in flags)
+    )
+
+
+def _serves(node: Node, slot: int) -> bool:
+    try:
+        mine = next(fields for fields in _lines(node) if "myself" in fields[2])
+    except RedisError:
+        return False
+    for ranges in mine[8:]:
+        if ranges[0] != "[":
+            first, _, last = ranges.partition("-")
+            if int(first) <= slot <= int(last or first):
+                return True
+    return False
+
+
+def _sync_node(node: Node) -> Any:
+    make: Any = ClusterNode
+    return make(*node.address)
+
+
+def _free_port() -> int:
+    """A port that is free, as is the one of its cluster bus."""
+    for port in _PORTS:
+        with suppress(OSError), socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + _BUS))
+            return port
+    raise AssertionError("unreachable")
