@@ -280,6 +280,8 @@ async def primary_seams(
     def seam(channel: Line) -> AsyncSeam:
         return AsyncSeam(channel, lambda: cluster.retry, unavailable)
 
-    await seam(ClusterChannel(cluster, _ANY_SLOT)).read(("PING",))
+    # A primary that isn't one any more wouldn't say so: what is asked of all is about no slot.
     nodes = nodes_of(cluster)
+    nodes.is_stale = True
+    await seam(ClusterChannel(cluster, _ANY_SLOT)).read(("PING",))
     return [seam(nodes.channel(node)) for node in cluster.get_primaries()]

@@ -1,8 +1,8 @@
 """The seam over redis-py's synchronous cluster client; see ``_cluster.py``."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from redis import Redis, RedisCluster
 from redis.cluster import ClusterNode
@@ -18,6 +18,8 @@ from ._seam import Argument
 from ._sync_seam import SyncSeam
 from ._target import Cluster
 from .errors import UnavailableError
+
+T = TypeVar("T")
 
 
 class ClusterSyncSeam(SyncSeam):
@@ -175,24 +177,32 @@ def client_of(
     """
     node: Any = ClusterNode
 
-    def attempt() -> RedisCluster:
+    def make() -> RedisCluster:
+        return RedisCluster(
+            startup_nodes=[node(host, port) for host, port in target.hosts],
+            require_full_coverage=False,
+            **target.options,
+            **options,
+        )
+
+    return _told(make, options["retry"], unavailable)
+
+
+def _told(ask: Callable[[], T], policy: Retry, unavailable: type[UnavailableError]) -> T:
+    """What comes of asking for the topology."""
+
+    def attempt() -> T:
         try:
-            return RedisCluster(
-                startup_nodes=[node(host, port) for host, port in target.hosts],
-                require_full_coverage=False,
-                **target.options,
-                **options,
-            )
+            return ask()
         except RedisClusterException as error:
             raise unreachable(error) from None
 
-    policy: Retry = options["retry"]
     try:
         return policy.call_with_retry(attempt, _nothing_to_clean)
     except LinkFailure as failure:
         raise failure.error(unavailable, sent=False) from None
     except RedisError as refusal:
-        raise error_for(refusal, "connect") from None
+        raise error_for(refusal, "CLUSTER SLOTS") from None
 
 
 def _nothing_to_clean(_: Exception) -> None:
@@ -200,7 +210,14 @@ def _nothing_to_clean(_: Exception) -> None:
 
 
 def primary_seams(cluster: RedisCluster, unavailable: type[UnavailableError]) -> list[SyncSeam]:
-    """A seam over each primary, for what is asked of them all."""
+    """A seam over each primary, for what is asked of them all.
+
+    Raises:
+        UnavailableError: no node tells the topology.
+        AccessDeniedError: the user may not ask for it.
+    """
+    # A primary that isn't one any more wouldn't say so: what is asked of all is about no slot.
+    _told(cluster.nodes_manager.initialize, cluster.retry, unavailable)
     primaries: list[ClusterNode] = cast("Any", cluster).get_primaries()
     return [
         SyncSeam(

@@ -1,14 +1,14 @@
 """What happens to clusters, and what callers notice of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from redis.backoff import ConstantBackoff
 
-from aqm_db import AsyncSmartInventory
+from aqm_db import AsyncClientDatabase, AsyncSmartInventory, sync
 from aqm_db.errors import ConcurrencyError, InventoryUnavailableError
 from tests.backends import Backend
 from tests.cluster.load import CAPS, HALVES, Load
@@ -41,8 +41,35 @@ async def client(face: Face, victims: RunningCluster) -> AsyncIterator[Any]:
         made.close()
 
 
+Find = Callable[[], Coroutine[Any, Any, list[str]]]
+
+
+@pytest_asyncio.fixture
+async def idle(face: Face, victims: RunningCluster) -> AsyncIterator[Find]:
+    """Finds all owners, with a client that knows the cluster as it was at the beginning."""
+    if face is ASYNC:
+        client = victims.client()
+        async with AsyncClientDatabase(client, client, owner="admin") as database:
+            await database.health()
+
+            async def find() -> list[str]:
+                return sorted([owner async for owner in database.iter_owners()])
+
+            yield find
+    else:
+        sync_client = victims.sync_client()
+        with sync.ClientDatabase(sync_client, sync_client, owner="admin") as sync_database:
+            yield lambda: asyncio.to_thread(lambda: sorted(sync_database.iter_owners()))
+
+
 async def test_a_primary_is_killed(
-    face: Face, victims: RunningCluster, client: Any, tally: Tally, *, thorough: bool
+    face: Face,
+    victims: RunningCluster,
+    client: Any,
+    idle: Find,
+    tally: Tally,
+    *,
+    thorough: bool,
 ) -> None:
     """Calls go on with its replica; with confirmation nothing is lost or handed out twice."""
     load = Load(face, client, OWNERS, confirm_replicas=1, confirm_timeout=500)
@@ -52,6 +79,7 @@ async def test_a_primary_is_killed(
             victim = victims.primary_of(ALICE)
             victim.kill()
             await asyncio.to_thread(_wait_for_another, victims, victim)
+            assert await idle() == OWNERS
             victim.start()
             await asyncio.to_thread(victims.settle)
             await load.delivers(200)
