@@ -160,6 +160,7 @@ def _settled(watched: RunningSentinels) -> None:
             and replica.info("replication", "role") == "slave"
             and replica.info("replication", "master_port") == primary.port
             and replica.info("replication", "master_link_status") == "up"
+            and primary.client.execute_command("WAIT", 1, 100) == 1
         )
 
     eventually(is_settled)
