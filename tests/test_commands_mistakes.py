@@ -77,7 +77,8 @@ def test_no_server(command: list[str]) -> None:
     [
         (
             "http://localhost",
-            "url: must begin with embedded://, memory://, redis://, rediss:// or unix://",
+            "url: must begin with embedded://, memory://, redis://, rediss://, unix://, "
+            "redis+cluster:// or redis+sentinel://",
         ),
         (
             "redis://localhost/3",

@@ -107,7 +107,7 @@ def process() -> Iterator[subprocess.CompletedProcess[str]]:
     kept = {name: value for name, value in os.environ.items() if name not in names}
     with tempfile.TemporaryDirectory(prefix="aqm-") as directory:
         yield subprocess.run(
-            [sys.executable, "-X", "dev", "-W", "error", "-m", "aqm_db", "demo"],
+            [sys.executable, "-W", "error", "-m", "aqm_db", "demo"],
             env={**kept, "TMPDIR": directory},
             capture_output=True,
             encoding="utf-8",

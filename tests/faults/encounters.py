@@ -18,7 +18,7 @@ from aqm_db.sync import SecureVault, SmartInventory
 from aqm_db.types import GCResult, InventoryEntry, VaultEntry
 from tests.faces import ASYNC, SYNC, Threaded
 from tests.faults.ledger import kept, names, queued
-from tests.faults.operations import BLOB, CAPS, HALVES, selected, stocked
+from tests.faults.operations import BLOB, CAPS, HALVES, client_of, selected, stocked
 from tests.samples import BOB, Clock
 
 Action = Callable[[Any, Any, Any], Any]
@@ -125,8 +125,7 @@ def _release(_: Any, inventory: Any, subject: Any) -> Any:
 
 def _collect(_: Any, inventory: Any, _subject: Any) -> Any:
     face = SYNC if isinstance(inventory, Threaded) else ASYNC
-    bare = inventory.wrapped._async if face is SYNC else inventory
-    return face.gc(inventory, bare._seam._client).collect_single_contact(BOB)
+    return face.gc(inventory, client_of(inventory)).collect_single_contact(BOB)
 
 
 def _borrow(_: Any, inventory: Any, _subject: Any) -> Any:

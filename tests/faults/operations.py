@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory
 from aqm_db.types import InventoryEntry
@@ -62,10 +63,17 @@ def pair_over(
             return request_id()
         return f"request-{next(numbers)}" if request_id is None else request_id
 
-    return (
-        face.vault(client, clock=clock, request_ids=fresh),
-        face.inventory(client, clock=clock, request_ids=fresh, budget_caps=CAPS),
-    )
+    inventory = face.inventory(client, clock=clock, request_ids=fresh, budget_caps=CAPS)
+    _CLIENTS[inventory] = client
+    return face.vault(client, clock=clock, request_ids=fresh), inventory
+
+
+def client_of(inventory: AsyncSmartInventory) -> Any:
+    """The client of an inventory of :func:`pair_over`."""
+    return _CLIENTS[inventory]
+
+
+_CLIENTS: WeakKeyDictionary[AsyncSmartInventory, Any] = WeakKeyDictionary()
 
 
 async def stocked(vault: AsyncSecureVault, inventory: AsyncSmartInventory) -> None:

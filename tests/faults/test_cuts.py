@@ -135,7 +135,8 @@ async def test_connections_that_are_cut_from_their_start(
             """Makes the call on new connections, until it succeeds; how it failed before."""
             await right.begin()
             cutter.arm(cut, losses)
-            async with party.client(port) as client:
+            # All of them have to fit into the time for which a request may be repeated.
+            async with party.client(port, patience=1.0) as client:
                 first = ending = await ending_of(selected(client), cutter, leap)
                 if isinstance(first, Exception):
                     ending = await ending_of(selected(client), cutter, leap)
