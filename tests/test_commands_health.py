@@ -56,7 +56,9 @@ def test_warnings(server: RunningServer, url: str) -> None:
     ran = run("doctor", "--url", url)
     assert (ran.code, ran.err) == (1, "")
     [at] = [number for number, line in enumerate(ran.lines()) if line.startswith("warning")]
-    assert ran.lines()[at].startswith("warning  loss_window  A crash of the machine may lose")
+    assert ran.lines()[at].startswith(
+        "warning  loss_window  A crash of the machine, or of the server"
+    )
     assert "Set appendfsync to always" in ran.out
 
 

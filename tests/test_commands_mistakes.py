@@ -77,8 +77,10 @@ def test_no_server(command: list[str]) -> None:
     [
         (
             "http://localhost",
-            "url: must begin with embedded://, memory://, redis://, rediss://, unix://, "
-            "redis+cluster:// or redis+sentinel://",
+            (
+                "url: must begin with embedded://, memory://, redis://, rediss://, unix://, "
+                "redis+cluster:// or redis+sentinel://"
+            ),
         ),
         (
             "redis://localhost/3",

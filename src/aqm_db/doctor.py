@@ -204,8 +204,8 @@ def _loss_window(appendfsync: str | None) -> Finding:
             return Finding(
                 "loss_window",
                 "warning",
-                "A crash of the machine may lose the last second, or two if the disk is slow "
-                "(appendfsync is everysec).",
+                "A crash of the machine, or of the server while the disk is busy, may lose the "
+                "last second or two (appendfsync is everysec).",
                 "Set appendfsync to always where no coin may ever be handed out twice.",
             )
         case _:
