@@ -16,8 +16,9 @@ if redis.call('EXISTS', row) == 1 then
 end
 -- The server expired an earlier key of this id, and nobody has looked since.
 local expired = redis.call('ZSCORE', expiry, key_id)
-local earlier = ACTIVE[expired and TIERS[tier_number(expired)] or tier]
-local active = counters(stats, ACTIVE[tier], earlier, 'total_expired')
+local earlier = expired and ACTIVE[TIERS[tier_number(expired)]]
+local needed = expired and {ACTIVE[tier], earlier, 'total_expired'} or {ACTIVE[tier]}
+local active = counters(stats, unpack(needed))
 if not active then
   return {CORRUPT}
 end
