@@ -1,5 +1,6 @@
 """Many owners in one database: one set of clients, and what is asked of all of them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -7,8 +8,13 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from aqm_db import AsyncClientDatabase, sync
-from aqm_db.errors import InvalidIdentifierError
+from aqm_db import AsyncClientDatabase, AsyncSecureVault, connect, sync
+from aqm_db._channel import channel_of
+from aqm_db.errors import (
+    InvalidArgumentError,
+    InvalidIdentifierError,
+    VaultUnavailableError,
+)
 from tests.backends import RunningServer
 from tests.conftest import INVENTORY_DB, VAULT_DB
 from tests.faces import ASYNC, Face, Threaded
@@ -171,3 +177,30 @@ async def test_what_is_no_owner(open_database: Callable[..., Any], owner: Any) -
         await of(database, owner)
     with pytest.raises(InvalidIdentifierError, match="^owner: "):
         await database.delete_owner(owner)
+
+
+@pytest.mark.parametrize("limit", ["1000", True, 0, 4001])
+async def test_a_timeout_of_confirmations_has_bounds(limit: Any) -> None:
+    """It must end before the socket's own."""
+    with pytest.raises(InvalidArgumentError, match="^confirm_timeout: "):
+        connect("memory://", confirm_replicas=1, confirm_timeout=limit)
+
+
+async def test_request_ids_are_told_on_both_faces() -> None:
+    """What makes them is what was passed."""
+    with sync.connect("memory://", request_ids=lambda: "mine") as db:
+        assert db.inventory.request_ids() == "mine"
+
+
+async def test_a_connection_that_is_given_up_while_it_is_made() -> None:
+    """Whoever waits for it hears that nothing was executed."""
+    client = Redis(unix_socket_path="/nowhere", retry=None)
+    call = asyncio.ensure_future(AsyncSecureVault(client).exists("k"))
+    await asyncio.sleep(0)
+    opening = channel_of(client)._opening
+    assert opening is not None
+    opening.cancel()
+    with pytest.raises(VaultUnavailableError) as caught:
+        await call
+    assert caught.value.outcome_unknown is False
+    await client.aclose()
