@@ -10,11 +10,12 @@ from . import config
 from ._failures import Denial, Kind, denial_in, error_for, kind_of
 from ._scripts import Code
 from ._seam import SCAN_COUNT, Argument, Call, Reply, Undo, packed
-from .errors import AQMDatabaseError, CorruptEntryError
+from .errors import AQMDatabaseError, CorruptEntryError, UnavailableError
 
 Ask: TypeAlias = Callable[[Sequence[bytes]], Awaitable[list[Any]]]
 """Sends packed commands in one round trip. Replies come in order, and one that is an error stands
-in its place; it raises the seam's unavailable error where the link fails."""
+in its place. Where the link fails it raises the seam's unavailable error, which stands in the place
+of a reply where the server could work for other commands only."""
 
 REPEATABLE_SECONDS: float = config.INV_CLAIM_TTL_SECONDS - 2 * config.REDIS_SOCKET_TIMEOUT
 """How long a request may be repeated: while its claim lives, the last attempt included."""
@@ -27,6 +28,8 @@ async def run(ask: Ask, call: Call) -> Reply:
     [reply] = await ask((_evalsha(call),))
     if _is_unknown(reply):
         [reply] = await ask((_eval(call),))
+    if isinstance(reply, AQMDatabaseError):
+        raise reply
     if isinstance(reply, RedisError):
         raise error_for(reply, call[0].name) from None
     return cast("Reply", reply)
@@ -35,14 +38,23 @@ async def run(ask: Ask, call: Call) -> Reply:
 async def run_all(ask: Ask, calls: Sequence[Call]) -> list[Reply | AQMDatabaseError]:
     """Runs many scripts."""
     replies = await ask([_evalsha(call) for call in calls]) if calls else []
+    unknown = [place for place, reply in enumerate(replies) if _is_unknown(reply)]
     # Sending one script in full makes the server know it, and the others like it.
-    while unknown := [place for place, reply in enumerate(replies) if _is_unknown(reply)]:
-        first, *others = unknown
-        [replies[first]] = await ask((_eval(calls[first]),))
-        if others:
-            again = await ask([_evalsha(calls[place]) for place in others])
-            for place, reply in zip(others, again, strict=True):
-                replies[place] = reply
+    while unknown:
+        first, *unknown = unknown
+        try:
+            [replies[first]] = await ask((_eval(calls[first]),))
+            if _is_unknown(replies[first]):
+                # Such a server learns nothing.
+                break
+            again = await ask([_evalsha(calls[place]) for place in unknown]) if unknown else []
+        except AQMDatabaseError as error:
+            # The others have been carried out.
+            replies = [error if _is_unknown(reply) else reply for reply in replies]
+            break
+        for place, reply in zip(unknown, again, strict=True):
+            replies[place] = reply
+        unknown = [place for place in unknown if _is_unknown(replies[place])]
     return [
         error_for(reply, call[0].name) if isinstance(reply, RedisError) else reply
         for call, reply in zip(calls, replies, strict=True)
@@ -53,6 +65,8 @@ async def read(ask: Ask, commands: Sequence[Sequence[Argument]]) -> list[Any]:
     """Runs reading commands."""
     replies = await ask([packed(*command) for command in commands]) if commands else []
     for position, reply in enumerate(replies):
+        if isinstance(reply, AQMDatabaseError):
+            raise reply
         if isinstance(reply, RedisError):
             error = error_for(reply, str(commands[position][0]))
             if not isinstance(error, CorruptEntryError):
@@ -66,6 +80,8 @@ async def probe(ask: Ask, commands: Sequence[Sequence[Argument]]) -> list[Denial
     replies = await ask([packed(*command) for command in commands])
     denials: list[Denial | None] = []
     for command, reply in zip(commands, replies, strict=True):
+        if isinstance(reply, AQMDatabaseError):
+            raise reply
         denial = denial_in(reply)
         if denial is None and isinstance(reply, RedisError) and kind_of(reply) is Kind.DENIED:
             # Not the command was refused: the client was.
@@ -116,9 +132,13 @@ async def settle(ask: Ask, calls: Sequence[Call], undos: Sequence[Undo] | None) 
             for undo, reply in zip(undos or (), replies, strict=undos is not None)
             if isinstance(reply, list) and reply[0] == Code.OK
         ]
-        for outcome in await run_all(ask, [back for back in done if back is not None]):
-            if isinstance(outcome, AQMDatabaseError):
-                raise outcome
+        undone = await run_all(ask, [back for back in done if back is not None])
+        unsettled = [
+            *(outcome for outcome in undone if isinstance(outcome, AQMDatabaseError)),
+            *(reply for reply in replies if isinstance(reply, UnavailableError)),
+        ]
+        if unsettled:
+            raise unsettled[0]
     except AQMDatabaseError as error:
         _log.warning(
             "outcome_unknown",

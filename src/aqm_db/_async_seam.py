@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from . import _answers
 from ._channel import CancelledAfterSending
 from ._confirming import Confirmation
-from ._failures import Denial, LinkFailure, failure_in
+from ._failures import Denial, LinkFailure, failure_in, parts_of
 from ._seam import Argument, Call, Reply, Undo
 from .errors import AQMDatabaseError, UnavailableError
 
@@ -132,11 +132,10 @@ class AsyncSeam:
                 return await policy.call_with_retry(
                     attempt, _nothing_to_clean, lambda _: time() < end
                 )
-        except LinkFailure as last:
-            sent = any(failure.sent for failure in failures)
-            raise last.error(self._unavailable, sent=sent) from None
+        except LinkFailure:
+            return parts_of(failures, self._unavailable)
         except asyncio.CancelledError as cancelled:
-            if any(failure.sent for failure in failures):
+            if any(failure.may_be_executed() for failure in failures):
                 raise CancelledAfterSending(*cancelled.args) from None
             raise
 

@@ -10,7 +10,7 @@ from ._failures import error_for
 from ._keys import Keys
 from ._seam import packed
 from ._validate import check_count, check_timeout
-from .errors import UnavailableError
+from .errors import AQMDatabaseError, UnavailableError
 
 
 class Confirmation:
@@ -36,8 +36,10 @@ class Confirmation:
         async def ask_and_wait(commands: Sequence[bytes]) -> list[Any]:
             *replies, written, confirmed = await ask([*commands, *self._tail])
             # What the server refused has changed nothing.
-            if not all(isinstance(reply, RedisError) for reply in replies):
+            if not all(isinstance(reply, RedisError | AQMDatabaseError) for reply in replies):
                 for reply, command in ((written, "SET"), (confirmed, "WAIT")):
+                    if isinstance(reply, AQMDatabaseError):
+                        raise unavailable(str(reply), outcome_unknown=True) from None
                     if isinstance(reply, RedisError):
                         raise error_for(reply, command) from None
                 if confirmed < self._replicas:

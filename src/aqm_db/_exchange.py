@@ -13,7 +13,7 @@ from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
 from . import _answers
-from ._failures import LinkFailure, demotion_in, failure_in, is_reply, refusal_in
+from ._failures import LinkFailure, demotion_in, failure_in, is_reply, parts_of, refusal_in
 from .errors import UnavailableError
 
 T = TypeVar("T")
@@ -34,16 +34,18 @@ class Exchange(ABC):
 
     def __init__(self, unavailable: type[UnavailableError], *, again: bool = True) -> None:
         self.sent = False
+        self._failures: list[LinkFailure] = []
         self._unavailable = unavailable
         self._again = again
 
     async def ask(self, commands: Sequence[bytes]) -> list[Any]:
         """See :data:`~aqm_db._answers.Ask`; it never suspends."""
         before, self.sent = self.sent, False
+        self._failures.clear()
         try:
             return self._answers(commands)
-        except LinkFailure as failure:
-            raise failure.error(self._unavailable, sent=self.sent) from None
+        except LinkFailure:
+            return parts_of(self._failures, self._unavailable)
         finally:
             self.sent = self.sent or before
 
@@ -62,7 +64,8 @@ class Exchange(ABC):
         """The replies of an attempt, once it's noted whether the server may have executed it."""
         failure = failure_in(replies)
         if failure is not None:
-            self.sent = before or failure.sent
+            self.sent = before or failure.may_be_executed()
+            self._failures.append(failure)
             raise failure
         return replies
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from redis import exceptions
 
@@ -23,12 +23,18 @@ class LinkFailure(exceptions.ConnectionError):
     A redis-py ConnectionError, so that every client's own retry policy applies to it.
 
     Attributes:
-        sent: whether the request may have been executed all the same.
+        sent: whether the command may have been executed all the same.
+        replies: to the whole request, of which this is the first that calls for another attempt.
     """
 
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)
         self.sent = sent
+        self.replies: Sequence[object] = (self,)
+
+    def may_be_executed(self) -> bool:
+        """Whether any command of the request may be."""
+        return any(map(_may_be_executed, self.replies))
 
     def error(self, unavailable: type[UnavailableError], *, sent: bool) -> AQMDatabaseError:
         """What is raised when no further attempt is made.
@@ -164,10 +170,46 @@ def demotion_in(replies: Sequence[object]) -> LinkFailure | None:
 def failure_in(replies: Sequence[object]) -> LinkFailure | None:
     """The first reply that calls for another attempt."""
     for reply in replies:
-        if isinstance(reply, LinkFailure):
-            return reply
-        if isinstance(reply, exceptions.RedisError) and kind_of(reply) is Kind.PASSING:
-            return LinkFailure(str(reply), sent=False)
+        failure = _failure(reply)
+        if failure is not None:
+            failure.replies = replies
+            return failure
+    return None
+
+
+def parts_of(failures: Sequence[LinkFailure], unavailable: type[UnavailableError]) -> list[Any]:
+    """The replies of the last attempt, with errors in the places of those that never came.
+
+    Args:
+        failures: of all attempts.
+        unavailable: the seam's unavailable error.
+
+    Raises:
+        AQMDatabaseError: no reply came.
+    """
+    last = failures[-1]
+    attempts = zip(*(failure.replies for failure in failures), strict=True)
+    sent = [any(map(_may_be_executed, replies)) for replies in attempts]
+    missing = [_failure(reply) for reply in last.replies]
+    if all(missing):
+        raise last.error(unavailable, sent=any(sent)) from None
+    return [
+        reply if failure is None else failure.error(unavailable, sent=doubt)
+        for reply, failure, doubt in zip(last.replies, missing, sent, strict=True)
+    ]
+
+
+def _may_be_executed(reply: object) -> bool:
+    if isinstance(reply, LinkFailure):
+        return reply.sent
+    return not isinstance(reply, exceptions.RedisError)
+
+
+def _failure(reply: object) -> LinkFailure | None:
+    if isinstance(reply, LinkFailure):
+        return reply
+    if isinstance(reply, exceptions.RedisError) and kind_of(reply) is Kind.PASSING:
+        return LinkFailure(str(reply), sent=False)
     return None
 
 

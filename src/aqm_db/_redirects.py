@@ -43,13 +43,7 @@ def is_down(reply: object) -> bool:
 
 def settled(replies: Sequence[Any]) -> list[Any]:
     """Replies; what says that the slot is being moved is a failure, to be tried again."""
-    outcomes = [SlotMoving() if _is_moving(reply) else reply for reply in replies]
-    failures = [outcome for outcome in outcomes if isinstance(outcome, LinkFailure)]
-    # A batch of which a part was executed can't be said not to be.
-    if any(not isinstance(outcome, RedisError) for outcome in outcomes):
-        for failure in failures:
-            failure.sent = True
-    return outcomes
+    return [SlotMoving() if _is_moving(reply) else reply for reply in replies]
 
 
 def _is_moving(reply: Any) -> bool:
