@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from ._keys import Keys, valid_id
 from ._kinds import Kind, all_pattern, parsed
-from ._outcome import checked
+from ._outcome import Progress, checked
 from ._seam import Call, Seam
 from .errors import AQMDatabaseError
 
@@ -55,6 +55,7 @@ class Inspection:
         keys: its key names.
         kinds: the kinds of its keys.
         repair: whether to mend what is found.
+        progress: told of what may have been mended.
 
     Attributes:
         seam: where it is.
@@ -63,13 +64,22 @@ class Inspection:
         problems: what was found, and whether it was repaired.
     """
 
-    def __init__(self, seam: Seam, keys: Keys, kinds: Sequence[Kind], *, repair: bool) -> None:
+    def __init__(
+        self,
+        seam: Seam,
+        keys: Keys,
+        kinds: Sequence[Kind],
+        *,
+        repair: bool,
+        progress: Progress,
+    ) -> None:
         self.seam = seam
         self.keys = keys
         self.mode: Literal["look", "repair"] = "repair" if repair else "look"
         # By what is told of it: SCAN may name a key twice, and so may two queues.
         self.problems: dict[Noted, bool] = {}
         self._kinds = kinds
+        self._progress = progress
 
     async def pages(self, own: Collection[str]) -> AsyncIterator[dict[str, list[Found]]]:
         """The keys of some kinds, by kind, page by page.
@@ -103,6 +113,7 @@ class Inspection:
         """
         items = list(items)
         replies = await self.seam.run_all([item.call for item in items])
+        self._progress.made |= bool(items) and self.mode == "repair"
         faulty: list[bytes] = []
         for item, reply in zip(items, replies, strict=True):
             found = checked(reply)

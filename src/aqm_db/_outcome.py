@@ -1,4 +1,7 @@
-"""The one place where a script's return code becomes an exception."""
+"""What a call's replies come to: the one place where a return code becomes an exception."""
+
+from types import TracebackType
+from typing import Self
 
 from ._scripts import Code
 from ._seam import Reply
@@ -12,7 +15,31 @@ from .errors import (
     KeyAlreadyUsedError,
     KeyNotFoundError,
     NoSlotError,
+    UnavailableError,
 )
+
+
+class Progress:
+    """A call that takes several requests: when a later one fails, its error tells of the others.
+
+    Attributes:
+        made: whether anything may have been changed by now.
+    """
+
+    def __init__(self) -> None:
+        self.made = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.made and isinstance(error, UnavailableError):
+            raise type(error)(str(error), outcome_unknown=True) from None
 
 
 def checked(

@@ -150,7 +150,8 @@ class UnavailableError(AQMDatabaseError):
 
     Attributes:
         outcome_unknown: False if nothing was executed; True if the request was sent and no
-            answer came, so that it may have been executed.
+            answer came, so that it may have been executed, or if a call that takes several
+            requests was carried out in part.
     """
 
     def __init__(self, message: str, *, outcome_unknown: bool = False) -> None:

@@ -6,7 +6,7 @@ from . import _scripts, config
 from ._clients import AnyAsyncClient, seam_over
 from ._defaults import DAY_MS
 from ._orphans import Mode, remove_orphans
-from ._outcome import checked
+from ._outcome import Progress, checked
 from ._seam import Call, Seam
 from ._stock import TIERS
 from ._validate import check_days, check_id, check_kind
@@ -85,7 +85,9 @@ class AsyncGarbageCollector:
         check_id("contact_id", contact_id)
         reply = await self._seam.run(self._collection(contact_id, _END_OF_TIME, "delete"))
         [cleaned, *deleted] = checked(reply, contact_id=contact_id)
-        orphans = await remove_orphans(self._seam, self._keys, [contact_id], "delete")
+        with Progress() as progress:
+            progress.made = True
+            orphans = await remove_orphans(self._seam, self._keys, [contact_id], "delete")
         return _total(cleaned, [*zip(TIERS, deleted, strict=True), *orphans])
 
     async def dry_run(self, inactive_days: int = config.INV_GC_INACTIVE_DAYS) -> GCResult:
@@ -103,22 +105,24 @@ class AsyncGarbageCollector:
         removed: list[tuple[str, int]] = []
         # SCAN may name a contact twice, which counting must not.
         seen: set[str] = set()
-        async for page in self._inventory.contact_pages():
-            contact_ids = [contact_id for contact_id in page if contact_id not in seen]
-            seen.update(contact_ids)
-            replies = await self._seam.run_all(
-                [self._collection(contact_id, before, mode) for contact_id in contact_ids]
-            )
-            for contact_id, reply in zip(contact_ids, replies, strict=True):
-                try:
-                    [inactive, *deleted] = checked(reply, contact_id=contact_id)
-                except (ContactNotRegisteredError, CorruptEntryError):
-                    _log.warning("corrupt_entry", extra={"contact_id": contact_id})
-                    continue
-                if inactive:
-                    cleaned.add(contact_id)
-                removed += zip(TIERS, deleted, strict=True)
-        removed += await remove_orphans(self._seam, self._keys, cleaned, mode)
+        with Progress() as progress:
+            async for page in self._inventory.contact_pages():
+                contact_ids = [contact_id for contact_id in page if contact_id not in seen]
+                seen.update(contact_ids)
+                replies = await self._seam.run_all(
+                    [self._collection(contact_id, before, mode) for contact_id in contact_ids]
+                )
+                progress.made = mode == "delete"
+                for contact_id, reply in zip(contact_ids, replies, strict=True):
+                    try:
+                        [inactive, *deleted] = checked(reply, contact_id=contact_id)
+                    except (ContactNotRegisteredError, CorruptEntryError):
+                        _log.warning("corrupt_entry", extra={"contact_id": contact_id})
+                        continue
+                    if inactive:
+                        cleaned.add(contact_id)
+                    removed += zip(TIERS, deleted, strict=True)
+            removed += await remove_orphans(self._seam, self._keys, cleaned, mode)
         return _total(len(cleaned), removed)
 
     def _collection(self, contact_id: str, before: int, mode: Mode) -> Call:

@@ -27,6 +27,7 @@ from typing import Literal, TypeAlias, cast
 from ._inspection import Inspection
 from ._inventory_check import check_inventory
 from ._kinds import INVENTORY_KINDS, VAULT_KINDS
+from ._outcome import Progress
 from ._validate import check_flag, check_kind
 from ._vault_check import check_vault
 from .inventory import AsyncSmartInventory
@@ -135,16 +136,24 @@ class AsyncIntegrityChecker:
         """
         check_flag("repair", repair)
         vault, inventory = self._vault, self._inventory
-        # Both are of this package: a seam is nothing that callers should see.
-        in_vault = Inspection(vault._seam, vault._keys, VAULT_KINDS, repair=repair)  # noqa: SLF001
-        in_inventory = Inspection(
-            inventory._seam,  # noqa: SLF001
-            inventory.keys,
-            INVENTORY_KINDS,
-            repair=repair,
-        )
-        private_halves = await check_vault(vault, in_vault, vault._clock())  # noqa: SLF001
-        public_halves, contacts = await check_inventory(inventory, in_inventory)
+        with Progress() as progress:
+            # Both are of this package: a seam is nothing that callers should see.
+            in_vault = Inspection(
+                vault._seam,  # noqa: SLF001
+                vault._keys,  # noqa: SLF001
+                VAULT_KINDS,
+                repair=repair,
+                progress=progress,
+            )
+            in_inventory = Inspection(
+                inventory._seam,  # noqa: SLF001
+                inventory.keys,
+                INVENTORY_KINDS,
+                repair=repair,
+                progress=progress,
+            )
+            private_halves = await check_vault(vault, in_vault, vault._clock())  # noqa: SLF001
+            public_halves, contacts = await check_inventory(inventory, in_inventory)
         return IntegrityReport(
             (*_problems("vault", in_vault), *_problems("inventory", in_inventory)),
             private_halves,

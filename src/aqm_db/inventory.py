@@ -12,7 +12,7 @@ from ._confirming import confirmation_of
 from ._defaults import DAY_MS, new_request_id, now_ms
 from ._keys import Keys
 from ._orphans import remove_orphans
-from ._outcome import checked
+from ._outcome import Progress, checked
 from ._rows import Row, row_of
 from ._seam import Argument, Call, Reply, Seam
 from ._stock import TIERS, caps_of
@@ -187,7 +187,9 @@ class AsyncSmartInventory:
             (_scripts.INV_FORGET, keys, (names.rows, USED_TTL_MS, CLAIM_TTL_MS))
         )
         [dropped] = checked(reply, contact_id=contact_id)
-        orphans = await remove_orphans(self._seam, self.keys, [contact_id], "delete")
+        with Progress() as progress:
+            progress.made = True
+            orphans = await remove_orphans(self._seam, self.keys, [contact_id], "delete")
         dropped += sum(deleted for _, deleted in orphans)
         _log.info("contact_forgotten", extra={"contact_id": contact_id, "dropped": dropped})
         return int(dropped)

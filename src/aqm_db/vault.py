@@ -11,7 +11,7 @@ from ._clients import AnyAsyncClient, seam_over
 from ._confirming import confirmation_of
 from ._defaults import DAY_MS, new_request_id, now_ms
 from ._keys import Keys
-from ._outcome import checked
+from ._outcome import Progress, checked
 from ._rows import Row, row_of, whole_number
 from ._seam import Argument, Call, Reply, Seam
 from ._validate import check_blob, check_category, check_days, check_id, check_items, check_time
@@ -292,30 +292,36 @@ class AsyncSecureVault:
         check_days("max_age_days", max_age_days)
         before = self._clock() - max_age_days * DAY_MS
         purged, _ = await self._counters()
-        async for key_ids in self._pages():
-            rows = await self._seam.read(
-                *(("HGET", self._vault_key(key_id), "created_at") for key_id in key_ids)
-            )
-            # The script looks again: what is read here only saves calls for young keys.
-            old = [
-                key_id
-                for key_id, created_at in zip(key_ids, rows, strict=True)
-                if not isinstance(created_at, bytes)
-                or (time := whole_number(created_at)) is None
-                or time < before
-            ]
-            replies = await self._seam.run_all(
-                [(_scripts.VAULT_PURGE, self._row_keys(key_id), (key_id, before)) for key_id in old]
-            )
-            for key_id, reply in zip(old, replies, strict=True):
-                try:
-                    [deleted] = checked(reply, key_id=key_id)
-                except CorruptEntryError:
-                    _log.warning("corrupt_entry", extra={"key_id": key_id})
-                else:
-                    purged += deleted
-                    if deleted:
-                        _log.debug("key_expired", extra={"key_id": key_id})
+        with Progress() as progress:
+            progress.made = purged > 0
+            async for key_ids in self._pages():
+                rows = await self._seam.read(
+                    *(("HGET", self._vault_key(key_id), "created_at") for key_id in key_ids)
+                )
+                # The script looks again: what is read here only saves calls for young keys.
+                old = [
+                    key_id
+                    for key_id, created_at in zip(key_ids, rows, strict=True)
+                    if not isinstance(created_at, bytes)
+                    or (time := whole_number(created_at)) is None
+                    or time < before
+                ]
+                replies = await self._seam.run_all(
+                    [
+                        (_scripts.VAULT_PURGE, self._row_keys(key_id), (key_id, before))
+                        for key_id in old
+                    ]
+                )
+                progress.made = progress.made or bool(old)
+                for key_id, reply in zip(old, replies, strict=True):
+                    try:
+                        [deleted] = checked(reply, key_id=key_id)
+                    except CorruptEntryError:
+                        _log.warning("corrupt_entry", extra={"key_id": key_id})
+                    else:
+                        purged += deleted
+                        if deleted:
+                            _log.debug("key_expired", extra={"key_id": key_id})
         return purged
 
     async def get_stats(self) -> VaultStats:
