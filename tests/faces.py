@@ -46,15 +46,24 @@ def _called(method: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
 def _entered(method: Callable[..., Any]) -> Callable[..., Any]:
     @asynccontextmanager
     async def enter(*args: Any) -> AsyncGenerator[Any]:
-        with method(*args) as value:
+        manager = method(*args)
+        value = await asyncio.to_thread(manager.__enter__)
+        try:
             yield value
+        except BaseException as error:
+            kind, traceback = type(error), error.__traceback__
+            if not await asyncio.to_thread(manager.__exit__, kind, error, traceback):
+                raise
+        else:
+            await asyncio.to_thread(manager.__exit__, None, None, None)
 
     return enter
 
 
 def _iterated(method: Callable[..., Any]) -> Callable[..., AsyncIterator[Any]]:
     async def iterate() -> AsyncIterator[Any]:
-        for value in method():
+        values, end = method(), object()
+        while (value := await asyncio.to_thread(next, values, end)) is not end:
             yield value
 
     return iterate

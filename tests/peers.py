@@ -18,25 +18,30 @@ class ScriptedServer:
     """A server that greets every client and answers as it's told.
 
     Attributes:
+        greeting: the reply to every command with which a client introduces itself.
+        clients: how many clients there were.
         requests: the commands that were answered by the script, in order.
     """
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
+        self.greeting: bytes | None = b"+OK\r\n"
+        self.clients = 0
         self.requests: list[list[bytes]] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serves one client until it, or the script, hangs up."""
         parser = hiredis.Reader()
+        self.clients += 1
         try:
             while data := await reader.read(65_536):
                 parser.feed(data)
                 while (command := parser.gets()) is not False:
                     if command[0] in _HANDSHAKE:
-                        writer.write(b"+OK\r\n")
-                        continue
-                    self.requests.append(command)
-                    reply = self.answer(command)
+                        reply = self.greeting
+                    else:
+                        self.requests.append(command)
+                        reply = self.answer(command)
                     if reply is None:
                         return
                     writer.write(reply)

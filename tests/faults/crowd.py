@@ -31,11 +31,7 @@ class Crowd:
 
     async def gather(self) -> None:
         """Stores two coins of each contact, and a private half."""
-        for number in range(_CONTACTS):
-            await self._inventory.register_contact(f"contact-{number}", "BESTIE")
-            await self._store(number, "old")
-            await self._store(number, "other")
-            await self._keep(f"half-{number}")
+        await asyncio.gather(*map(self._furnish, range(_CONTACTS)))
 
     async def act(self, caller: int) -> None:
         """What one of the callers does."""
@@ -44,6 +40,12 @@ class Crowd:
             await self._act(number, part)
         except AQMDatabaseError as error:
             self.coins.refused(error)
+
+    async def _furnish(self, number: int) -> None:
+        await self._inventory.register_contact(f"contact-{number}", "BESTIE")
+        await self._store(number, "old")
+        await self._store(number, "other")
+        await self._keep(f"half-{number}")
 
     async def _act(self, number: int, part: int) -> None:
         match part:

@@ -68,7 +68,7 @@ def pair_over(
     return face.vault(client, clock=clock, request_ids=fresh), inventory
 
 
-def client_of(inventory: AsyncSmartInventory) -> Any:
+def client_of(inventory: Any) -> Any:
     """The client of an inventory of :func:`pair_over`."""
     return _CLIENTS[inventory]
 

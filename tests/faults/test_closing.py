@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, close_all
 from aqm_db._defaults import new_request_id
+from aqm_db.errors import InventoryUnavailableError, VaultUnavailableError
 from aqm_db.types import InventoryEntry
 from tests.backends import RunningServer
 from tests.conftest import INVENTORY_DB
 from tests.faults.byte_cutter import ByteCutter
-from tests.faults.cancelling import MOMENTS, Moment, by_cancel, cancelled_at, given_up
+from tests.faults.cancelling import MOMENTS, Moment, by_cancel, cancelled_at, given_up, turns
 from tests.faults.ledger import Ledger, assert_link_is_clean, queued
 from tests.faults.operations import HALVES, pair_over, stocked
 from tests.faults.parties import NO_RETRIES
@@ -101,6 +104,73 @@ async def test_closing_waits_for_nothing_that_nobody_waits_for(tmp_path: Path) -
             await asyncio.sleep(0)
         assert isinstance(await given_up(reading, cancel, 1), asyncio.CancelledError)
         await close_all(client, client)
+
+
+async def test_a_call_that_comes_while_a_client_is_closed(tmp_path: Path) -> None:
+    """Whoever waits for a connection that closing gives up is told so, and isn't cancelled."""
+
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    told = 0
+    async with await asyncio.start_unix_server(never, tmp_path / "s"):
+        for number in range(8):
+            client = Redis(
+                unix_socket_path=str(tmp_path / "s"),
+                retry=Retry(NoBackoff(), 0),
+                socket_timeout=None,
+                socket_connect_timeout=None,
+            )
+            vault = AsyncSecureVault(client)
+            await cancelled_at(20, 1, vault.exists("k"))
+            closing = asyncio.ensure_future(close_all(client, client))
+            await turns(number)
+            late, cancel = by_cancel(vault.exists("k"))
+            await turns(50)
+            ending = await given_up(late, cancel, 1)
+            assert isinstance(ending, VaultUnavailableError | asyncio.CancelledError)
+            if isinstance(ending, VaultUnavailableError):
+                assert ending.outcome_unknown is False
+                told += 1
+            await closing
+            await close_all(client, client)
+    assert told
+
+
+async def test_a_client_that_is_closed_by_its_own_method(
+    real_server: RunningServer, direct: Redis, *, thorough: bool, tally: Tally
+) -> None:
+    """redis-py's ``aclose`` waits for nobody; callers are told, or connect once more."""
+    for number in range(0, 150, 1 if thorough else 3):
+        client = real_server.client(INVENTORY_DB, retry=Retry(NoBackoff(), 0))
+        registering = asyncio.ensure_future(
+            AsyncSmartInventory(client).register_contact(f"contact-{number}", "MATE")
+        )
+        await turns(number)
+        await client.aclose()
+        [ending] = await asyncio.gather(registering, return_exceptions=True)
+        wrong = ending is not True and type(ending) is not InventoryUnavailableError
+        tally.add("client closed by redis-py", wrong=int(wrong), case=ending)
+        if isinstance(ending, InventoryUnavailableError) and not ending.outcome_unknown:
+            assert not await direct.exists(f"inv:v1:meta:contact-{number}")
+        await close_all(client, client)
+
+
+async def test_what_redis_py_makes_of_a_client_that_is_closed_while_it_connects(
+    real_server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At some of these steps it writes to a connection that it has taken apart."""
+    client = real_server.client(INVENTORY_DB, retry=Retry(NoBackoff(), 0))
+
+    async def taken_apart(_: object) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'writelines'")
+
+    monkeypatch.setattr(client.connection_pool, "ensure_connection", taken_apart)
+    with pytest.raises(VaultUnavailableError, match="the client was closed") as caught:
+        await AsyncSecureVault(client).exists("k")
+    assert caught.value.outcome_unknown is False
+    await client.aclose()
 
 
 async def test_closing_waits_for_the_next_attempt(tmp_path: Path, backoffs: list[float]) -> None:
