@@ -10,7 +10,7 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 # The oldest versions that pyproject.toml admits of what the library imports.
 LOWEST = (
     "redis[hiredis]==8.1.0",
-    "fakeredis[lua]==2.38.0",
+    "fakeredis[lua]==2.39.0",
     "cryptography==50.0.0",
     "typer==0.26.0",
     "rich==13.9.0",

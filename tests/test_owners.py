@@ -194,7 +194,7 @@ async def test_request_ids_are_told_on_both_faces() -> None:
 
 async def test_a_connection_that_is_given_up_while_it_is_made() -> None:
     """Whoever waits for it hears that nothing was executed."""
-    client = Redis(unix_socket_path="/nowhere", retry=None)
+    client = Redis(unix_socket_path="/nowhere")
     call = asyncio.ensure_future(AsyncSecureVault(client).exists("k"))
     await asyncio.sleep(0)
     opening = channel_of(client)._opening
