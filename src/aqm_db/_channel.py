@@ -167,6 +167,7 @@ class Channel(Holds):
         finally:
             self._link = self._serving = None
             self._fail_pending(reason)
+            self._stop_watching()
             connection.retry, connection.socket_timeout = retry, self._timeout
             await connection.disconnect(nowait=True)
             await self._pool.release(connection)
@@ -226,6 +227,12 @@ class Channel(Holds):
             self._link.heard_at = loop.time()
             if self._watchdog is None:
                 self._watchdog = loop.call_later(self._timeout, self._check_silence)
+
+    def _stop_watching(self) -> None:
+        """Lets the next connection begin anew: it may be on another event loop."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
 
     def _check_silence(self) -> None:
         self._watchdog = None
