@@ -1,6 +1,7 @@
 """Clients that outlive an event loop, and event loops that run tasks in a way of their own."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -38,3 +39,23 @@ def test_silence_ends_a_call_on_the_second_loop_too(server: RunningServer) -> No
     with pytest.raises(VaultUnavailableError) as caught:
         asyncio.run(ask_who_is_silent())
     assert caught.value.outcome_unknown is True
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+def test_a_server_that_was_away_is_found_again_by_eager_tasks(server: RunningServer) -> None:
+    """A connection that is refused at once is tried anew by the next call."""
+    factory = getattr(asyncio, "eager_task_factory", None)
+
+    async def ask() -> None:
+        asyncio.get_running_loop().set_task_factory(factory)
+        client = server.client(0, retry=Retry(NoBackoff(), 0))
+        vault = AsyncSecureVault(client)
+        server.kill()
+        server.socket_path.unlink()
+        with pytest.raises(VaultUnavailableError):
+            await vault.exists("k")
+        await asyncio.to_thread(server.restart)
+        assert await vault.exists("k") is False
+        await client.aclose()
+
+    asyncio.run(ask())

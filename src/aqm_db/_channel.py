@@ -120,7 +120,8 @@ class Channel(Holds):
 
     async def _opened(self) -> RedisError | None:
         """Connects, once for all that wait for it; returns why it couldn't."""
-        if self._opening is None:
+        # An eager task may be over before it's known here, so it can't be what forgets itself.
+        if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._open())
         opening = self._opening
         with self.held():
@@ -154,8 +155,6 @@ class Channel(Holds):
             return LinkFailure("the client was closed", sent=False)
         else:
             return None
-        finally:
-            self._opening = None
 
     async def _serve(self, connection: AbstractConnection, link: Link, retry: Retry) -> None:
         """Keeps the connection until it ends or is hung up, then gives it back."""
