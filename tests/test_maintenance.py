@@ -251,3 +251,14 @@ async def _rewritten(client: Redis) -> None:
         info = await client.info("persistence")
         if not (info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]):
             return
+
+
+@pytest.mark.parametrize("reason", [SystemExit(3), KeyboardInterrupt(), ValueError("x")])
+async def test_what_ends_the_block_comes_through_as_it_is(
+    db: AsyncClientDatabase, turns: Turns, reason: BaseException
+) -> None:
+    """In no group: an exit code is lost in one."""
+    with pytest.raises(type(reason)) as caught:
+        async with db.maintenance(sleep=turns):
+            raise reason
+    assert caught.value is reason

@@ -24,12 +24,13 @@ async def beside(
         InvalidArgumentError: anyio isn't installed.
     """
     anyio = _anyio()
-    failure: Exception | None = None
+    failure: BaseException | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(work, sleep or anyio.sleep)
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - raised below, as itself and in no group
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001
+            # Raised below, as itself and in no group; a cancellation is the group's own.
             failure = error
         group.cancel_scope.cancel()
     if failure is not None:
