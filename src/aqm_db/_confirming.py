@@ -10,7 +10,7 @@ from ._failures import error_for
 from ._keys import Keys
 from ._seam import packed
 from ._validate import check_count, check_timeout
-from .errors import AQMDatabaseError, UnavailableError
+from .errors import AccessDeniedError, AQMDatabaseError, UnavailableError
 
 
 class Confirmation:
@@ -41,7 +41,7 @@ class Confirmation:
                     if isinstance(reply, AQMDatabaseError):
                         raise unavailable(str(reply), outcome_unknown=True) from None
                     if isinstance(reply, RedisError):
-                        raise error_for(reply, command) from None
+                        raise _unconfirmed(error_for(reply, command), unavailable) from None
                 if confirmed < self._replicas:
                     raise unavailable(
                         f"{confirmed} of {self._replicas} replicas confirmed the change",
@@ -50,6 +50,17 @@ class Confirmation:
             return replies
 
         return ask_and_wait
+
+
+def _unconfirmed(
+    error: AQMDatabaseError, unavailable: type[UnavailableError]
+) -> AQMDatabaseError:
+    """What is raised when a change was made, and the server refuses to have it confirmed."""
+    if isinstance(error, AccessDeniedError):
+        # It's so for every change, until somebody gives the user the permission.
+        return error
+    # A server that takes no writes says so of what only marks the change, which it has made.
+    return unavailable(str(error), outcome_unknown=True)
 
 
 def confirmation_of(keys: Keys, replicas: object, timeout: object) -> Confirmation | None:

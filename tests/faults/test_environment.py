@@ -10,14 +10,16 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import AbstractBackoff, NoBackoff
 
+from aqm_db import AsyncSmartInventory
 from aqm_db.errors import AQMDatabaseError, NotWritableError
 from aqm_db.types import NewCoin, NewKey, VaultStats
 from tests.backends import REDIS_6, VALKEY_9, Backend, RunningServer
 from tests.faults.calls import CALLS, Objects, errors_of, furnish, objects_over
 from tests.faults.kept import Kept
+from tests.faults.ledger import queued
 from tests.faults.operations import BLOB, OPERATIONS, pair_over
 from tests.faults.tally import Tally
-from tests.samples import Clock, halves, snapshot
+from tests.samples import BOB, Clock, halves, snapshot, stock
 
 pytestmark = pytest.mark.asyncio
 
@@ -97,6 +99,24 @@ async def test_out_of_memory(client: Redis, furnished: Objects, tally: Tally) ->
         tally.add("out of memory")
     await back.put_back()
     assert await furnished.vault.get_stats() == VaultStats(1, 1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("setting", [("maxmemory", "1"), ("min-replicas-to-write", "1")])
+async def test_a_server_that_does_what_it_refuses_to_confirm(
+    client: Redis, setting: tuple[str, str]
+) -> None:
+    """A coin that it takes from its queue all the same is in doubt, and not refused."""
+    inventory = objects_over(client).inventory
+    await inventory.register_contact(BOB, "BESTIE")
+    await stock(inventory, BOB, "GOLD", "g1", "g2")
+    careful = AsyncSmartInventory(client, confirm_replicas=1, confirm_timeout=1)
+    # So that the server knows the script.
+    assert await inventory.select_coin(BOB, "SILVER") is None
+    await client.config_set(*setting)
+    with pytest.raises(AQMDatabaseError) as caught:
+        await careful.select_coin(BOB, "GOLD")
+    taken = await queued(client) == ["g2"]
+    assert getattr(caught.value, "outcome_unknown", False) is taken
 
 
 async def test_a_read_only_replica(client: Redis, furnished: Objects, tally: Tally) -> None:
