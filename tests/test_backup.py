@@ -8,11 +8,19 @@ from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from aqm_db import AsyncClientDatabase, AsyncSecureVault, AsyncSmartInventory
 from aqm_db.backup import BackupReport, export_backup, import_backup
-from aqm_db.errors import InvalidArgumentError, KeyAlreadyExistsError
-from aqm_db.types import InventoryEntry, VaultEntry
+from aqm_db.errors import (
+    InvalidArgumentError,
+    InventoryUnavailableError,
+    KeyAlreadyExistsError,
+    NotWritableError,
+)
+from aqm_db.types import InventoryEntry, NewKey, VaultEntry
+from tests.backends import VALKEY_9, RunningServer
 from tests.samples import BOB, DAY_MS, Clock, SampleKey, halves, sample_key, snapshot, stock
 
 pytestmark = pytest.mark.asyncio
@@ -230,6 +238,15 @@ def sealed(path: Path, *lines: Any) -> None:
 
 
 HEADER = {"format": "aqm_db backup", "version": 1, "created_at": 0}
+PRIVATE = {
+    "key_id": "k",
+    "coin_category": "GOLD",
+    "coin_version": "v",
+    "encrypted_blob": "YQ==",
+    "encryption_iv": "YQ==",
+    "auth_tag": "YQ==",
+    "created_at": 0,
+}
 
 
 @pytest.mark.parametrize(
@@ -241,6 +258,8 @@ HEADER = {"format": "aqm_db backup", "version": 1, "created_at": 0}
         ([HEADER, {"kind": "private"}], "holds a record that isn't understood"),
         ([HEADER, {}], "holds a record that isn't understood"),
         ([HEADER, 5], "holds a record that isn't understood"),
+        ([HEADER, {"kind": "private", **PRIVATE, "key_id": ["k"]}], "holds a record that isn't"),
+        ([{"format": "aqm_db backup"}], "was written by another version of aqm_db"),
     ],
 )
 async def test_what_is_not_understood_is_refused(
@@ -250,6 +269,92 @@ async def test_what_is_not_understood_is_refused(
     sealed(path, *lines)
     with pytest.raises(InvalidArgumentError, match=f"^path: {complaint}"):
         await import_backup(db, path)
+
+
+async def test_what_is_nested_too_deeply_is_refused(db: AsyncClientDatabase, path: Path) -> None:
+    """It's no backup, whatever its checksum says."""
+    put(path, b"[" * 100_000 + b"\n{}\n")
+    with pytest.raises(InvalidArgumentError, match="^path: is no backup"):
+        await import_backup(db, path)
+
+
+async def test_contacts_that_can_not_be_registered_are_left_out(
+    db: AsyncClientDatabase, clock: Clock, path: Path
+) -> None:
+    """Neither an id that is none nor what stands in a contact's place keeps the rest out."""
+    contacts = [
+        {"kind": "contact", "contact_id": contact_id, "priority": "MATE", "display_name": ""}
+        for contact_id in ("", "carol", BOB)
+    ]
+    private = {"kind": "private", **PRIVATE, "created_at": clock()}
+    sealed(path, HEADER, private, *contacts)
+    await db._clients[1].set("inv:v1:meta:carol", "x")
+    assert await import_backup(db, path, inventory=True) == BackupReport(1, 1, 0, 2)
+    assert list(await db.inventory.get_inventory()) == [BOB]
+
+
+async def test_a_malformed_queue_is_left_out(
+    db: AsyncClientDatabase, clock: Clock, path: Path
+) -> None:
+    """Everything else is saved."""
+    await filled(db, clock)
+    await db.inventory.register_contact("carol", "MATE")
+    await db._clients[1].set("inv:v1:idx:carol:GOLD", "x")
+    assert await export_backup(db, path) == BackupReport(2, 2, 2, 1)
+
+
+async def test_a_path_may_be_a_text(db: AsyncClientDatabase, clock: Clock, path: Path) -> None:
+    """What is no path at all is refused before anything is read."""
+    await filled(db, clock)
+    await export_backup(db, str(path))
+    assert await import_backup(db, str(path)) == BackupReport(0, 0, 0, 2)
+    wrong: list[Any] = [None, 5, b"file", "a\0b"]
+    for other in wrong:
+        with pytest.raises(InvalidArgumentError, match="^path: must be a path"):
+            await export_backup(db, other)
+        with pytest.raises(InvalidArgumentError, match="^path: must be a path"):
+            await import_backup(db, other)
+
+
+async def test_what_the_server_does_not_take_is_not_left_out(clock: Clock, path: Path) -> None:
+    """The caller hears of it, and of what was restored before; another time restores the rest."""
+    with RunningServer(VALKEY_9) as server:
+        db = AsyncClientDatabase(server.client(0), server.client(1), clock=clock)
+        await db.vault.store_keys(
+            [NewKey(f"k{n}", "GOLD", b"b" * 4000, b"i", b"t") for n in range(1200)]
+        )
+        await export_backup(db, path)
+        await emptied(db)
+        used = (await db._clients[0].info("memory"))["used_memory"]
+        await db._clients[0].config_set("maxmemory", used + 4_000_000)
+        with pytest.raises(NotWritableError):
+            await import_backup(db, path)
+        restored = await db.vault.count_active("GOLD")
+        assert 0 < restored < 1200
+        await db._clients[0].config_set("maxmemory", 0)
+        assert await import_backup(db, path) == BackupReport(1200 - restored, 0, 0, restored)
+        await db.aclose()
+
+
+async def test_an_inventory_that_goes_away_once_the_vault_was_restored(
+    clock: Clock, path: Path
+) -> None:
+    """The error says that something may have been done."""
+    sealed(
+        path,
+        HEADER,
+        {"kind": "private", **PRIVATE, "created_at": clock()},
+        {"kind": "contact", "contact_id": BOB, "priority": "MATE", "display_name": ""},
+    )
+    with RunningServer(VALKEY_9) as server, RunningServer(VALKEY_9) as other:
+        never = Retry(NoBackoff(), 0)
+        db = AsyncClientDatabase(server.client(0), other.client(0, retry=never), clock=clock)
+        other.kill()
+        with pytest.raises(InventoryUnavailableError) as caught:
+            await import_backup(db, path, inventory=True)
+        assert caught.value.outcome_unknown is True
+        assert await db.vault.exists("k")
+        await db.aclose()
 
 
 async def test_a_missing_file(db: AsyncClientDatabase, path: Path) -> None:

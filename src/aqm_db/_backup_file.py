@@ -15,6 +15,18 @@ FORMAT = "aqm_db backup"
 VERSION = 1
 
 
+def checked(path: object) -> Path:
+    """The path that was passed, as a text perhaps.
+
+    Raises:
+        InvalidArgumentError: it's no path.
+    """
+    text: object = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str) or "\0" in text:
+        raise InvalidArgumentError("path", "must be a path")
+    return Path(text)
+
+
 def write(path: Path, header: Record, records: Iterable[Record]) -> None:
     """Writes a file that its owner alone can read (0600): all of it, or nothing.
 
@@ -53,12 +65,12 @@ def read(path: Path) -> list[Record]:
     try:
         lines = [json.loads(line) for line in body.splitlines()]
         header, checksum = lines[0], json.loads(last)["sha256"]
-        known = header["format"] == FORMAT
-    except (ValueError, KeyError, IndexError, TypeError):
+        known, version = header["format"] == FORMAT, header.get("version")
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         raise InvalidArgumentError("path", "is no backup, or was cut off") from None
     if not known:
         raise InvalidArgumentError("path", "is no backup")
-    if header["version"] != VERSION:
+    if version != VERSION:
         raise InvalidArgumentError("path", "was written by another version of aqm_db")
     if checksum != hashlib.sha256(body + b"\n").hexdigest():
         raise InvalidArgumentError("path", "was altered: its checksum differs")

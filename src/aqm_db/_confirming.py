@@ -52,9 +52,7 @@ class Confirmation:
         return ask_and_wait
 
 
-def _unconfirmed(
-    error: AQMDatabaseError, unavailable: type[UnavailableError]
-) -> AQMDatabaseError:
+def _unconfirmed(error: AQMDatabaseError, unavailable: type[UnavailableError]) -> AQMDatabaseError:
     """What is raised when a change was made, and the server refuses to have it confirmed."""
     if isinstance(error, AccessDeniedError):
         # It's so for every change, until somebody gives the user the permission.

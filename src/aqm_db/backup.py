@@ -10,17 +10,29 @@ What a private half is encrypted with isn't in it; public halves and names of co
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from os import PathLike
+from typing import TypeVar
 
 from . import _backup_file
 from ._backup_file import Record
-from ._validate import check_items
+from ._outcome import Progress
+from ._validate import check_id, check_items
 from .database import AsyncClientDatabase
-from .errors import CorruptEntryError, InvalidArgumentError
+from .errors import (
+    AccessDeniedError,
+    AQMDatabaseError,
+    ConcurrencyError,
+    CorruptEntryError,
+    InvalidArgumentError,
+    NotWritableError,
+    UnavailableError,
+)
 from .inventory import COIN_TTL_MS
 from .types import ContactMeta, InventoryEntry, NewCoin, VaultEntry
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +53,7 @@ class BackupReport:
     left_out: int
 
 
-async def export_backup(db: AsyncClientDatabase, path: Path) -> BackupReport:
+async def export_backup(db: AsyncClientDatabase, path: str | PathLike[str]) -> BackupReport:
     """Writes one owner's database to a file that is readable by its owner alone (0600).
 
     It walks the whole database (SCAN): what changes meanwhile is in the file as it was before or
@@ -54,6 +66,7 @@ async def export_backup(db: AsyncClientDatabase, path: Path) -> BackupReport:
     Raises:
         InvalidArgumentError: the file exists, or can't be written.
     """
+    file = _backup_file.checked(path)
     left_out = 0
     private: list[Record] = []
     for key_id in await db.vault.get_all_active_ids():
@@ -76,16 +89,21 @@ async def export_backup(db: AsyncClientDatabase, path: Path) -> BackupReport:
             if meta is None:
                 continue
             contacts[contact_id] = _of_contact(meta)
-            for coin in await db.inventory.list_coins(contact_id):
+            try:
+                coins = await db.inventory.list_coins(contact_id)
+            except CorruptEntryError:
+                left_out += 1
+                continue
+            for coin in coins:
                 public[coin.contact_id, coin.key_id] = _of_public(coin)
     header = {"created_at": db.inventory.clock()}
-    _backup_file.write(path, header, [*private, *contacts.values(), *public.values()])
+    _backup_file.write(file, header, [*private, *contacts.values(), *public.values()])
     return BackupReport(len(private), len(contacts), len(public), left_out)
 
 
 async def import_backup(
     db: AsyncClientDatabase,
-    path: Path,
+    path: str | PathLike[str],
     *,
     used: Sequence[str] = (),
     inventory: bool = False,
@@ -109,9 +127,16 @@ async def import_backup(
     Raises:
         InvalidArgumentError: the file is no backup, or not as it was written; nothing was
             restored.
+        UnavailableError: a database can't be reached.
+        AccessDeniedError: the server forbids a command or a key.
+        NotWritableError: the server takes no writes now.
+        ConcurrencyError: the owner's slot is being moved.
+        CorruptEntryError: the stored counters are malformed.
+
+    What was restored before one of these stays, and importing the file again restores the rest.
     """
     check_items("used", used, str)
-    records = _backup_file.read(path)
+    records = _backup_file.read(_backup_file.checked(path))
     try:
         private = [_private_in(record) for record in records if record["kind"] == "private"]
         contacts = [
@@ -123,19 +148,58 @@ async def import_backup(
     except (KeyError, TypeError, ValueError):
         raise InvalidArgumentError("path", "holds a record that isn't understood") from None
     excluded = set(used)
-    outcomes = await db.vault.restore_keys([e for e in private if e.key_id not in excluded])
-    report = BackupReport(outcomes.count(True), 0, 0, len(private) - outcomes.count(True))
-    if not inventory:
-        return report
-    for contact in contacts:
-        await db.inventory.register_contact(*contact)
-    outcomes = await db.inventory.store_keys(public)
+    halves = [entry for entry in private if entry.key_id not in excluded]
+    with Progress() as progress:
+        restored = await _restored(
+            db.vault.restore_keys, halves, (*_HINDRANCES, CorruptEntryError), progress
+        )
+        report = BackupReport(restored, 0, 0, len(private) - restored)
+        if not inventory:
+            return report
+        refused = 0
+        for contact in contacts:
+            try:
+                await db.inventory.register_contact(*contact)
+            except (InvalidArgumentError, CorruptEntryError):
+                refused += 1
+            else:
+                progress.made = True
+        restored = await _restored(db.inventory.store_keys, public, _HINDRANCES, progress)
     return replace(
         report,
-        contacts=len(contacts),
-        public_halves=outcomes.count(True),
-        left_out=report.left_out + len(public) - outcomes.count(True),
+        contacts=len(contacts) - refused,
+        public_halves=restored,
+        left_out=report.left_out + refused + len(public) - restored,
     )
+
+
+_AT_ONCE = 500
+"""Keys in one round trip: other callers wait for no more than these."""
+_HINDRANCES: tuple[type[AQMDatabaseError], ...] = (
+    UnavailableError,
+    AccessDeniedError,
+    NotWritableError,
+    ConcurrencyError,
+)
+"""What is no fault of the key that it's said of, so that the next one fares no better."""
+
+
+async def _restored(
+    restore: Callable[[list[T]], Awaitable[list[bool | AQMDatabaseError]]],
+    items: list[T],
+    hindrances: tuple[type[AQMDatabaseError], ...],
+    progress: Progress,
+) -> int:
+    """Restores keys; returns how many there are more than before."""
+    count = 0
+    for first in range(0, len(items), _AT_ONCE):
+        outcomes = await restore(items[first : first + _AT_ONCE])
+        progress.made = progress.made or True in outcomes
+        for outcome in outcomes:
+            if isinstance(outcome, hindrances):
+                raise outcome
+        count += outcomes.count(True)
+    return count
 
 
 def _of_private(entry: VaultEntry) -> Record:
@@ -153,7 +217,7 @@ def _of_private(entry: VaultEntry) -> Record:
 
 def _private_in(record: Record) -> VaultEntry:
     return VaultEntry(
-        key_id=record["key_id"],
+        key_id=check_id("key_id", record["key_id"]),
         coin_category=record["coin_category"],
         encrypted_blob=_blob(record["encrypted_blob"]),
         encryption_iv=_blob(record["encryption_iv"]),

@@ -13,7 +13,7 @@ Generated from the asynchronous classes by ``python -m aqm_db._generate_sync``; 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
@@ -1049,7 +1049,7 @@ def close_all(
     )
 
 
-def export_backup(db: ClientDatabase, path: Path) -> BackupReport:
+def export_backup(db: ClientDatabase, path: str | PathLike[str]) -> BackupReport:
     """Writes one owner's database to a file that is readable by its owner alone (0600).
 
     It walks the whole database (SCAN): what changes meanwhile is in the file as it was before or
@@ -1066,7 +1066,11 @@ def export_backup(db: ClientDatabase, path: Path) -> BackupReport:
 
 
 def import_backup(
-    db: ClientDatabase, path: Path, *, used: Sequence[str] = (), inventory: bool = False
+    db: ClientDatabase,
+    path: str | PathLike[str],
+    *,
+    used: Sequence[str] = (),
+    inventory: bool = False,
 ) -> BackupReport:
     """Restores a vault from a file, and an inventory only when told to.
 
@@ -1087,6 +1091,13 @@ def import_backup(
     Raises:
         InvalidArgumentError: the file is no backup, or not as it was written; nothing was
             restored.
+        UnavailableError: a database can't be reached.
+        AccessDeniedError: the server forbids a command or a key.
+        NotWritableError: the server takes no writes now.
+        ConcurrencyError: the owner's slot is being moved.
+        CorruptEntryError: the stored counters are malformed.
+
+    What was restored before one of these stays, and importing the file again restores the rest.
     """
     return drive(
         backup.import_backup(within("db", db, ClientDatabase), path, used=used, inventory=inventory)
