@@ -183,6 +183,31 @@ async def test_no_server(face: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @FACES
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://127.0.0.1:1?foo=secret", "unix:///nowhere?foo=secret"),
+        *("redis://127.0.0.1:1?socket_timeout=secret", "redis://127.0.0.1:1?protocol=9"),
+        *("rediss://127.0.0.1:1?ssl_cert_reqs=secret", "redis://127.0.0.1:1?decode_responses=1"),
+        *("redis+sentinel://127.0.0.1:1/name?foo=secret",),
+        *("redis+sentinel://127.0.0.1:1/name?decode_responses=1",),
+    ],
+)
+async def test_options_that_a_url_can_not_have(face: str, url: str) -> None:
+    """They're refused before anything is opened, in one way on both faces, and not quoted."""
+    with pytest.raises(InvalidArgumentError, match="^url: has an option") as caught:
+        async with opened(face, url):
+            raise AssertionError(url)
+    assert "secret" not in str(caught.value)
+
+
+async def test_an_option_that_a_clusters_url_can_not_have() -> None:
+    """The same."""
+    with pytest.raises(InvalidArgumentError, match="^url: has an option"):
+        await connect("redis+cluster://127.0.0.1:1?foo=1", owner="alice")
+
+
+@FACES
 async def test_no_embedded_server(face: str, tmp_path: Path) -> None:
     """A directory that can't be used is one clear error."""
     (tmp_path / "file").write_text("")

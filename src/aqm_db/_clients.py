@@ -148,6 +148,22 @@ _ASYNC = (Redis, RedisCluster)
 _CLUSTERS = (redis.RedisCluster, RedisCluster)
 
 
+def check_options(client: AnySyncClient | AnyAsyncClient) -> None:
+    """Makes a connection, and doesn't open it: it refuses options that it doesn't know.
+
+    Args:
+        client: of one server, or of one that sentinels name.
+
+    Raises:
+        TypeError: it doesn't know one.
+        ValueError: one has a wrong value.
+        RedisError: the same.
+    """
+    if _options(client).get("decode_responses"):
+        raise ValueError("decode_responses")
+    _connection_class(client)(**_options(client))
+
+
 def _needed(tag: str) -> str:
     if not tag:
         raise InvalidArgumentError("owner", "a cluster needs one: its name decides on the node")

@@ -15,7 +15,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from . import config
-from ._clients import AnySyncClient, AsyncClient, Blocking, blocking
+from ._clients import AnySyncClient, AsyncClient, Blocking, blocking, check_options
 from ._failures import may_pass
 from ._target import Cluster, Sentinels
 from .embedded import EmbeddedServer
@@ -42,8 +42,16 @@ class Face(ABC):
         return self.shaped(self.client_class(db=db, **place, **self.client_options()))
 
     def client_of_url(self, url: str, db: int) -> AsyncClient:
-        """A client of the server at a url."""
-        return self.shaped(self.client_class.from_url(url, db=db, **self.client_options()))
+        """A client of the server at a url.
+
+        Raises:
+            TypeError: the url has an option that redis-py doesn't know.
+            ValueError: an option has a wrong value.
+            RedisError: the same.
+        """
+        client = self.client_class.from_url(url, db=db, **self.client_options())
+        check_options(client)
+        return self.shaped(client)
 
     def client_in_memory(self, fakeredis: Any, server: Any, db: int) -> AsyncClient:
         """A client of a server of fakeredis."""
@@ -54,6 +62,7 @@ class Face(ABC):
         """A client of a cluster, or of whichever server sentinels say.
 
         Raises:
+            TypeError: as of :meth:`client_of_url`, and so are ValueError and RedisError.
             VaultUnavailableError: the cluster can't be reached.
             AccessDeniedError: the cluster refuses the user.
         """
@@ -98,7 +107,9 @@ class _AsyncFace(Face):
             return self.shaped(cast("AsyncClient", client_of(target, options)))
         from ._sentinel import client_of as watched_client  # noqa: PLC0415 - the same
 
-        return self.shaped(watched_client(target, options))
+        client = watched_client(target, options)
+        check_options(client)
+        return self.shaped(client)
 
     async def open_server(self, directory: Path) -> EmbeddedServer:
         opening = asyncio.create_task(asyncio.to_thread(EmbeddedServer.open, directory))
@@ -150,7 +161,9 @@ class _SyncFace(Face):
             return self.shaped(client_of(target, options, VaultUnavailableError))
         from ._sentinel import sync_client_of  # noqa: PLC0415 - the same
 
-        return self.shaped(sync_client_of(target, options))
+        client = sync_client_of(target, options)
+        check_options(client)
+        return self.shaped(client)
 
     async def open_server(self, directory: Path) -> EmbeddedServer:
         return EmbeddedServer.open(directory)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from redis.exceptions import RedisError
+
 from . import config
 from ._clients import AsyncClient, seams_over
 from ._faces import Face
@@ -79,13 +81,20 @@ async def _pinged(client: AsyncClient, unavailable: type[UnavailableError]) -> A
 def _clients(
     face: Face, target: Target, server: EmbeddedServer | None
 ) -> tuple[AsyncClient, AsyncClient]:
-    """The vault's client and the inventory's."""
+    """The vault's client and the inventory's.
+
+    Raises:
+        InvalidArgumentError: the url has an option that isn't known, or an extra is missing.
+    """
     databases = (config.REDIS_VAULT_DB, config.REDIS_INVENTORY_DB)
-    if isinstance(target, Server):
-        vault, inventory = (face.client_of_url(target.url, db) for db in databases)
-    elif isinstance(target, Cluster | Sentinels):
-        vault = inventory = face.client_of_several(target)
-    elif server is not None:
+    if isinstance(target, Server | Cluster | Sentinels):
+        try:
+            return _clients_of_url(face, target, databases)
+        except (TypeError, ValueError, RedisError):
+            # What is wrong with it may be a part of the password, so it isn't shown.
+            reason = "has an option that isn't known, or one with a value that isn't allowed"
+            raise InvalidArgumentError("url", reason) from None
+    if server is not None:
         path = str(server.socket_path)
         vault, inventory = (face.client(db, unix_socket_path=path) for db in databases)
     else:
@@ -93,6 +102,16 @@ def _clients(
         fake = memory.FakeServer()
         vault, inventory = (face.client_in_memory(memory, fake, db) for db in databases)
     return vault, inventory
+
+
+def _clients_of_url(
+    face: Face, target: Server | Cluster | Sentinels, databases: tuple[int, int]
+) -> tuple[AsyncClient, AsyncClient]:
+    if isinstance(target, Server):
+        vault, inventory = (face.client_of_url(target.url, db) for db in databases)
+        return vault, inventory
+    both = face.client_of_several(target)
+    return both, both
 
 
 def _fakeredis() -> Any:

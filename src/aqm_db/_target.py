@@ -78,7 +78,7 @@ def target_of(url: str | None) -> Target:
         encryption, plus, kind = parts.scheme.partition("+")
         if plus and encryption in {"redis", "rediss"} and kind in _PORTS:
             return _several(parts, encryption, kind)
-        _ = parts.port
+        _ = parts.port, _as_asked_for(parts.hostname)
     except InvalidArgumentError:
         raise
     except ValueError:
@@ -104,14 +104,14 @@ def _several(parts: SplitResult, encryption: str, kind: str) -> Cluster | Sentin
     """What a url with several hosts names.
 
     Raises:
-        ValueError: a port is no number.
+        ValueError: a port is no number, or a host no name.
         InvalidArgumentError: a host, or the servers' name, is missing; or one too many is there.
     """
     from redis import connection  # noqa: PLC0415 - most urls don't need it
 
     credentials, at, listed = parts.netloc.rpartition("@")
     places = [urlsplit(f"//{place}") for place in listed.split(",")]
-    hosts = [(place.hostname or "", place.port or _PORTS[kind]) for place in places]
+    hosts = [(_as_asked_for(place.hostname), place.port or _PORTS[kind]) for place in places]
     if not all(host for host, _ in hosts):
         raise InvalidArgumentError("url", "must list hosts as host:port,host:port")
     # redis-py knows what a url's query can say.
@@ -129,6 +129,18 @@ def _several(parts: SplitResult, encryption: str, kind: str) -> Cluster | Sentin
     if name:
         raise InvalidArgumentError("url", "must name no database: all is in 0")
     return Cluster(hosts, options)
+
+
+def _as_asked_for(host: str | None) -> str:
+    """A host, or nothing.
+
+    Raises:
+        ValueError: it's no name that could be asked for (RFC 3490), which the resolver's own error
+            wouldn't say in one class on both faces.
+    """
+    name = host or ""
+    name.encode("idna")
+    return name
 
 
 def _directory(netloc: str, path: str) -> Path:

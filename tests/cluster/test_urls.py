@@ -26,6 +26,7 @@ pytestmark = pytest.mark.asyncio
         ("redis+cluster://secret:secret@:1", "must list hosts as host:port,host:port"),
         ("redis+cluster://a:1,b:secret", "is malformed"),
         ("redis+cluster://a:65536", "is malformed"),
+        ("redis+cluster://a:1,secret..b:1", "is malformed"),
         ("redis+cluster://a/0", "must name no database: all is in 0"),
         ("redis+cluster://a?db=1", "must name no database: all is in 0"),
         ("redis+cluster://a?socket_timeout=secret", "is malformed"),
