@@ -9,6 +9,7 @@ import pytest
 from aqm_db import sync
 from tests.backends import VALKEY_9, RunningServer
 from tests.commands import answering, content, filled, plain, run
+from tests.samples import sample_key
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +92,23 @@ def test_import_leaves_out_what_was_used(exported: str, target: str, tmp_path: P
     }
     with sync.connect(target) as db:
         assert db.vault.get_all_active_ids() == ["k3"]
+
+
+def test_ids_that_were_used_may_hold_spaces(
+    server: RunningServer, path: Path, target: str, tmp_path: Path
+) -> None:
+    """Each line is one id, whatever it's made of and whichever system wrote it."""
+    url = f"unix://{server.socket_path}"
+    ids = ["my key", " x ", "a\u2028b", "plain", "left"]
+    with sync.connect(url) as db:
+        for key_id in ids:
+            db.vault.store_key(**sample_key(key_id, "GOLD"))
+    assert run("export", str(path), "--url", url).code == 0
+    used = tmp_path / "used"
+    used.write_bytes("\ufeffmy key\r\n x \r\na\u2028b\r\n  plain\r\n".encode())
+    assert run("import", str(path), "--url", target, "--used", str(used)).code == 0
+    with sync.connect(target) as db:
+        assert db.vault.get_all_active_ids() == ["left"]
 
 
 def test_import_asks_before_it_restores_coins(

@@ -102,6 +102,9 @@ def _halves(count: int) -> str:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text("utf-8").split()
+        # An id may hold spaces, and what str.splitlines takes for the end of a line, too.
+        lines = path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidArgumentError("--used", f"can't be read: {error}") from None
+    # Spaces around an id are part of it, or of how the file was written.
+    return [*lines, *map(str.strip, lines)]
