@@ -23,10 +23,11 @@ from aqm_db.errors import (
     InvalidCoinCategoryError,
     InvalidIdentifierError,
     KeyAlreadyExistsError,
+    VaultUnavailableError,
 )
 from aqm_db.minter import AsyncMinter, FreshCoin, PublicHalf
 from aqm_db.types import CoinCategory, NewKey
-from tests.backends import REDIS_6, VALKEY_9, Backend, Servers
+from tests.backends import REDIS_6, VALKEY_9, Backend, RunningServer, Servers
 from tests.conftest import VAULT_DB
 from tests.peers import Cutter, listening
 from tests.samples import Clock, halves, sample_key
@@ -444,6 +445,28 @@ async def test_an_acl_that_forbids_the_list_stores_nothing(servers: Servers, min
     await admin.acl_deluser("minter")
     await client.aclose()
     await admin.aclose()
+
+
+async def test_a_server_that_goes_away_once_coins_were_stored(mint: Mint) -> None:
+    """Nobody is told that nothing was executed."""
+    with RunningServer(VALKEY_9) as server:
+        client = server.client(VAULT_DB, retry=Retry(NoBackoff(), 0))
+
+        async def leaving(minting: Callable[[], list[FreshCoin]]) -> list[FreshCoin]:
+            coins = minting()
+            if len(mint.coins) == 2:
+                server.kill()
+                await client.connection_pool.disconnect()
+                server.socket_path.unlink()
+            return coins
+
+        minter = AsyncMinter(
+            AsyncSecureVault(client), mint, targets={"GOLD": 2}, batch=1, run=leaving
+        )
+        with pytest.raises(VaultUnavailableError) as caught:
+            await minter.top_up()
+        assert caught.value.outcome_unknown is True
+        await client.aclose()
 
 
 # Mistakes of the caller's ------------------------------------------------------------------

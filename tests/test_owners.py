@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from aqm_db import AsyncClientDatabase, AsyncSecureVault, connect, sync
 from aqm_db._channel import channel_of
 from aqm_db.errors import (
     InvalidArgumentError,
     InvalidIdentifierError,
+    InventoryUnavailableError,
     VaultUnavailableError,
 )
-from tests.backends import RunningServer
+from tests.backends import VALKEY_9, RunningServer
 from tests.conftest import INVENTORY_DB, VAULT_DB
 from tests.faces import ASYNC, Face, Threaded
 from tests.samples import BOB, Clock, sample_key, snapshot, stock
@@ -167,6 +170,24 @@ async def test_an_owner_of_many_keys_is_deleted(open_database: Callable[..., Any
         await alice.vault.store_key(**sample_key(f"k{number}", "BRONZE"))
     assert await database.delete_owner("alice") == 1100 + 2
     assert await owners_in(database) == []
+
+
+async def test_an_owner_of_whom_a_part_was_deleted() -> None:
+    """The error says so, and another time deletes the rest."""
+    with RunningServer(VALKEY_9) as server, RunningServer(VALKEY_9) as other:
+        never = Retry(NoBackoff(), 0)
+        database = AsyncClientDatabase(server.client(0), other.client(0, retry=never))
+        alice = database.for_owner("alice")
+        await alice.vault.store_key(**sample_key("k", "GOLD"))
+        other.kill()
+        with pytest.raises(InventoryUnavailableError) as caught:
+            await database.delete_owner("alice")
+        assert caught.value.outcome_unknown is True
+        assert not await alice.vault.exists("k")
+        with pytest.raises(InventoryUnavailableError) as caught:
+            await database.delete_owner("alice")
+        assert caught.value.outcome_unknown is False
+        await database.aclose()
 
 
 @pytest.mark.parametrize("owner", ["", None, 7, "x" * 257, "\ud800"])

@@ -14,6 +14,7 @@ from ._defaults import new_request_id, now_ms
 from ._faces import ASYNC, Face, face_of
 from ._keys import OWNERS_PATTERN, Keys, owner_of
 from ._opening import open_database
+from ._outcome import Progress
 from ._target import Cluster, target_of
 from ._validate import check_caps, check_count, check_flag, check_id, check_timeout
 from .connection import close_all, health_check
@@ -158,11 +159,13 @@ class AsyncClientDatabase:
         """
         keys = Keys(check_id("owner", owner))
         deleted = 0
-        for client, unavailable in self._databases():
-            seam = seam_over(client, unavailable, "delete_owner", keys.prefix)
-            async for page in seam.scan(keys.pattern()):
-                [count] = await seam.read(("UNLINK", *page))
-                deleted += count
+        with Progress() as progress:
+            for client, unavailable in self._databases():
+                seam = seam_over(client, unavailable, "delete_owner", keys.prefix)
+                async for page in seam.scan(keys.pattern()):
+                    [count] = await seam.read(("UNLINK", *page))
+                    deleted += count
+                    progress.made = deleted > 0
         return deleted
 
     def maintenance(

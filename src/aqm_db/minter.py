@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from . import config
 from ._anyio import to_thread
+from ._outcome import Progress
 from ._stock import TIERS
 from ._unpublished import FreshCoin, PublicHalf
 from ._validate import check_callable, check_count, check_kind, check_tiers
@@ -84,10 +85,11 @@ class AsyncMinter:
         What ``mint`` raises comes through. What was stored before any of these stays on the list.
         """
         stored = dict.fromkeys(TIERS, 0)
-        for tier, target in self._targets.items():
-            while (missing := target - await self._vault.count_active(tier)) > 0:
-                minting = partial(self._minted, tier, min(missing, self._batch))
-                stored[tier] += await self._store(await self._run(minting), target)
+        with Progress() as progress:
+            for tier, target in self._targets.items():
+                while (missing := target - await self._vault.count_active(tier)) > 0:
+                    minting = partial(self._minted, tier, min(missing, self._batch))
+                    stored[tier] += await self._store(await self._run(minting), target, progress)
         return stored
 
     async def pending_upload(self, limit: int = 100) -> list[PublicHalf]:
@@ -122,8 +124,9 @@ class AsyncMinter:
                 raise InvalidArgumentError("mint", f"must return a FreshCoin of tier {tier}")
         return coins
 
-    async def _store(self, coins: Sequence[FreshCoin], target: int) -> int:
+    async def _store(self, coins: Sequence[FreshCoin], target: int, progress: Progress) -> int:
         outcomes = await self._vault._unpublished().store(coins, target)  # noqa: SLF001 - its other half
+        progress.made = progress.made or True in outcomes
         for outcome in outcomes:
             if isinstance(outcome, AQMDatabaseError):
                 raise outcome
