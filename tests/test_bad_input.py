@@ -1,5 +1,6 @@
 """Bad input for every parameter of every public function, and the error that each gets."""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -235,6 +236,8 @@ async def test_bad_owner(inventory_client: Redis, owner: Any) -> None:
         {**config.BUDGET_CAPS, "MATE": {"GOLD": 1, "SILVER": 1, "BRONZE": -1}},
         {**config.BUDGET_CAPS, "MATE": {"GOLD": 1, "SILVER": 1, "BRONZE": True}},
         {**config.BUDGET_CAPS, "MATE": {"GOLD": 1, "SILVER": 1, "BRONZE": 1.5}},
+        # More than a script's numbers hold.
+        {**config.BUDGET_CAPS, "MATE": {"GOLD": 1, "SILVER": 1, "BRONZE": sys.maxsize}},
     ],
 )
 async def test_bad_caps(inventory_client: Redis, caps: Any) -> None:
@@ -258,6 +261,7 @@ async def test_bad_flag(flag: Any) -> None:
         *(5, b"memory://", "", "localhost", "http://localhost", "redis:///0:x", "redis://h:port"),
         *("redis://localhost/1", "rediss://localhost/1", "redis://localhost?db=1"),
         *("unix:///socket?db=1", "embedded://relative/path", "redis://[::1"),
+        *("redis://a..b", f"redis://{'a' * 64}.example"),
     ],
 )
 async def test_bad_url(monkeypatch: pytest.MonkeyPatch, url: Any) -> None:

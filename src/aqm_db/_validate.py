@@ -168,7 +168,7 @@ def check_caps(argument: str, value: object) -> Mapping[str, Mapping[str, int]]:
     caps = cast("Mapping[str, Mapping[str, int]]", value)
     try:
         complete = all(
-            type(caps[priority][tier]) is int and caps[priority][tier] >= 0
+            type(caps[priority][tier]) is int and 0 <= caps[priority][tier] <= _MAX_COUNT
             for priority in config.VALID_PRIORITIES
             for tier in config.VALID_COIN_CATEGORIES
         )
@@ -176,7 +176,7 @@ def check_caps(argument: str, value: object) -> Mapping[str, Mapping[str, int]]:
         complete = False
     if not complete:
         raise InvalidArgumentError(
-            argument, "must map every priority to an int from 0 up for every tier"
+            argument, f"must map every priority to an int from 0 to {_MAX_COUNT} for every tier"
         )
     return caps
 
