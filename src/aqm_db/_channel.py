@@ -128,7 +128,11 @@ class Channel(Holds):
             await asyncio.wait((opening,))
         if opening.cancelled():
             return LinkFailure("the client was closed", sent=False)
-        return opening.result()
+        refusal = opening.result()
+        if isinstance(refusal, LinkFailure):
+            # Each caller's own: what becomes of the whole request is noted in it.
+            return LinkFailure(str(refusal), sent=False)
+        return refusal
 
     async def _open(self) -> RedisError | None:
         try:

@@ -348,6 +348,33 @@ async def test_a_part_that_was_done_before_the_server_went_away(
         await client.aclose()
 
 
+async def test_a_batch_and_a_call_that_wait_for_the_same_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is refused to both is counted for each of them, though one gives up before the other."""
+    waiting, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def wait(_: float) -> None:
+        waiting.release()
+        await go_on.wait()
+
+    monkeypatch.setattr("redis.asyncio.retry.sleep", wait)
+    client = Redis(unix_socket_path=str(tmp_path / "nobody"), retry=Retry(ConstantBackoff(3600), 1))
+    inventory = AsyncSmartInventory(client)
+    batch = asyncio.ensure_future(inventory.select_coins([BOB, CAROL], "GOLD"))
+    call = asyncio.ensure_future(inventory.select_coin(BOB, "GOLD"))
+    for _ in (batch, call):
+        await waiting.acquire()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    go_on.set()
+    with pytest.raises(InventoryUnavailableError) as caught:
+        await batch
+    assert caught.value.outcome_unknown is False
+    await client.aclose()
+
+
 @pytest.mark.parametrize("face", FACES, ids=str)
 @pytest.mark.parametrize(
     ("refused", "outcome_unknown"), [(b"EVALSHA", False), (b"SET", True), (b"WAIT", True)]
