@@ -208,3 +208,36 @@ async def test_no_id_is_recorded(
     await db.inventory.select_coin("a-secret-contact", "GOLD")
     gauges.record(await db.reporter.get_full_dashboard())
     assert "secret" not in str(reader.get_metrics_data())
+
+
+class Refusing:
+    """A meter whose instruments take no value."""
+
+    def create_counter(self, *_: str) -> Any:
+        """Makes any of them."""
+        return self
+
+    create_histogram = create_gauge = create_counter
+
+    def add(self, *_: Any) -> None:
+        """Refuses."""
+        raise ValueError
+
+    record = add
+
+
+@pytest.mark.asyncio
+async def test_a_meter_that_fails_costs_no_coin(
+    vault_client: Redis, inventory_client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It's logged, and whoever asked gets what was asked for."""
+    db = AsyncClientDatabase(vault_client, inventory_client)
+    meter: Any = Refusing()
+    instrument(db, meter)
+    await db.inventory.register_contact(BOB, "BESTIE")
+    await stock(db.inventory, BOB, "GOLD", "g1")
+    caplog.clear()
+    assert await db.inventory.select_coin(BOB, "GOLD") is not None
+    assert [record.msg for record in caplog.records] == ["metrics_failed"] * 2
+    outcomes = await db.inventory.store_keys([NewCoin(BOB, "g2", "GOLD", *halves("GOLD"))])
+    assert outcomes == [True]

@@ -12,6 +12,7 @@
 A database that isn't instrumented pays nothing for this module, not even its import.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
@@ -23,6 +24,8 @@ from .database import AsyncClientDatabase
 from .errors import AQMDatabaseError
 from .sync import ClientDatabase
 from .types import Dashboard
+
+_log = logging.getLogger("aqm_db.metrics")
 
 Attributes: TypeAlias = Mapping[str, str | bool]
 
@@ -136,7 +139,8 @@ class _Recorder:
             yield
         finally:
             attributes = {"db.system.name": "redis", "db.operation.name": operation}
-            self._durations.record(self._seconds() - started, attributes)
+            with _kept_apart():
+                self._durations.record(self._seconds() - started, attributes)
 
     def ended(self, call: Call, outcome: Reply | BaseException) -> None:
         script, _, arguments = call
@@ -155,7 +159,17 @@ class _Recorder:
                 tier = given
         if isinstance(tier, str):
             attributes["tier"] = tier
-        self._operations.add(1, attributes)
+        with _kept_apart():
+            self._operations.add(1, attributes)
+
+
+@contextmanager
+def _kept_apart() -> Generator[None]:
+    """Logs what a meter raises: the operation was carried out, and its caller needs to know."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - meters fail as they like
+        _log.warning("metrics_failed", extra={"error": type(error).__name__})
 
 
 _TIER_ARGUMENT = {"vault_store": 2, "inv_store": 2, "inv_release": 1, "inv_select": 5}
