@@ -1,8 +1,9 @@
 """The seam over ``redis.asyncio``: retries and cancellation."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Protocol
 
 from redis.asyncio.retry import Retry
@@ -142,10 +143,19 @@ class AsyncSeam:
     async def _settle(self, calls: Sequence[Call], undos: Sequence[Undo] | None) -> None:
         """Takes back what cancelled calls did, whatever else is cancelled meanwhile."""
         task = asyncio.create_task(_answers.settle(self._change, calls, undos))
-        with self._channel.held():
+        with self._channel.held(), _shielded():
             while not task.done():
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait((task,))
+
+
+def _shielded() -> AbstractContextManager[object]:
+    """What keeps a cancelled scope of anyio's from cancelling a task in each turn of the loop.
+
+    It does so until the task leaves the scope, and would keep the processor busy meanwhile.
+    """
+    anyio = sys.modules.get("anyio")
+    return nullcontext() if anyio is None else anyio.CancelScope(shield=True)
 
 
 async def _nothing_to_clean(_: Exception) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -239,6 +240,34 @@ async def test_a_cancelled_call_without_server_ends(
     [record] = [record for record in caplog.records if record.msg == "outcome_unknown"]
     assert record.__dict__["operation"] == "inv_select"
     assert record.__dict__["error"] == InventoryUnavailableError.__name__
+
+
+async def test_a_scope_that_ends_lets_the_processor_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scope of anyio's cancels in every turn of the loop, but not whoever takes a coin back."""
+    waits: list[object] = []
+    wait = asyncio.wait
+
+    async def counted(tasks: Any, **options: Any) -> Any:
+        waits.append(tasks)
+        return await wait(tasks, **options)
+
+    with RunningServer(VALKEY_9) as server:
+        client = server.client(0, retry=Retry(NoBackoff(), 0))
+        inventory = AsyncSmartInventory(client)
+        await inventory.register_contact(BOB, "MATE")
+        server.freeze()
+        task, cancel = by_scope(inventory.select_coin(BOB, "GOLD"))
+        await turns(2)
+        monkeypatch.setattr("asyncio.wait", counted)
+        cancel()
+        await turns(100)
+        assert not task.done()
+        monkeypatch.undo()
+        server.kill()
+        await wait((task,))
+        assert isinstance(task.result(), asyncio.CancelledError)
+        assert len(waits) == 1
+        await client.aclose()
 
 
 async def test_a_cancelled_call_that_fails_needs_no_undo(direct: Redis) -> None:
