@@ -251,7 +251,8 @@ async def test_a_batch_that_is_cancelled_between_two_requests_loses_no_coin(
     coin_reply = [0, [], b"k", b"GOLD", b"p", b"s", b"1", None, b"2"]
     asked: list[bytes] = []
 
-    async def ask(_: AsyncSeam, commands: list[bytes]) -> list[Any]:
+    async def ask(_: AsyncSeam, commands: list[bytes], end: float | None = None) -> list[Any]:
+        assert end is None
         asked.extend(commands)
         match len(asked):
             case 2:

@@ -119,14 +119,20 @@ async def scan(
             return
 
 
-async def settle(ask: Ask, calls: Sequence[Call], undos: Sequence[Undo] | None) -> None:
+async def settle(again: Ask, ask: Ask, calls: Sequence[Call], undos: Sequence[Undo] | None) -> None:
     """Finds out what calls did whose caller is gone, and takes that back.
 
     Where the server doesn't say, all that can be done is to log it.
+
+    Args:
+        again: sends what may have been sent before.
+        ask: sends what takes it back.
+        calls: what may have been sent.
+        undos: of the calls, as :meth:`~aqm_db._seam.Seam.run` takes one.
     """
     try:
         # The same requests again get the same answers.
-        replies = await run_all(ask, calls)
+        replies = await run_all(again, calls)
         done = [
             undo(reply)
             for undo, reply in zip(undos or (), replies, strict=undos is not None)

@@ -45,16 +45,15 @@ class AsyncSeam:
         self._channel = channel
         self._get_retry = get_retry
         self._unavailable = unavailable
-        self._change: _answers.Ask = self._ask
-        if confirmation is not None:
-            self._change = confirmation.asking(self._ask, unavailable)
+        self._confirmation = confirmation
+        self._change: _answers.Ask = self._confirmed(self._ask)
 
     async def run(self, call: Call, undo: Undo | None = None) -> Reply:
         """See :class:`~aqm_db._seam.Seam`."""
         try:
             return await _answers.run(self._change, call)
         except CancelledAfterSending as cancelled:
-            await self._settle((call,), None if undo is None else (undo,))
+            await self._settle((call,), None if undo is None else (undo,), cancelled)
             raise asyncio.CancelledError(*cancelled.args) from None
 
     async def run_all(
@@ -74,7 +73,7 @@ class AsyncSeam:
         except asyncio.CancelledError as cancelled:
             # A batch takes several requests where the server forgot its script.
             if answered or isinstance(cancelled, CancelledAfterSending):
-                await self._settle(calls, undos)
+                await self._settle(calls, undos, cancelled)
             raise asyncio.CancelledError(*cancelled.args) from None
 
     async def read(self, *commands: Sequence[Argument]) -> list[Any]:
@@ -101,15 +100,27 @@ class AsyncSeam:
             # asyncio.timeout takes no other class for a cancellation, not even one of that kind.
             raise asyncio.CancelledError(*cancelled.args) from None
 
-    async def _ask(self, commands: Sequence[bytes]) -> list[Any]:
-        """Sends commands until they are answered, or the client's retry policy gives up."""
+    def _confirmed(self, ask: _answers.Ask) -> _answers.Ask:
+        if self._confirmation is None:
+            return ask
+        return self._confirmation.asking(ask, self._unavailable)
+
+    async def _ask(self, commands: Sequence[bytes], end: float | None = None) -> list[Any]:
+        """Sends commands until they are answered, or the client's retry policy gives up.
+
+        Args:
+            commands: what to send.
+            end: until when they may be sent again, if they were sent before.
+        """
         replies = await self._channel.request(commands)
         failure = failure_in(replies)
         if failure is None:
             return replies
-        return await self._ask_again(commands, failure)
+        return await self._ask_again(commands, failure, end)
 
-    async def _ask_again(self, commands: Sequence[bytes], first: LinkFailure) -> list[Any]:
+    async def _ask_again(
+        self, commands: Sequence[bytes], first: LinkFailure, end: float | None
+    ) -> list[Any]:
         failures = [first]
         attempts = 0
 
@@ -126,23 +137,39 @@ class AsyncSeam:
             return replies
 
         time = asyncio.get_running_loop().time
-        end = time() + _answers.REPEATABLE_SECONDS
+        last = time() + _answers.REPEATABLE_SECONDS if end is None else end
         policy = self._get_retry() or Retry(NoBackoff(), 0)
         try:
             with self._channel.held():
                 return await policy.call_with_retry(
-                    attempt, _nothing_to_clean, lambda _: time() < end
+                    attempt, _nothing_to_clean, lambda _: time() < last
                 )
         except LinkFailure:
             return parts_of(failures, self._unavailable)
         except asyncio.CancelledError as cancelled:
             if any(failure.may_be_executed() for failure in failures):
-                raise CancelledAfterSending(*cancelled.args) from None
+                after_sending = CancelledAfterSending(*cancelled.args)
+                after_sending.end = last
+                raise after_sending from None
             raise
 
-    async def _settle(self, calls: Sequence[Call], undos: Sequence[Undo] | None) -> None:
+    async def _settle(
+        self,
+        calls: Sequence[Call],
+        undos: Sequence[Undo] | None,
+        cancelled: asyncio.CancelledError,
+    ) -> None:
         """Takes back what cancelled calls did, whatever else is cancelled meanwhile."""
-        task = asyncio.create_task(_answers.settle(self._change, calls, undos))
+        end = cancelled.end if isinstance(cancelled, CancelledAfterSending) else None
+
+        async def ask(commands: Sequence[bytes]) -> list[Any]:
+            if end is not None and asyncio.get_running_loop().time() >= end:
+                # The server doesn't remember the request any more: it would take a second coin.
+                raise self._unavailable("it's too late to ask again", outcome_unknown=True)
+            return await self._ask(commands, end)
+
+        settling = _answers.settle(self._confirmed(ask), self._change, calls, undos)
+        task = asyncio.create_task(settling)
         with self._channel.held(), _shielded():
             while not task.done():
                 with suppress(asyncio.CancelledError):

@@ -23,7 +23,14 @@ server works on the first ones while the next are still being packed."""
 
 
 class CancelledAfterSending(asyncio.CancelledError):
-    """The caller was cancelled, and its request may be executed all the same."""
+    """The caller was cancelled, and its request may be executed all the same.
+
+    Attributes:
+        end: until when the request may be repeated, by the event loop's clock; None if it's on a
+            connection that stands, where a repetition follows it at once.
+    """
+
+    end: float | None = None
 
 
 class Pool(Protocol):

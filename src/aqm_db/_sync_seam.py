@@ -75,7 +75,8 @@ class SyncSeam:
         if undos is not None and interrupted.sent:
             # Once: whoever interrupted it may have done so because nothing answers.
             once = self._exchange(again=False)
-            await _answers.settle(self._changing(once), calls, undos)
+            ask = self._changing(once)
+            await _answers.settle(ask, ask, calls, undos)
 
     def _changing(self, exchange: Exchange) -> _answers.Ask:
         if self._confirmation is None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.backoff import ConstantBackoff, NoBackoff
 
-from aqm_db import AsyncSecureVault, AsyncSmartInventory
+from aqm_db import AsyncSecureVault, AsyncSmartInventory, _answers
 from aqm_db._async_seam import AsyncSeam
 from aqm_db.errors import ContactNotRegisteredError, InventoryUnavailableError
 from tests.backends import REDIS_6, VALKEY_9, RunningServer
@@ -33,7 +33,7 @@ from tests.faults.operations import OPERATIONS, Operation, pair_over, stocked
 from tests.faults.parties import DEFAULT
 from tests.faults.tally import Tally
 from tests.faults.trial import Leap
-from tests.peers import Cutter, listening_on_loopback
+from tests.peers import Cutter, ScriptedServer, listening, listening_on_loopback
 from tests.samples import BOB, snapshot
 
 pytestmark = pytest.mark.asyncio
@@ -240,6 +240,32 @@ async def test_a_cancelled_call_without_server_ends(
     [record] = [record for record in caplog.records if record.msg == "outcome_unknown"]
     assert record.__dict__["operation"] == "inv_select"
     assert record.__dict__["error"] == InventoryUnavailableError.__name__
+
+
+async def test_a_cancelled_call_is_not_asked_again_when_its_claim_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leap: Leap, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would take a second coin, and put that one back; the log says what became of the first."""
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def give_up(_: float) -> None:
+        leap(_answers.REPEATABLE_SECONDS)
+        tasks[0].cancel()
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr("redis.asyncio.retry.sleep", give_up)
+    server = ScriptedServer(lambda _: None)
+    async with listening(server, tmp_path / "s"):
+        client = Redis(
+            unix_socket_path=str(tmp_path / "s"), protocol=2, retry=Retry(ConstantBackoff(1), 5)
+        )
+        tasks += [asyncio.ensure_future(AsyncSmartInventory(client).select_coin(BOB, "GOLD"))]
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[0]
+        await client.aclose()
+    assert len(server.requests) == 1
+    [record] = [record for record in caplog.records if record.msg == "outcome_unknown"]
+    assert record.__dict__["operation"] == "inv_select"
 
 
 async def test_a_scope_that_ends_lets_the_processor_rest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,10 +170,12 @@ async def test_a_fresh_request_id_for_each_attempt(lab: Lab, operation: Operatio
     numbers = count(10)
     ask_again = AsyncSeam._ask_again
 
-    async def renamed(seam: AsyncSeam, commands: Sequence[bytes], first: LinkFailure) -> list[Any]:
+    async def renamed(
+        seam: AsyncSeam, commands: Sequence[bytes], first: LinkFailure, end: float | None
+    ) -> list[Any]:
         fresh = b"new%d" % next(numbers)
         again = [command.replace(REQUEST_ID.encode(), fresh) for command in commands]
-        return await ask_again(seam, again, first)
+        return await ask_again(seam, again, first, end)
 
     lab.monkeypatch.setattr(AsyncSeam, "_ask_again", renamed)
     await lab.is_noticed_by(
