@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 import redis
 
@@ -379,6 +380,33 @@ async def test_a_connect_that_is_cancelled_at_any_step_is_cancelled(servers: Ser
     assert len(ended) > 10
     assert all(ended)
     assert said == []
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5, None], ids=str)
+async def test_a_scope_that_ends_leaves_nothing_behind(tmp_path: Path, turns: int | None) -> None:
+    """A scope of anyio's cancels in every turn, while a database is opened or closed as well."""
+    directory = tmp_path / "db"
+    inside = asyncio.Event()
+
+    async def use(scope: anyio.CancelScope) -> None:
+        with scope:
+            async with connect(f"embedded://{directory}") as db:
+                await db.vault.exists("k")
+                await db.inventory.has_keys_for(BOB)
+                inside.set()
+                await anyio.sleep_forever()
+
+    scope = anyio.CancelScope()
+    using = asyncio.create_task(use(scope))
+    if turns is None:
+        await inside.wait()
+    else:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    scope.cancel()
+    await asyncio.wait_for(using, 60)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert not (directory / "aqm_db.sock").exists()
 
 
 async def test_two_databases_are_two(tmp_path: Path) -> None:

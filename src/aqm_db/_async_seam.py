@@ -1,9 +1,8 @@
 """The seam over ``redis.asyncio``: retries and cancellation."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
 from redis.asyncio.retry import Retry
@@ -14,6 +13,7 @@ from ._channel import CancelledAfterSending
 from ._confirming import Confirmation
 from ._failures import Denial, LinkFailure, failure_in, parts_of
 from ._seam import Argument, Call, Reply, Undo
+from ._shelter import sheltered
 from .errors import AQMDatabaseError, UnavailableError
 
 
@@ -170,19 +170,10 @@ class AsyncSeam:
 
         settling = _answers.settle(self._confirmed(ask), self._change, calls, undos)
         task = asyncio.create_task(settling)
-        with self._channel.held(), _shielded():
+        with self._channel.held(), sheltered():
             while not task.done():
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait((task,))
-
-
-def _shielded() -> AbstractContextManager[object]:
-    """What keeps a cancelled scope of anyio's from cancelling a task in each turn of the loop.
-
-    It does so until the task leaves the scope, and would keep the processor busy meanwhile.
-    """
-    anyio = sys.modules.get("anyio")
-    return nullcontext() if anyio is None else anyio.CancelScope(shield=True)
 
 
 async def _nothing_to_clean(_: Exception) -> None:

@@ -17,6 +17,7 @@ from redis.retry import Retry
 from . import config
 from ._clients import AnySyncClient, AsyncClient, Blocking, blocking, check_options
 from ._failures import may_pass
+from ._shelter import sheltered
 from ._target import Cluster, Sentinels
 from .embedded import EmbeddedServer
 from .errors import EmbeddedServerError, VaultUnavailableError
@@ -117,7 +118,7 @@ class _AsyncFace(Face):
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
             # A caller who is gone leaves no server behind.
-            with suppress(EmbeddedServerError):
+            with suppress(EmbeddedServerError), sheltered():
                 await self.close_server(await opening)
             raise
 

@@ -9,6 +9,7 @@ from . import config
 from ._clients import AsyncClient, seams_over
 from ._faces import Face
 from ._safety import check_safe
+from ._shelter import sheltered
 from ._target import Cluster, Embedded, Sentinels, Server, Target
 from .embedded import EmbeddedServer
 from .errors import (
@@ -73,7 +74,8 @@ async def _pinged(client: AsyncClient, unavailable: type[UnavailableError]) -> A
         for seam in await seams_over(client, unavailable, "connect"):
             await seam.read(("PING",))
     except BaseException:
-        await client.aclose()
+        with sheltered():
+            await client.aclose()
         raise
     return client
 

@@ -4,6 +4,7 @@ from . import _opening, config
 from ._clients import AnyAsyncClient, AsyncClient, seam_over, seams_over
 from ._faces import ASYNC
 from ._seam import Seam
+from ._shelter import sheltered
 from .errors import (
     AccessDeniedError,
     AQMDatabaseError,
@@ -61,13 +62,14 @@ async def health_check(
 
 async def close_all(vault_client: AnyAsyncClient, inventory_client: AnyAsyncClient) -> None:
     """Closes both clients. What is in flight is answered first."""
-    for client, unavailable in (
-        (vault_client, VaultUnavailableError),
-        (inventory_client, InventoryUnavailableError),
-    ):
-        # Whose seam it is makes no difference to what it closes.
-        await seam_over(client, unavailable, "close_all", "any owner's").aclose()
-        await client.aclose()
+    with sheltered():
+        for client, unavailable in (
+            (vault_client, VaultUnavailableError),
+            (inventory_client, InventoryUnavailableError),
+        ):
+            # Whose seam it is makes no difference to what it closes.
+            await seam_over(client, unavailable, "close_all", "any owner's").aclose()
+            await client.aclose()
 
 
 async def _probed(

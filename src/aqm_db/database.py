@@ -15,6 +15,7 @@ from ._faces import ASYNC, Face, face_of
 from ._keys import OWNERS_PATTERN, Keys, owner_of
 from ._opening import open_database
 from ._outcome import Progress
+from ._shelter import sheltered
 from ._target import Cluster, target_of
 from ._validate import check_caps, check_count, check_flag, check_id, check_timeout
 from .connection import close_all, health_check
@@ -259,9 +260,10 @@ class AsyncClientDatabase:
         """
         if self._is_borrowed:
             return
-        await close_all(*self._clients)
-        if self._server is not None:
-            await face_of(self._clients[0]).close_server(self._server)
+        with sheltered():
+            await close_all(*self._clients)
+            if self._server is not None:
+                await face_of(self._clients[0]).close_server(self._server)
 
     async def __aenter__(self) -> Self:
         return self
