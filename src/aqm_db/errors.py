@@ -28,6 +28,7 @@
 Exceptions of redis-py never escape. No message holds key material.
 """
 
+from functools import partial
 from typing import Literal
 
 
@@ -45,6 +46,11 @@ class InvalidArgumentError(AQMDatabaseError, ValueError):
     def __init__(self, argument: str, reason: str) -> None:
         super().__init__(f"{argument}: {reason}")
         self.argument = argument
+        self._reason = reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """What makes it anew, in another process for example."""
+        return type(self), (self.argument, self._reason)
 
 
 class InvalidIdentifierError(InvalidArgumentError):
@@ -107,6 +113,11 @@ class BudgetExceededError(AQMDatabaseError):
         self.current_count = current_count
         self.cap = cap
         self.unit: Literal["coins", "bytes"] = unit
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """What makes it anew, in another process for example."""
+        counts = self.contact_id, self.coin_category, self.current_count, self.cap
+        return partial(type(self), unit=self.unit), counts
 
 
 class NoSlotError(AQMDatabaseError):
