@@ -421,6 +421,41 @@ async def test_what_the_verifier_refuses_is_handed_back(
             await inventory.select_coin(bob, "SILVER")
 
 
+async def cancelled_by_itself(*_: object) -> Any:
+    """Waits for a task that somebody cancels."""
+    task = asyncio.ensure_future(asyncio.Event().wait())
+    task.cancel()
+    await task
+
+
+async def test_a_cancellation_of_the_sources_own_stops_no_other(
+    inventory: AsyncSmartInventory, bob: str, mate: str
+) -> None:
+    """It's what the source failed with, as good as any error."""
+    server = CoinServer()
+
+    async def source(contact_id: str, tier: CoinCategory, wanted: int) -> Any:
+        fetch = cancelled_by_itself if tier == "GOLD" else server.fetch
+        return await fetch(contact_id, tier, wanted)
+
+    report = await AsyncReplenisher(inventory, source, concurrency=1).replenish()
+    assert isinstance(result_of(report, "GOLD").error, RuntimeError)
+    assert report.stored == 4 + 1 + 6 + 4
+
+
+async def test_a_cancellation_of_the_verifiers_own_loses_no_coin(
+    inventory: AsyncSmartInventory, bob: str
+) -> None:
+    """The coins that it looked at are handed back; a listener's own stops nothing either."""
+    server = CoinServer()
+    replenisher = AsyncReplenisher(
+        inventory, server.fetch, verifier=cancelled_by_itself, on_low=cancelled_by_itself
+    )
+    report = await replenisher.replenish()
+    assert len(report.refused) == len(server.claimed) == 10
+    assert set(reasons(report.refused)) == {RuntimeError}
+
+
 # Databases that misbehave ------------------------------------------------------------------
 
 
@@ -685,6 +720,21 @@ async def test_running_in_the_background(
         await naps.end()
     assert naps.asked == [60] * 4
     assert len(reports) == 4
+
+
+async def test_a_cancellation_of_whoever_takes_reports_ends_no_background(
+    inventory: AsyncSmartInventory, bob: str
+) -> None:
+    """It goes on, as does the block, and what was refused is kept."""
+    naps, ended = Naps(), False
+    replenisher = AsyncReplenisher(inventory, moody("lavish").fetch)
+    async with replenisher.running(every=60, on_report=cancelled_by_itself, sleep=naps):
+        await until(lambda: naps.asked)
+        assert len(replenisher.take_unreported()) == 1
+        await naps.end()
+        assert await inventory.get_available_tiers(bob) == ["GOLD", "SILVER", "BRONZE"]
+        ended = True
+    assert ended
 
 
 async def test_a_background_whose_reports_nobody_takes_keeps_what_was_refused(

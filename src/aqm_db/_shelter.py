@@ -1,4 +1,4 @@
-"""Shelter from the cancel scopes of anyio, for what has to be finished all the same.
+"""Shelter from cancellations that are meant for others, or come too often.
 
 A task that is cancelled by asyncio may wait for something else then, and is cancelled once. A scope
 of anyio's cancels in each turn of the event loop, until the task leaves it: whoever waits in it is
@@ -7,7 +7,11 @@ cancelled again at once, and whoever holds out against that keeps the processor 
 
 import asyncio
 import sys
+from collections.abc import Awaitable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def sheltered() -> AbstractContextManager[object]:
@@ -18,6 +22,22 @@ def sheltered() -> AbstractContextManager[object]:
         return nullcontext()
     scope: AbstractContextManager[object] = anyio.CancelScope(shield=True)
     return scope
+
+
+async def result_of(call: Awaitable[T]) -> T:
+    """What comes of a call to the client's own code.
+
+    Raises:
+        RuntimeError: it ended in a cancellation that wasn't the caller's: of a task that it had
+            waited for, say.
+    """
+    try:
+        return await call
+    except asyncio.CancelledError:
+        task: Any = asyncio.current_task()
+        if task.cancelling():
+            raise
+        raise RuntimeError("it was cancelled, and nobody had cancelled its caller") from None
 
 
 def _is_in_task() -> bool:

@@ -16,6 +16,7 @@ from ._anyio import anyio
 from ._background import Sleep, beside, shielded
 from ._backoff import Backoff
 from ._reservations import Lease, Reservations
+from ._shelter import result_of
 from ._stock import PRIORITIES, counts_of, needs_of
 from ._validate import check_callable, check_count, check_kind, check_seconds, check_tiers
 from .errors import (
@@ -266,7 +267,7 @@ class AsyncReplenisher:
             if on_report is None:
                 self._keep(report.results)
             else:
-                await on_report(report)
+                await result_of(on_report(report))
         except BaseException:
             self._keep(report.results)
             raise
@@ -299,7 +300,7 @@ class AsyncReplenisher:
         if self._on_low is None:
             return
         try:
-            await self._on_low(contact_id, tier, count)
+            await result_of(self._on_low(contact_id, tier, count))
         except Exception as error:  # noqa: BLE001 - whoever listens must not stop the fetching
             _log.warning(
                 "on_low_failed",
@@ -314,7 +315,8 @@ class AsyncReplenisher:
         """Fetches, verifies and stores."""
         key = (order.contact_id, order.tier)
         try:
-            coins = list(await self._source(order.contact_id, order.tier, order.lease.slots))
+            fetching = self._source(order.contact_id, order.tier, order.lease.slots)
+            coins = list(await result_of(fetching))
         except Exception as error:  # noqa: BLE001 - a source fails as it likes
             self._backoff.failed(key)
             _log.warning("source_failed", extra={**order.told(), "error": type(error).__name__})
@@ -352,7 +354,7 @@ class AsyncReplenisher:
         try:
             verdict = self._verifier(order.contact_id, coin)
             if isawaitable(verdict):
-                verdict = await verdict
+                verdict = await result_of(verdict)
         except Exception as error:  # noqa: BLE001 - a verifier refuses as it likes
             return error
         return InvalidCoinError("the verifier refused the coin") if verdict is False else None
