@@ -85,6 +85,8 @@ def target_of(url: str | None) -> Target:
         # What is wrong with it may be a part of the password, so it isn't shown.
         raise InvalidArgumentError("url", "is malformed") from None
     if parts.scheme == "embedded":
+        if parts.query or parts.fragment:
+            raise InvalidArgumentError("url", "must have %3F and %23 for ? and # in its path")
         return Embedded(_directory(parts.netloc, unquote(parts.path)))
     if parts.scheme == "memory":
         return Memory()
