@@ -29,7 +29,7 @@ from aqm_db.minter import AsyncMinter, FreshCoin, PublicHalf
 from aqm_db.types import CoinCategory, NewKey
 from tests.backends import REDIS_6, VALKEY_9, Backend, RunningServer, Servers
 from tests.conftest import VAULT_DB
-from tests.peers import Cutter, listening
+from tests.peers import Cutter, ScriptedServer, listening
 from tests.samples import Clock, halves, sample_key
 
 pytestmark = pytest.mark.asyncio
@@ -445,6 +445,19 @@ async def test_an_acl_that_forbids_the_list_stores_nothing(servers: Servers, min
     await admin.acl_deluser("minter")
     await client.aclose()
     await admin.aclose()
+
+
+async def test_a_server_that_takes_a_part_off_the_list(tmp_path: Path, mint: Mint) -> None:
+    """Nobody is told that nothing was executed."""
+    replies = [b"*2\r\n:0\r\n:1\r\n", b"-LOADING Redis is loading\r\n"]
+    async with listening(ScriptedServer(lambda _: replies.pop(0)), tmp_path / "s"):
+        client = Redis(
+            unix_socket_path=str(tmp_path / "s"), protocol=2, retry=Retry(NoBackoff(), 0)
+        )
+        with pytest.raises(VaultUnavailableError) as caught:
+            await AsyncMinter(AsyncSecureVault(client), mint).mark_published(["k1", "k2"])
+        assert caught.value.outcome_unknown is True
+        await client.aclose()
 
 
 async def test_a_server_that_goes_away_once_coins_were_stored(mint: Mint) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from . import _scripts, config
 from ._batch import run_batch
 from ._keys import Keys
-from ._outcome import checked
+from ._outcome import Progress, checked
 from ._rows import Row
 from ._scripts import Code
 from ._seam import Argument, Call, Reply, Seam
@@ -160,7 +160,9 @@ class Unpublished:
                 for key_id in key_ids
             ]
         )
-        return sum(taken_off for [taken_off] in map(checked, replies))
+        with Progress() as progress:
+            progress.made = any(isinstance(reply, list) for reply in replies)
+            return sum(taken_off for [taken_off] in map(checked, replies))
 
     def _row(self, key_id: bytes) -> str:
         return self._keys.vault(key_id.decode("utf-8", "replace"))
