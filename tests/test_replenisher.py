@@ -475,6 +475,25 @@ async def test_a_lease_that_ended_meanwhile(
     assert reasons(report.refused) == [BudgetExceededError] * 3
 
 
+@pytest.mark.parametrize(("options", "seconds"), [({}, 120), ({"lease_seconds": 7.5}, 7.5)])
+async def test_what_a_killed_program_had_reserved_is_free_in_the_end(
+    inventory: AsyncSmartInventory, bob: str, clock: Clock, options: Any, seconds: float
+) -> None:
+    """After ``lease_seconds`` another one may fetch it, and not before."""
+    server = moody("slow", "slow", "slow")
+    killed = asyncio.create_task(
+        AsyncReplenisher(inventory, server.fetch, **options).replenish(BOB)
+    )
+    await until(lambda: server.running == 3)
+    other = AsyncReplenisher(inventory, server.fetch)
+    clock.advance(ms=int(seconds * 1000) - 1)
+    assert {result.asked for result in (await other.replenish(BOB)).results} == {0}
+    clock.advance(ms=1)
+    assert (await other.replenish(BOB)).stored == 10
+    server.gate.set()
+    assert reasons((await killed).refused) == [BudgetExceededError] * 10
+
+
 async def test_a_malformed_contact_stops_no_other(
     inventory: AsyncSmartInventory,
     inventory_client: Redis,
@@ -793,6 +812,7 @@ BAD: list[tuple[str, list[Any]]] = [
     ("concurrency", [None, 0, 1.5, True]),
     ("backoff_seconds", [None, "1", 0, -1, float("inf"), float("nan"), True]),
     ("max_backoff_seconds", [None, 0]),
+    ("lease_seconds", [None, "1", 0, -1, float("inf"), float("nan"), True]),
     ("random", [None, 0.5]),
 ]
 

@@ -76,8 +76,13 @@ class Reservations:
         self._storing = storing
         self._stored = stored
 
-    async def reserve(self, wanted: Wanted) -> Leases:
-        """Reserves what is wanted, or as much of it as the caps and the byte budget leave."""
+    async def reserve(self, wanted: Wanted, lasting_ms: int = _LEASE_TTL_MS) -> Leases:
+        """Reserves what is wanted, or as much of it as the caps and the byte budget leave.
+
+        Args:
+            wanted: slots by contact id and tier.
+            lasting_ms: when the leases end by themselves, in ms from now.
+        """
         leases: Leases = {}
         waiting = list(wanted)
         try:
@@ -85,7 +90,14 @@ class Reservations:
                 epoch, stored_bytes = await self._measured()
                 request_ids = [self._request_ids() for _ in waiting]
                 calls = [
-                    self._reserving(contact_id, wanted[contact_id], request_id, epoch, stored_bytes)
+                    self._reserving(
+                        contact_id,
+                        wanted[contact_id],
+                        request_id,
+                        lasting_ms,
+                        epoch,
+                        stored_bytes,
+                    )
                     for contact_id, request_id in zip(waiting, request_ids, strict=True)
                 ]
                 names = list(map(_names, request_ids, waiting))
@@ -150,6 +162,7 @@ class Reservations:
         contact_id: str,
         wanted: Mapping[CoinCategory, int],
         request_id: str,
+        lasting_ms: int,
         epoch: bytes,
         stored_bytes: int,
     ) -> Call:
@@ -159,7 +172,7 @@ class Reservations:
             request_id,
             contact_id,
             self._inventory.clock(),
-            _LEASE_TTL_MS,
+            lasting_ms,
             self._inventory.budget_bytes,
             stored_bytes,
             epoch,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, TypeAlias, cast
 
+from . import config
 from ._anyio import anyio
 from ._background import Sleep, beside, shielded
 from ._backoff import Backoff
@@ -117,7 +118,8 @@ class AsyncReplenisher:
 
     Slots are reserved in the database before the source is asked, within the contact's caps and the
     inventory's byte budget, so that any number of replenishers, in other programs and on other
-    devices too, never fetch more than fits. A reservation ends by itself after two minutes.
+    devices too, never fetch more than fits. A reservation ends with its fetch; what a program that
+    was killed had reserved is free again after ``lease_seconds``.
 
     No coin that the source gave is lost: it's stored, or it is in the report. When the caller is
     cancelled, sources that are running are waited for, since what they fetch can't be fetched
@@ -137,6 +139,10 @@ class AsyncReplenisher:
             nothing that could be stored; twice as long each time, less a random part of up to a
             half.
         max_backoff_seconds: the longest such pause.
+        lease_seconds: when reserved slots become free by themselves, counted from the beginning
+            of a run. It should be longer than a run takes, with the source's timeout for each
+            round of ``concurrency`` fetches: a source that answers later may have fetched what
+            doesn't fit any more, which is then handed back.
         random: a number from 0 up to 1.
 
     Raises:
@@ -155,6 +161,7 @@ class AsyncReplenisher:
         concurrency: int = 4,
         backoff_seconds: float = 30,
         max_backoff_seconds: float = 3600,
+        lease_seconds: float = config.INV_LEASE_TTL_SECONDS,
         random: Callable[[], float] = random_module.random,
     ) -> None:
         check_kind("inventory", inventory, AsyncSmartInventory)
@@ -170,6 +177,7 @@ class AsyncReplenisher:
             inventory.clock,
             check_callable("random", random),
         )
+        self._lease_ms = int(check_seconds("lease_seconds", lease_seconds) * 1000)
         self._unreported: list[Replenished] = []
 
     async def replenish(self, contact_id: str | None = None) -> ReplenishReport:
@@ -187,7 +195,7 @@ class AsyncReplenisher:
         """
         missing = await self._missing(contact_id)
         reservations = self._inventory._reservations()  # noqa: SLF001 - its other half
-        leases = await reservations.reserve(missing)
+        leases = await reservations.reserve(missing, self._lease_ms)
         limiter = anyio.CapacityLimiter(self._concurrency)
         results: list[Replenished] = []
 
