@@ -102,7 +102,8 @@ CASES: list[Case] = [
             "coin_category": (TIERS, InvalidCoinCategoryError),
             "public_key": (BLOBS, InvalidArgumentError),
             "signature": (BLOBS, InvalidArgumentError),
-            "expires_at": (TIMES, InvalidArgumentError),
+            # The last one is in seconds.
+            "expires_at": ([*TIMES, 0, 1_800_000_000], InvalidArgumentError),
         },
     ),
     (

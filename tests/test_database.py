@@ -323,6 +323,20 @@ async def test_await_and_close_twice() -> None:
         assert not await other.vault.exists("k")
 
 
+async def test_a_forgotten_await() -> None:
+    """The error says how a database is opened."""
+    connecting: Any = connect("memory://")
+    with pytest.raises(AttributeError, match="^'vault' belongs to .* 'db = await connect"):
+        await connecting.vault.exists("k")
+
+
+async def test_a_path_is_no_url(tmp_path: Path) -> None:
+    """The error says how to make one of it."""
+    path: Any = tmp_path
+    with pytest.raises(InvalidArgumentError, match="^url: is no path: .*'embedded://{path}'"):
+        connect(path)
+
+
 async def test_use_without_entering_sync() -> None:
     """The synchronous database is open when connect returns."""
     db = sync.connect("memory://")

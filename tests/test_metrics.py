@@ -9,7 +9,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from redis.asyncio import Redis
 
-from aqm_db import AsyncClientDatabase, sync
+from aqm_db import AsyncClientDatabase, AsyncSmartInventory, sync
 from aqm_db.errors import ContactNotRegisteredError, KeyAlreadyBurnedError
 from aqm_db.metrics import instrument
 from aqm_db.types import NewCoin
@@ -193,6 +193,15 @@ def test_the_synchronous_face(server: RunningServer, reader: InMemoryMetricReade
         ("inv_register", "ok", None, None): 1,
         ("inv_select", "empty", "GOLD", None): 1,
     }
+
+
+def test_only_databases_are_instrumented(
+    inventory_client: Redis, reader: InMemoryMetricReader
+) -> None:
+    """A vault or an inventory alone is refused."""
+    wrong: Any = AsyncSmartInventory(inventory_client)
+    with pytest.raises(TypeError, match="^db: "):
+        instrument(wrong, provider(reader).get_meter("test"))
 
 
 @pytest.mark.asyncio

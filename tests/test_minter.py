@@ -485,6 +485,23 @@ async def test_a_server_that_goes_away_once_coins_were_stored(mint: Mint) -> Non
 # Mistakes of the caller's ------------------------------------------------------------------
 
 
+async def test_a_mint_that_is_no_plain_function(vault: AsyncSecureVault) -> None:
+    """It runs in a thread, where nothing awaits; the error says what it made."""
+
+    async def mint(_: CoinCategory) -> FreshCoin:
+        raise AssertionError
+
+    made: list[Any] = []
+
+    def called(tier: CoinCategory) -> Any:
+        made.append(mint(tier))
+        return made[0]
+
+    with pytest.raises(InvalidArgumentError, match="^mint: must return a FreshCoin, not a corou"):
+        await AsyncMinter(vault, called, batch=1).top_up()
+    made[0].close()
+
+
 @pytest.mark.parametrize(
     ("made", "error"),
     [

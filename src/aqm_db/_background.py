@@ -46,5 +46,7 @@ def _anyio() -> Any:
     try:
         import anyio  # noqa: PLC0415 - an extra
     except ImportError:
-        raise InvalidArgumentError("every", "needs: pip install 'aqm-db[background]'") from None
+        raise InvalidArgumentError(
+            "every", "to do this again and again needs anyio: pip install 'aqm-db[background]'"
+        ) from None
     return anyio

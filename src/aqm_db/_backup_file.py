@@ -15,18 +15,6 @@ FORMAT = "aqm_db backup"
 VERSION = 1
 
 
-def checked(path: object) -> Path:
-    """The path that was passed, as a text perhaps.
-
-    Raises:
-        InvalidArgumentError: it's no path.
-    """
-    text: object = os.fspath(path) if isinstance(path, str | os.PathLike) else None
-    if not isinstance(text, str) or "\0" in text:
-        raise InvalidArgumentError("path", "must be a path")
-    return Path(text)
-
-
 def write(path: Path, header: Record, records: Iterable[Record]) -> None:
     """Writes a file that its owner alone can read (0600): all of it, or nothing.
 
@@ -47,7 +35,7 @@ def write(path: Path, header: Record, records: Iterable[Record]) -> None:
             # A link, where a rename would replace what is there.
             os.link(file.name, path)
     except OSError as error:
-        raise _unusable(error) from None
+        raise _unusable(path, error) from None
 
 
 def read(path: Path) -> list[Record]:
@@ -60,7 +48,7 @@ def read(path: Path) -> list[Record]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise _unusable(error) from None
+        raise _unusable(path, error) from None
     body, _, last = content.removesuffix(b"\n").rpartition(b"\n")
     try:
         lines = [json.loads(line) for line in body.splitlines()]
@@ -77,5 +65,5 @@ def read(path: Path) -> list[Record]:
     return lines[1:]
 
 
-def _unusable(error: OSError) -> InvalidArgumentError:
-    return InvalidArgumentError("path", f"can't be used: {error.strerror}")
+def _unusable(path: Path, error: OSError) -> InvalidArgumentError:
+    return InvalidArgumentError("path", f"{str(path)!r} can't be used: {error.strerror}")

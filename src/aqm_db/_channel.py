@@ -14,7 +14,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from ._failures import LinkFailure, demotion_in, refusal_in
+from ._failures import LinkFailure, demotion_in, unconnected
 from ._links import Link, Pending, link_to
 
 _BURST = 4
@@ -160,7 +160,7 @@ class Channel(Holds):
             self._link = link
             self._serving = asyncio.create_task(self._serve(connection, link, retry))
         except RedisError as error:
-            return refusal_in(error) or LinkFailure(str(error), sent=False)
+            return unconnected(error)
         except AttributeError:
             # What redis-py makes of a client that is closed while it connects.
             return LinkFailure("the client was closed", sent=False)

@@ -13,7 +13,7 @@ from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
 from . import _answers
-from ._failures import LinkFailure, demotion_in, failure_in, is_reply, parts_of, refusal_in
+from ._failures import LinkFailure, demotion_in, failure_in, is_reply, parts_of, unconnected
 from .errors import UnavailableError
 
 T = TypeVar("T")
@@ -205,7 +205,7 @@ def _reply(connection: Connection) -> Any:
 
 def refused(error: RedisError, commands: Sequence[bytes]) -> list[Any]:
     """What stands for the replies if no connection was made."""
-    return [refusal_in(error) or LinkFailure(str(error), sent=False)] * len(commands)
+    return [unconnected(error)] * len(commands)
 
 
 def _is_exhausted(error: Exception) -> bool:

@@ -118,6 +118,12 @@ def is_reply(error: exceptions.RedisError) -> bool:
     )
 
 
+def unconnected(error: exceptions.RedisError) -> exceptions.RedisError:
+    """What stands for a reply if no connection was made."""
+    # Where no sentinel answers, redis-py goes on with what each of their clients is made of.
+    return refusal_in(error) or LinkFailure(str(error).partition(" : <")[0], sent=False)
+
+
 def refusal_in(error: exceptions.RedisError) -> exceptions.RedisError | None:
     """What the server said when it refused a connection; None if it said nothing."""
     # redis-py wraps what it hears in the handshake on a unix socket in a ConnectionError.

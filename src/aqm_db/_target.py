@@ -1,6 +1,7 @@
 """What a url names: an embedded database, one in memory, a server, or several of them."""
 
 import os
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
@@ -74,7 +75,7 @@ def target_of(url: str | None) -> Target:
     if url is None:
         url = os.environ.get("AQM_DB_URL") or "embedded://"
     try:
-        parts = urlsplit(check_text("url", url))
+        parts = urlsplit(_text_of(url))
         encryption, plus, kind = parts.scheme.partition("+")
         if plus and encryption in {"redis", "rediss"} and kind in _PORTS:
             return _several(parts, encryption, kind)
@@ -100,6 +101,12 @@ def target_of(url: str | None) -> Target:
         "must begin with embedded://, memory://, redis://, rediss://, unix://, redis+cluster:// "
         "or redis+sentinel://",
     )
+
+
+def _text_of(url: object) -> str:
+    if isinstance(url, PathLike):
+        raise InvalidArgumentError("url", "is no path: a directory's is f'embedded://{path}'")
+    return check_text("url", url)
 
 
 def _several(parts: SplitResult, encryption: str, kind: str) -> Cluster | Sentinels:

@@ -1,6 +1,8 @@
 """Checks of arguments: each returns the value, or raises an error that names the parameter."""
 
 from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
 from typing import TypeVar, cast
 
 from . import config
@@ -73,6 +75,16 @@ def check_text(argument: str, value: object) -> str:
     return value
 
 
+def check_path(argument: str, value: object) -> Path:
+    """The path of a file, as it is: a ~ is no directory."""
+    if not isinstance(value, str | PathLike):
+        raise InvalidArgumentError(argument, f"must be a str or a path, not {type(value).__name__}")
+    path: object = fspath(value)
+    if not isinstance(path, str) or "\0" in path:
+        raise InvalidArgumentError(argument, "must be a str or a path that a file can have")
+    return Path(path)
+
+
 def check_flag(argument: str, value: object) -> bool:
     """True or False, and nothing that only counts as one."""
     if not isinstance(value, bool):
@@ -136,8 +148,11 @@ def check_coin(coin: NewCoin) -> NewCoin:
     check_category("coin_category", coin.coin_category)
     check_blob("public_key", coin.public_key)
     check_blob("signature", coin.signature)
-    if coin.expires_at is not None:
-        check_time("expires_at", coin.expires_at)
+    if coin.expires_at is not None and check_time("expires_at", coin.expires_at) < _YEAR_1973:
+        # As it is, the coin would be stale at once, and nobody would know why.
+        raise InvalidArgumentError(
+            "expires_at", f"must be milliseconds since the epoch, not seconds: {coin.expires_at}"
+        )
     return coin
 
 
@@ -219,6 +234,8 @@ def check_callable(argument: str, value: F) -> F:
     return value
 
 
+_YEAR_1973 = 100_000_000_000
+"""As seconds, this is the year 5138: what is less was meant so."""
 _YEAR_10000 = 253_402_300_800_000
 
 

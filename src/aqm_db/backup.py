@@ -18,7 +18,7 @@ from typing import TypeVar
 from . import _backup_file
 from ._backup_file import Record
 from ._outcome import Progress
-from ._validate import check_id, check_items
+from ._validate import check_id, check_items, check_path
 from .database import AsyncClientDatabase
 from .errors import (
     AccessDeniedError,
@@ -66,7 +66,7 @@ async def export_backup(db: AsyncClientDatabase, path: str | PathLike[str]) -> B
     Raises:
         InvalidArgumentError: the file exists, or can't be written.
     """
-    file = _backup_file.checked(path)
+    file = check_path("path", path)
     left_out = 0
     private: list[Record] = []
     for key_id in await db.vault.get_all_active_ids():
@@ -136,7 +136,7 @@ async def import_backup(
     What was restored before one of these stays, and importing the file again restores the rest.
     """
     check_items("used", used, str)
-    records = _backup_file.read(_backup_file.checked(path))
+    records = _backup_file.read(check_path("path", path))
     try:
         private = [_private_in(record) for record in records if record["kind"] == "private"]
         contacts = [

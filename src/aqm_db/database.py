@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mappi
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from . import config
 from ._background import Sleep
@@ -288,6 +288,14 @@ class AsyncClientDatabase:
 
 class Connecting:
     """A database on its way: ``await`` it, or enter it with ``async with``."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(
+                f"{name!r} belongs to the database, which isn't open yet: use "
+                "'async with connect(...) as db', or 'db = await connect(...)'"
+            )
 
     def __init__(self, opening: Callable[[Face], Coroutine[Any, Any, AsyncClientDatabase]]) -> None:
         self._opening = opening

@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeAlias
 
 from ._scripts import Code
 from ._seam import Argument, Call, Reply, Seam, Undo
+from ._validate import check_kind
 from .database import AsyncClientDatabase
 from .errors import AQMDatabaseError
 from .sync import ClientDatabase
@@ -92,7 +93,12 @@ def instrument(
 
     Returns:
         Gauges of what is in stock.
+
+    Raises:
+        TypeError: it's no database of either face.
     """
+    if not isinstance(db, AsyncClientDatabase):
+        check_kind("db", db, ClientDatabase)
     parts = db if isinstance(db, AsyncClientDatabase) else db._async  # noqa: SLF001 - its own
     recorder = _Recorder(meter, seconds)
     for part in (parts.vault, parts.inventory, parts.gc):

@@ -120,7 +120,10 @@ class AsyncMinter:
     def _minted(self, tier: CoinCategory, count: int) -> list[FreshCoin]:
         coins: list[Any] = [self._mint(tier) for _ in range(count)]
         for coin in coins:
-            if not isinstance(coin, FreshCoin) or coin.private.coin_category != tier:
+            if not isinstance(coin, FreshCoin):
+                name = type(coin).__name__
+                raise InvalidArgumentError("mint", f"must return a FreshCoin, not a {name}")
+            if coin.private.coin_category != tier:
                 raise InvalidArgumentError("mint", f"must return a FreshCoin of tier {tier}")
         return coins
 

@@ -124,6 +124,7 @@ async def test_sentinels_that_are_not_there(face: Face, monkeypatch: pytest.Monk
     with pytest.raises(VaultUnavailableError) as caught:
         await connect(url) if face is ASYNC else sync.connect(url)
     assert not caught.value.outcome_unknown
+    assert str(caught.value) == "No master found for 'aqm'"
 
 
 def _replicated(primary: Node) -> None:
