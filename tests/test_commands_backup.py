@@ -79,6 +79,13 @@ def test_import_restores_the_vault(exported: str, target: str) -> None:
         assert db.inventory.get_inventory() == {}
 
 
+def test_import_of_what_is_there_already(exported: str, url: str) -> None:
+    """It's counted, and no line of its own for each."""
+    ran = run("import", exported, "--url", url)
+    assert (ran.code, ran.err) == (0, "")
+    assert "Restored: 0 private halves; 2 left out" in ran.out
+
+
 def test_import_leaves_out_what_was_used(exported: str, target: str, tmp_path: Path) -> None:
     """A list of ids says what the program has burned since."""
     used = tmp_path / "used"
@@ -157,7 +164,7 @@ def test_mistakes(exported: str, url: str, target: str, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_bytes(b"\xff")
     for arguments, complaint in (
-        (["export", exported, "--url", url], "path: can't be used: File exists"),
+        (["export", exported, "--url", url], f"path: {exported!r} can't be used: File exists"),
         (["export", str(other) + "2", "--url", target], "there is no database in "),
         (["import", str(other), "--url", url], "path: is no backup, or was cut off"),
         (["import", exported, "--url", url, "--used", str(other)], "--used: can't be read: "),

@@ -49,9 +49,10 @@ for command in (
     health.doctor,
     health.check,
     backup.export,
+    backup.import_,
     bench.bench,
     demo.demo,
     chat_demo.chat_demo,
 ):
-    app.command()(command)
-app.command("import")(backup.import_)
+    # "import" is a word of Python's own.
+    app.command(command.__name__.rstrip("_").replace("_", "-"))(command)

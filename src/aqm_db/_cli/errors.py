@@ -82,6 +82,9 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one record."""
+        if record.getMessage() == "duplicate_rejected":
+            # Only a restored backup has any, and its summary counts them.
+            return
         facts = (
             f"{name} {record.__dict__[name]!r}"
             for name in ("contact_id", "key_id", "fault", "reason")
