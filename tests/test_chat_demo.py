@@ -1,6 +1,7 @@
 """The chat demo as a whole: processes that are killed, and stopped whatever happens."""
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -120,10 +121,31 @@ class TestCommand:
         assert (ran.code, ran.err) == (0, "")
         assert ran.out.count("killed") == 2
 
+    @pytest.mark.usefixtures("directory")
+    def test_json(self) -> None:
+        """One object, with keys that stay."""
+        ran = run("chat-demo", "--messages", "2", "--kill", "--json")
+        told = json.loads(ran.out)
+        assert (ran.code, ran.err) == (0, "")
+        assert (told["messages"], told["problems"]) == (2, [])
+        assert told["kills"] == {"alice": "sent 1", "bob": "received 2"}
+        assert told["seconds"] > 0
+        for name in ("alice", "bob"):
+            assert (told[name]["sent"], told[name]["read"]) == (2, 2)
+            assert sum(told[name]["coins"].values()) == 2
+            assert told[name].keys() == {"sent", "sent_again", "coins", "read", "refused"}
+
+    @pytest.mark.usefixtures("directory")
+    def test_what_was_read_is_counted_meanwhile(self) -> None:
+        """For the bar: each message once."""
+        read: dict[str, list[int]] = {"alice": [], "bob": []}
+        asyncio.run(story.tell(3, on_read=lambda name, count: read[name].append(count)))
+        assert read == {"alice": [1, 2, 3], "bob": [1, 2, 3]}
+
     def test_something_is_wrong(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Exit code 1, and a line on stderr for each problem."""
 
-        async def tell(messages: int, *, kill: bool) -> story.Outcome:
+        async def tell(messages: int, **_: object) -> story.Outcome:
             problems = ["bob's vault is empty", "a coin was used again"]
             return story.Outcome(messages, {}, 1, evidence("alice"), evidence("bob"), problems)
 

@@ -1,6 +1,7 @@
 """The demo: what it tells, what it leaves behind, and that a step that fails makes it fail."""
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -14,8 +15,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from rich.cells import cell_len
 from rich.console import Console
 from typer.testing import CliRunner
@@ -28,7 +27,6 @@ from aqm_db import (
     coins,
     demo,
 )
-from aqm_db._cli import demo_homes
 from aqm_db._cli.app import app
 from aqm_db._cli.demo_homes import temporary
 from aqm_db._cli.demo_view import View
@@ -293,7 +291,20 @@ class TestServer:
         assert [line for line in out.splitlines() if line in STEPS] == list(STEPS)
         alice, bob = re.findall(r"your server, owner (demo-[a-z]+-[0-9a-f]{8})$", out, re.MULTILINE)
         assert (alice[:11], bob[:9]) == ("demo-alice-", "demo-bob-")
-        assert "Nothing is left on the server: redis-py deleted the keys of both owners." in out
+        assert "Nothing is left on the server: delete_owner took the keys of both." in out
+        assert self.content(server) == before
+
+    def test_owner(self, server: RunningServer) -> None:
+        """The names of both owners begin as told, whatever is in them; a wrong one is an error."""
+        before = self.content(server)
+        url = f"unix://{server.socket_path}"
+        code, out, err = run("--url", url, "--owner", "mine*")
+        assert (code, err) == (0, "")
+        owners = re.findall(r"your server, owner (mine\*-[a-z]+)-[0-9a-f]{8}$", out, re.MULTILINE)
+        assert owners == ["mine*-alice", "mine*-bob"]
+        code, out, err = run("--url", url, "--owner", "x" * 250)
+        assert (code, out) == (2, "")
+        assert err == "aqm-db: owner: must be 1 to 256 bytes of valid UTF-8\n"
         assert self.content(server) == before
 
     def test_so_it_is_when_a_step_fails(
@@ -316,14 +327,64 @@ class TestServer:
                 server.kill()
 
         monkeypatch.setattr(View, "healthy", die)
-        monkeypatch.setattr(demo_homes, "_RETRY", Retry(NoBackoff(), 0))
+        monkeypatch.setattr("redis.asyncio.retry.sleep", pass_at_once)
         code, _, err = run("--url", f"unix://{server.socket_path}")
         assert code == 2
         assert re.fullmatch(
-            r"aqm-db: keys are left on the server, aqm:\{demo-alice-\w{8}\}:\* and "
-            r"aqm:\{demo-bob-\w{8}\}:\*: ConnectionError\n",
+            r"aqm-db: keys of the owners demo-alice-\w{8} and demo-bob-\w{8} are left on the "
+            r"server: Error \d+ connecting to .*\n",
             err,
         )
+
+
+class TestJson:
+    """``--json`` tells the same to machines."""
+
+    def test_the_story(self) -> None:
+        """One object, with keys that stay, and nothing else."""
+        code, out, err = run("--json")
+        assert (code, err) == (0, "")
+        told = json.loads(out)
+        messages = told.pop("messages")
+        assert [(each["wished"], each["tier"], each["read"]) for each in messages] == [
+            (line.wish, line.expected, line.text) for line in CONVERSATION
+        ]
+        assert all(each["select_ms"] > 0 and each["bytes"] > 0 for each in messages)
+        for name in ("alice", "bob"):
+            assert told["databases"].pop(name).startswith("embedded Valkey in /")
+            assert told["redis_keys"].pop(name).keys() == {"vault", "inventory"}
+        full = {"GOLD": 5, "SILVER": 4, "BRONZE": 1}
+        vault = dict.fromkeys(VaultStats.__dataclass_fields__, 0)
+        assert told == {
+            "databases": {},
+            "minted": full,
+            "cached": full,
+            "cached_bytes": 25_700,
+            "forged": 4,
+            "replayed": 1,
+            "to_fetch": full,
+            "garbage": {"contacts_cleaned": 1, "coins_deleted": 3, "bytes_freed": 2592},
+            "vaults": {"alice": vault, "bob": {**vault, "total_burned": 10}},
+            "redis_keys": {},
+        }
+
+    def test_what_is_kept(self, short_path: Path) -> None:
+        """It says where."""
+        code, out, _ = run("--keep", str(short_path), "--json")
+        told = json.loads(out)
+        assert code == 0
+        assert told["databases"]["bob"] == f"embedded Valkey in {short_path.resolve() / 'bob'}"
+
+    def test_a_step_that_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing is written that a machine would take for a result."""
+        monkeypatch.setattr(AsyncGarbageCollector, "dry_run", collects_nothing)
+        code, out, err = run("--json")
+        assert (code, out) == (2, "")
+        assert err == "aqm-db: garbage: expected (1, 3), got (0, 0)\n"
+
+
+async def pass_at_once(_: float) -> None:
+    """Time between two attempts."""
 
 
 def finds_another_secret(*_: object) -> bytes:

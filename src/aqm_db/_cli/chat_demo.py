@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 
 from .errors import CommandError, told, warn
-from .options import Debug
-from .output import working
+from .options import Debug, Json
+from .output import working, write
 
 if TYPE_CHECKING:
     from aqm_db.chat_demo.story import Outcome
@@ -22,27 +23,40 @@ def chat_demo(
     kill: Annotated[
         bool, typer.Option("--kill", help="Kill Alice, and Bob, in the middle of it.")
     ] = False,
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Alice and Bob chat, each a process with a database of its own, through a coin server.
 
     In a temporary directory, over a unix socket. The server alters some messages and sends some
     again. Exit code: 0, each message was read once; 1, one was not, or a coin was used twice.
+
+    JSON: messages (of each); kills {alice, bob}, what each had told last; seconds; alice and bob
+    {sent, sent_again, coins {GOLD, SILVER, BRONZE}, read, refused {name of the error}}; problems.
     """
-    with told(debug=debug), working("Alice and Bob chat"):
-        outcome = _outcome(messages, kill=kill)
+    with told(debug=debug), working("Alice and Bob chat", total=2 * messages) as progress:
+        outcome = _outcome(messages, progress, kill=kill, json=json)
     for problem in outcome.problems:
         warn(problem)
     raise typer.Exit(1 if outcome.problems else 0)
 
 
-def _outcome(messages: int, *, kill: bool) -> "Outcome":
+def _outcome(messages: int, progress: Progress, *, kill: bool, json: bool) -> "Outcome":
     try:
         from aqm_db.chat_demo.story import tell  # noqa: PLC0415 - extras of its own
 
-        from .chat_demo_view import ChatView  # noqa: PLC0415 - the same
+        from .chat_demo_view import ChatView, as_json  # noqa: PLC0415 - the same
     except ImportError as error:
         raise CommandError("the chat demo needs its extras: pip install 'aqm-db[all]'") from error
-    outcome = asyncio.run(tell(messages, kill=kill))
-    ChatView(Console(highlight=False)).ended(outcome)
+    read: dict[str, int] = {}
+
+    def count(name: str, number: int) -> None:
+        read[name] = number
+        progress.update(progress.task_ids[0], completed=sum(read.values()), refresh=True)
+
+    outcome = asyncio.run(tell(messages, kill=kill, on_read=count))
+    if json:
+        write(as_json(outcome))
+    else:
+        ChatView(Console(highlight=False)).ended(outcome)
     return outcome

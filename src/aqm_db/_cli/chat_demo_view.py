@@ -1,5 +1,8 @@
 """The chat demo's outcome as text and tables, in 80 columns."""
 
+from typing import Any
+
+from aqm_db._stock import TIERS
 from aqm_db.chat_demo.findings import Evidence
 from aqm_db.chat_demo.story import Outcome
 
@@ -52,6 +55,27 @@ class ChatView(View):
             self._say("Every message was read once and in order, and every coin was used once.")
             self._say("The check of each database is clean.")
         self._say(f"It took {outcome.seconds:.1f} s.")
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """The same for machines."""
+    return {
+        "messages": outcome.messages,
+        "kills": outcome.kills,
+        "seconds": round(outcome.seconds, 1),
+        **{each.name: _as_json(each) for each in (outcome.alice, outcome.bob)},
+        "problems": outcome.problems,
+    }
+
+
+def _as_json(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "sent": len(evidence.sent),
+        "sent_again": evidence.resent,
+        "coins": {tier: evidence.tiers[tier] for tier in TIERS},
+        "read": len(evidence.read),
+        "refused": evidence.refused,
+    }
 
 
 def _repeated(evidence: Evidence) -> int:

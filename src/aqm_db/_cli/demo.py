@@ -8,34 +8,51 @@ from typing import Annotated, Any
 import typer
 
 from .errors import CommandError, told
-from .options import Debug
+from .options import Debug, Json
 
 
 def demo(
     *,
     url: Annotated[
         str | None,
-        typer.Option(help="Use this server (redis://, rediss://, unix://); it's left as it was."),
+        typer.Option(
+            metavar="URL",
+            help="Use this server (redis://, rediss://, unix://); it's left as it was.",
+        ),
     ] = None,
+    owner: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="On a server (--url): what the names of the two owners begin with."
+        ),
+    ] = "demo",
     keep: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Put the databases into DIR/alice and DIR/bob."),
     ] = None,
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Ten messages, a one-time key for each: minted, cached, used, and burned.
 
     On two embedded databases in a temporary directory, unless told otherwise.
+
+    JSON: databases {alice, bob}; minted and cached {GOLD, SILVER, BRONZE}; cached_bytes; messages
+    [{wished, tier, select_ms, bytes, read}]; forged and replayed (number of the message); to_fetch
+    {GOLD, SILVER, BRONZE}; garbage {contacts_cleaned, coins_deleted, bytes_freed}; vaults {alice,
+    bob}; redis_keys {alice, bob}.
     """
     if url is not None and keep is not None:
         raise typer.BadParameter("--url and --keep exclude each other")
     with told(debug=debug):
-        asyncio.run(_story(url, keep))
+        asyncio.run(_story(url, owner, keep, json=json))
 
 
-def _story(url: str | None, keep: Path | None) -> Coroutine[Any, Any, None]:
+def _story(
+    url: str | None, owner: str, keep: Path | None, *, json: bool
+) -> Coroutine[Any, Any, None]:
     try:
         from .demo_story import play  # noqa: PLC0415 - extras that no other command needs
     except ImportError as error:
         raise CommandError("the demo needs its extras: pip install 'aqm-db[all]'") from error
-    return play(url, keep)
+    return play(url, owner, keep, json=json)

@@ -8,16 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff
-from redis.exceptions import RedisError
-
-from aqm_db import config, connect
+from aqm_db import connect
 from aqm_db.demo import DemoError, Home
+from aqm_db.errors import AQMDatabaseError
 
 _NAMES = ("alice", "bob")
-_RETRY = Retry(ConstantBackoff(config.REDIS_RETRY_DELAY), config.REDIS_RETRY_ATTEMPTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +52,25 @@ async def kept(directory: Path) -> AsyncGenerator[Homes]:
 
 
 @asynccontextmanager
-async def on_server(url: str) -> AsyncGenerator[Homes]:
+async def on_server(url: str, owner: str) -> AsyncGenerator[Homes]:
     """A namespace of its own for each on a server; all keys in it are deleted at the end.
+
+    Args:
+        url: the server.
+        owner: what the names of both owners begin with.
 
     Raises:
         DemoError: the url names no server, or the keys can't be deleted.
+        AQMDatabaseError: what :func:`aqm_db.connect` raises.
     """
     if not url.startswith(("redis://", "rediss://", "unix://")):
         raise DemoError("--url must begin with redis://, rediss:// or unix://")
     run = secrets.token_hex(4)
-    owners = [f"demo-{name}-{run}" for name in _NAMES]
-    alice, bob = (Home(url, owner, f"your server, owner {owner}") for owner in owners)
-    left = "Nothing is left on the server: redis-py deleted the keys of both owners."
+    owners = [f"{owner}-{name}-{run}" for name in _NAMES]
+    alice, bob = (Home(url, name, f"your server, owner {name}") for name in owners)
+    left = "Nothing is left on the server: delete_owner took the keys of both."
     # A server that can't be reached is told before there is anything to delete.
-    async with connect(url):
+    async with connect(url, owner=owners[0]):
         pass
     try:
         yield Homes(alice, bob, left)
@@ -91,15 +91,11 @@ def _embedded(path: Path) -> Home:
 
 
 async def _delete(url: str, owners: Sequence[str]) -> None:
-    # No call of the library forgets an owner: burned keys leave tombstones, contacts stay.
-    patterns = [f"aqm:{{{owner}}}:*" for owner in owners]
     try:
-        for db in (config.REDIS_VAULT_DB, config.REDIS_INVENTORY_DB):
-            async with Redis.from_url(url, db=db, retry=_RETRY) as client:
-                for pattern in patterns:
-                    async for key in client.scan_iter(match=pattern, count=1000):
-                        await client.delete(key)
-    except RedisError as error:
+        async with connect(url, owner=owners[0]) as db:
+            for owner in owners:
+                await db.delete_owner(owner)
+    except AQMDatabaseError as error:
         raise DemoError(
-            f"keys are left on the server, {' and '.join(patterns)}: {type(error).__name__}"
+            f"keys of the owners {' and '.join(owners)} are left on the server: {error}"
         ) from error

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, cast
@@ -25,15 +25,20 @@ class Child:
         self._name = name
         self._process = process
 
-    async def hear(self, line: str) -> None:
+    async def hear(self, line: str, heard: Callable[[str], None] = lambda _: None) -> None:
         """Waits until the process tells something.
+
+        Args:
+            line: what.
+            heard: told each line before it, and this one.
 
         Raises:
             DemoError: it ended before.
         """
         output = cast("asyncio.StreamReader", self._process.stdout)
         while told := await output.readline():
-            if told.decode().rstrip("\n") == line:
+            heard(text := told.decode().rstrip("\n"))
+            if text == line:
                 return
         code = await self._process.wait()
         raise DemoError(f"{self._name} ended with code {code} before it told {line!r}")

@@ -3,15 +3,19 @@
 import asyncio
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from aqm_db.embedded import EmbeddedServer
 
 from .children import child
 from .findings import Evidence, evidence_of, problems_of
 from .person import PAIR, introduce, person_in
+
+OnRead: TypeAlias = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +39,16 @@ class Outcome:
     problems: Sequence[str]
 
 
-async def tell(messages: int, *, kill: bool = False) -> Outcome:
+async def tell(
+    messages: int, *, kill: bool = False, on_read: OnRead = lambda _, __: None
+) -> Outcome:
     """Lets Alice and Bob chat, and looks at what is left of it.
 
     Args:
         messages: how many each of the two sends.
         kill: whether to kill Alice after a third of what she sends, and Bob after two thirds of
             what he reads.
+        on_read: told who has read another message, and how many it were so far.
 
     Raises:
         DemoError: a process ended too early.
@@ -55,7 +62,7 @@ async def tell(messages: int, *, kill: bool = False) -> Outcome:
         try:
             async with child(root, "the coin server") as server:
                 await server.hear("ready")
-                await _chat(root, messages, kills)
+                await _chat(root, messages, kills, on_read)
             seconds = time.monotonic() - started
             alice, bob = [await evidence_of(person_in(root, name)) for name in PAIR]
         except BaseException:
@@ -65,7 +72,7 @@ async def tell(messages: int, *, kill: bool = False) -> Outcome:
     return Outcome(messages, kills, seconds, alice, bob, problems_of(alice, bob, messages))
 
 
-async def _chat(root: Path, messages: int, kills: Mapping[str, str]) -> None:
+async def _chat(root: Path, messages: int, kills: Mapping[str, str], on_read: OnRead) -> None:
     # Who is done stays, to acknowledge and to accept, until the other is done too.
     both = asyncio.Barrier(len(PAIR))
 
@@ -73,10 +80,10 @@ async def _chat(root: Path, messages: int, kills: Mapping[str, str]) -> None:
         arguments = (root, name.title(), name, str(messages))
         if name in kills:
             async with child(*arguments) as party:
-                await party.hear(kills[name])
+                await party.hear(kills[name], partial(_count, name, on_read))
                 await party.kill()
         async with child(*arguments) as party:
-            await party.hear("done")
+            await party.hear("done", partial(_count, name, on_read))
             await both.wait()
 
     try:
@@ -86,6 +93,12 @@ async def _chat(root: Path, messages: int, kills: Mapping[str, str]) -> None:
     except ExceptionGroup as failures:
         # The other one fails, if it does, since this one did.
         raise failures.exceptions[0] from None
+
+
+def _count(name: str, on_read: OnRead, line: str) -> None:
+    event, _, number = line.partition(" ")
+    if event == "received":
+        on_read(name, int(number))
 
 
 def _kills(messages: int) -> dict[str, str]:
