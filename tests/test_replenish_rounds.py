@@ -116,7 +116,7 @@ class World:
 
 @pytest.mark.parametrize("kind", [FAKEREDIS, VALKEY_9, REDIS_6], ids=lambda kind: kind.name)
 async def test_no_coin_is_lost_and_no_budget_passed(
-    servers: Servers, kind: Backend, clock: Clock, pytestconfig: pytest.Config
+    servers: Servers, kind: Backend, clock: Clock, *, thorough: bool
 ) -> None:
     """Every coin that was claimed is stored, was delivered, or is in the caller's hands: once."""
     running: RunningServer = servers[kind]
@@ -136,7 +136,7 @@ async def test_no_coin_is_lost_and_no_budget_passed(
     world = World(clients[0], clock, server, (first, second), replenishers)
     # In fakeredis a script takes ten times as long.
     rounds = 20 if kind is FAKEREDIS else 100
-    if pytestconfig.getoption("thorough"):
+    if thorough:
         rounds *= 10
     for _ in range(rounds):
         await world.play(dice)

@@ -14,12 +14,10 @@ from aqm_db import AsyncGarbageCollector, AsyncSecureVault, AsyncSmartInventory
 from tests.backends import REDIS_6, VALKEY_9, Backend
 from tests.clusters import RunningCluster
 from tests.faces import ASYNC, Face
-from tests.faults.tally import Tally
 from tests.samples import Clock
 
 OWNER = "tester"
 PREFIX = b"aqm:{tester}:"
-_TALLY = pytest.StashKey[Tally]()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -39,29 +37,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if item.get_closest_marker("thorough")]
         items[:] = [item for item in items if item not in slow]
         config.hook.pytest_deselected(items=slow)
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Prints the table of faults."""
-    tally = config.stash.get(_TALLY, Tally())
-    if tally.counts:
-        terminalreporter.section("faults on clusters")
-        for line in tally.lines():
-            terminalreporter.write_line(line)
-
-
-@pytest.fixture
-def tally(pytestconfig: pytest.Config) -> Tally:
-    """The table."""
-    return pytestconfig.stash.setdefault(_TALLY, Tally())
-
-
-@pytest.fixture
-def thorough(pytestconfig: pytest.Config) -> bool:
-    """Whether everything is tried, rather than the slice that the default session has time for."""
-    return bool(pytestconfig.getoption("thorough"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from aqm_db import AsyncSmartInventory
 from aqm_db.errors import AQMDatabaseError
-from tests.clusters import eventually
 from tests.faces import Face
 from tests.faults.ledger import Ledger
 from tests.samples import BOB
+from tests.waiting import eventually
 
 CAPS = {
     priority: {"GOLD": 1000, "SILVER": 1000, "BRONZE": 1000}

@@ -12,10 +12,11 @@ from aqm_db import AsyncClientDatabase, AsyncSmartInventory, sync
 from aqm_db.errors import ConcurrencyError, InventoryUnavailableError
 from tests.backends import Backend
 from tests.cluster.load import CAPS, HALVES, Load
-from tests.clusters import Migration, RunningCluster, eventually
+from tests.clusters import Migration, RunningCluster
 from tests.faces import ASYNC, Face
 from tests.faults.tally import Tally
 from tests.samples import BOB
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.asyncio
 OWNERS = ["alice", "bob", "carol", "dave"]

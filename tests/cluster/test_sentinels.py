@@ -12,10 +12,11 @@ from aqm_db import config, connect, sync
 from aqm_db.errors import InventoryUnavailableError, VaultUnavailableError
 from tests.backends import Backend
 from tests.cluster.load import Load
-from tests.clusters import Node, RunningSentinels, eventually
+from tests.clusters import Node, RunningSentinels
 from tests.faces import ASYNC, Face
 from tests.faults.tally import Tally
 from tests.samples import BOB, sample_key, stock
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.asyncio
 

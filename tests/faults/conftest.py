@@ -9,37 +9,6 @@ from redis.asyncio import Redis
 
 from tests.backends import VALKEY_9, Backend, RunningServer, Servers
 from tests.conftest import INVENTORY_DB
-from tests.faults.tally import Tally
-
-_TALLY = pytest.StashKey[Tally]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Starts an empty table."""
-    config.stash[_TALLY] = Tally()
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Prints the table."""
-    tally = config.stash.get(_TALLY, Tally())
-    if tally.counts:
-        terminalreporter.section("faults")
-        for line in tally.lines():
-            terminalreporter.write_line(line)
-
-
-@pytest.fixture
-def tally(pytestconfig: pytest.Config) -> Tally:
-    """The table; tests of mutants leave it alone."""
-    return pytestconfig.stash.setdefault(_TALLY, Tally())
-
-
-@pytest.fixture
-def thorough(pytestconfig: pytest.Config) -> bool:
-    """Whether everything is tried, rather than the slice that the default session has time for."""
-    return bool(pytestconfig.getoption("thorough"))
 
 
 @pytest.fixture

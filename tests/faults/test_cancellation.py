@@ -10,7 +10,6 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, _answers
-from aqm_db._async_seam import AsyncSeam
 from aqm_db.errors import ContactNotRegisteredError, InventoryUnavailableError
 from tests.backends import REDIS_6, VALKEY_9, RunningServer
 from tests.faults.byte_cutter import ByteCutter, Cut, How
@@ -26,7 +25,7 @@ from tests.faults.cancelling import (
     turns,
 )
 from tests.faults.crowd import CALLERS, Crowd
-from tests.faults.desertion import SELECT, Desertion
+from tests.faults.desertion import Desertion
 from tests.faults.fault_free import FaultFree
 from tests.faults.ledger import assert_link_is_clean, assert_no_key_material, kept, queued
 from tests.faults.operations import OPERATIONS, Operation, pair_over, stocked
@@ -151,23 +150,6 @@ async def test_a_cancelled_request_that_arrives_after_all(
             assert await snapshot(direct) == before
             case = f"{operation} after {turn} turns"
             tally.add("cancelled, and the request arrives late", case=case, **harm)
-
-
-async def test_mutant_without_undo_loses_coins(
-    real_server: RunningServer, direct: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The tests above fail when what cancelled calls did isn't taken back."""
-
-    async def nothing(*_: object) -> None:
-        pass
-
-    monkeypatch.setattr(AsyncSeam, "_settle", nothing)
-    line = ByteCutter(real_server.socket_path)
-    desertion = Desertion(SELECT, await FaultFree.of(SELECT, direct), direct, line)
-    async with line.listening() as port, DEFAULT.client(port) as client:
-        await assert_link_is_clean(client, pair_over(client)[1])
-        harm = await desertion.of(client, Moment("request", 0))
-    assert harm == {"lost": 1, "duplicated": 0}
 
 
 # Crowds ------------------------------------------------------------------------------------
