@@ -65,6 +65,9 @@ async def export_backup(db: AsyncClientDatabase, path: str | PathLike[str]) -> B
 
     Raises:
         InvalidArgumentError: the file exists, or can't be written.
+        CorruptEntryError: one of a contact's indexes is malformed; there is no file.
+
+    It also raises what every method of the vault and of the inventory does.
     """
     file = check_path("path", path)
     left_out = 0

@@ -40,6 +40,24 @@ if TYPE_CHECKING:
 class AsyncClientDatabase:
     """A vault and an inventory, with what belongs to them; :func:`connect` makes one.
 
+    Args:
+        vault_client: of the vault's database; it's closed with this object.
+        inventory_client: of the inventory's; it may be the same client.
+        server: the embedded server that both talk to; it's given back with this object.
+        owner: as of :func:`connect`, like all that follow.
+        budget_caps: coins per contact, by priority and tier.
+        budget_bytes: payload bytes of all cached coins together.
+        clock: milliseconds since the epoch.
+        request_ids: a fresh id for every call.
+        confirm_replicas: how many replicas must have a change before a call returns.
+        confirm_timeout: how long they are waited for, in ms.
+
+    Raises:
+        TypeError: a client is of the wrong kind.
+        ValueError: a client decodes its responses.
+        InvalidIdentifierError: the owner is no valid id.
+        InvalidArgumentError: another argument has the wrong type or value.
+
     Attributes:
         vault: the owner's private halves.
         inventory: contacts' public halves.
@@ -130,6 +148,7 @@ class AsyncClientDatabase:
         Raises:
             VaultUnavailableError: a server can't be reached.
             InventoryUnavailableError: the same, between the first database and the second.
+            AccessDeniedError: the user may not walk the database.
         """
         seen: set[str] = set()
         for client, unavailable in self._databases():
@@ -156,6 +175,8 @@ class AsyncClientDatabase:
             InvalidIdentifierError: the owner is no valid id.
             VaultUnavailableError: the server can't be reached.
             InventoryUnavailableError: the same, between the first database and the second.
+            AccessDeniedError: the user may not walk the database, or delete.
+            NotWritableError: the server takes no writes now.
             ConcurrencyError: the owner's slot is being moved.
         """
         keys = Keys(check_id("owner", owner))

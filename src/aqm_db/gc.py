@@ -38,8 +38,9 @@ class AsyncGarbageCollector:
         TypeError: an argument is of the wrong kind.
         ValueError: the client decodes its responses.
 
-    Every method also raises InventoryUnavailableError, AccessDeniedError and NotWritableError
-    where the server or the link gives cause (see :mod:`aqm_db.errors`).
+    Every method also raises InventoryUnavailableError, AccessDeniedError, NotWritableError and (on
+    a cluster) ConcurrencyError where the server or the link gives cause (see
+    :mod:`aqm_db.errors`).
     """
 
     def __init__(self, inventory: AsyncSmartInventory, client: AnyAsyncClient) -> None:

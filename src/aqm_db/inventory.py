@@ -68,7 +68,8 @@ class AsyncSmartInventory:
         TypeError: the client is neither a ``redis.asyncio.Redis`` nor a ``RedisCluster``.
         ValueError: the client decodes its responses.
         InvalidIdentifierError: the owner is no valid id.
-        InvalidArgumentError: a cap is missing, or a budget is no whole number.
+        InvalidArgumentError: a cap is missing, or a number is out of range, or the client is a
+            cluster's and there is no owner.
 
     Attributes:
         keys: the names of its Redis keys.
@@ -77,8 +78,9 @@ class AsyncSmartInventory:
         budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
         request_ids: a fresh id for every call.
 
-    Every method also raises InventoryUnavailableError, AccessDeniedError and NotWritableError
-    where the server or the link gives cause (see :mod:`aqm_db.errors`).
+    Every method also raises InventoryUnavailableError, AccessDeniedError, NotWritableError and (on
+    a cluster) ConcurrencyError where the server or the link gives cause (see
+    :mod:`aqm_db.errors`).
     """
 
     def __init__(

@@ -52,6 +52,8 @@ class AsyncMinter:
     Raises:
         TypeError: the vault is of the wrong kind.
         InvalidArgumentError: another argument is.
+
+    Every method also raises what every method of the vault does.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class AsyncMinter:
         Raises:
             InvalidArgumentError: ``mint`` made something else than a coin of the tier.
             KeyAlreadyExistsError: ``mint`` gave a coin an id that is taken.
+            CorruptEntryError: the stored counters are malformed.
 
         What ``mint`` raises comes through. What was stored before any of these stays on the list.
         """
@@ -103,6 +106,7 @@ class AsyncMinter:
 
         Raises:
             InvalidArgumentError: the limit is no whole number from 1 up.
+            CorruptEntryError: the stored list is malformed.
         """
         return await self._vault._unpublished().pending(limit)  # noqa: SLF001 - its other half
 
@@ -114,6 +118,7 @@ class AsyncMinter:
 
         Raises:
             InvalidArgumentError: the ids aren't a sequence of ids; nothing was changed.
+            CorruptEntryError: the stored list is malformed.
         """
         return await self._vault._unpublished().published(key_ids)  # noqa: SLF001 - its other half
 

@@ -191,7 +191,8 @@ class AsyncReplenisher:
             ContactNotRegisteredError: there is no such contact.
             CorruptEntryError: the stored contact is malformed.
 
-        It raises before the first coin is fetched, or not at all.
+        It also raises what every method of the inventory does: all of it before the first coin is
+        fetched, or not at all.
         """
         missing = await self._missing(contact_id)
         reservations = self._inventory._reservations()  # noqa: SLF001 - its other half

@@ -87,9 +87,11 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         TypeError: the client is neither a ``redis.Redis`` nor a ``RedisCluster``.
         ValueError: the client decodes its responses.
         InvalidIdentifierError: the owner is no valid id.
+        InvalidArgumentError: the number of replicas or the time to wait for them is out of range,
+            or the client is a cluster's and there is no owner.
 
-    Every method also raises VaultUnavailableError, AccessDeniedError and NotWritableError where
-    the server or the link gives cause (see :mod:`aqm_db.errors`).
+    Every method also raises VaultUnavailableError, AccessDeniedError, NotWritableError and (on a
+    cluster) ConcurrencyError where the server or the link gives cause (see :mod:`aqm_db.errors`).
     """
 
     def __init__(
@@ -313,7 +315,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         TypeError: the client is neither a ``redis.Redis`` nor a ``RedisCluster``.
         ValueError: the client decodes its responses.
         InvalidIdentifierError: the owner is no valid id.
-        InvalidArgumentError: a cap is missing, or a budget is no whole number.
+        InvalidArgumentError: a cap is missing, or a number is out of range, or the client is a
+            cluster's and there is no owner.
 
     Attributes:
         keys: the names of its Redis keys.
@@ -322,8 +325,9 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
         request_ids: a fresh id for every call.
 
-    Every method also raises InventoryUnavailableError, AccessDeniedError and NotWritableError
-    where the server or the link gives cause (see :mod:`aqm_db.errors`).
+    Every method also raises InventoryUnavailableError, AccessDeniedError, NotWritableError and (on
+    a cluster) ConcurrencyError where the server or the link gives cause (see
+    :mod:`aqm_db.errors`).
     """
 
     def __init__(
@@ -675,8 +679,9 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
         TypeError: an argument is of the wrong kind.
         ValueError: the client decodes its responses.
 
-    Every method also raises InventoryUnavailableError, AccessDeniedError and NotWritableError
-    where the server or the link gives cause (see :mod:`aqm_db.errors`).
+    Every method also raises InventoryUnavailableError, AccessDeniedError, NotWritableError and (on
+    a cluster) ConcurrencyError where the server or the link gives cause (see
+    :mod:`aqm_db.errors`).
     """
 
     def __init__(self, inventory: SmartInventory, client: redis.Redis | redis.RedisCluster) -> None:
@@ -761,6 +766,24 @@ class StorageReporter(Wrapper[AsyncStorageReporter]):
 
 class ClientDatabase(Wrapper[AsyncClientDatabase]):
     """A vault and an inventory, with what belongs to them; :func:`connect` makes one.
+
+    Args:
+        vault_client: of the vault's database; it's closed with this object.
+        inventory_client: of the inventory's; it may be the same client.
+        server: the embedded server that both talk to; it's given back with this object.
+        owner: as of :func:`connect`, like all that follow.
+        budget_caps: coins per contact, by priority and tier.
+        budget_bytes: payload bytes of all cached coins together.
+        clock: milliseconds since the epoch.
+        request_ids: a fresh id for every call.
+        confirm_replicas: how many replicas must have a change before a call returns.
+        confirm_timeout: how long they are waited for, in ms.
+
+    Raises:
+        TypeError: a client is of the wrong kind.
+        ValueError: a client decodes its responses.
+        InvalidIdentifierError: the owner is no valid id.
+        InvalidArgumentError: another argument has the wrong type or value.
 
     Attributes:
         vault: the owner's private halves.
@@ -849,6 +872,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         Raises:
             VaultUnavailableError: a server can't be reached.
             InventoryUnavailableError: the same, between the first database and the second.
+            AccessDeniedError: the user may not walk the database.
         """
         return iterated(self._async.iter_owners())
 
@@ -868,6 +892,8 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
             InvalidIdentifierError: the owner is no valid id.
             VaultUnavailableError: the server can't be reached.
             InventoryUnavailableError: the same, between the first database and the second.
+            AccessDeniedError: the user may not walk the database, or delete.
+            NotWritableError: the server takes no writes now.
             ConcurrencyError: the owner's slot is being moved.
         """
         return drive(self._async.delete_owner(owner))
@@ -1061,6 +1087,9 @@ def export_backup(db: ClientDatabase, path: str | PathLike[str]) -> BackupReport
 
     Raises:
         InvalidArgumentError: the file exists, or can't be written.
+        CorruptEntryError: one of a contact's indexes is malformed; there is no file.
+
+    It also raises what every method of the vault and of the inventory does.
     """
     return drive(backup.export_backup(within("db", db, ClientDatabase), path))
 

@@ -41,7 +41,18 @@ def _values(record: Any) -> tuple[object, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class VaultEntry(_Record):
-    """A private half, as its owner encrypted it."""
+    """A private half, as its owner encrypted it.
+
+    Attributes:
+        key_id: the coin's id.
+        coin_category: its tier.
+        encrypted_blob: the private half, encrypted by the caller.
+        encryption_iv: the nonce it was encrypted with.
+        auth_tag: the tag that authenticates it.
+        status: ACTIVE, as ``fetch_key`` and ``use_key`` give nothing else.
+        created_at: when it was stored.
+        coin_version: what kind of key it is.
+    """
 
     key_id: str
     coin_category: CoinCategory
@@ -80,7 +91,16 @@ class InventoryEntry(_Record):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class NewKey(_Record):
-    """A private half to be stored with others: the arguments of the vault's ``store_key``."""
+    """A private half to be stored with others: the arguments of the vault's ``store_key``.
+
+    Attributes:
+        key_id: the coin's id, the same as of its public half.
+        coin_category: its tier.
+        encrypted_blob: the private half, encrypted by the caller.
+        encryption_iv: the nonce it was encrypted with.
+        auth_tag: the tag that authenticates it.
+        coin_version: what kind of key it is.
+    """
 
     key_id: str
     coin_category: CoinCategory
@@ -92,7 +112,16 @@ class NewKey(_Record):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class NewCoin(_Record):
-    """A public half to be stored with others: the arguments of the inventory's ``store_key``."""
+    """A public half to be stored with others: the arguments of the inventory's ``store_key``.
+
+    Attributes:
+        contact_id: whose coin it is.
+        key_id: the coin's id.
+        coin_category: its tier.
+        public_key: the key to encrypt for.
+        signature: the contact's signature over it.
+        expires_at: when its private half is gone; None means 30 days after it was stored.
+    """
 
     contact_id: str
     key_id: str
@@ -104,7 +133,14 @@ class NewCoin(_Record):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ContactMeta(_Record):
-    """A contact."""
+    """A contact.
+
+    Attributes:
+        contact_id: who it is.
+        priority: how many coins to cache for them.
+        last_msg_at: when a coin of theirs was selected last, or they were registered.
+        display_name: what to show for them.
+    """
 
     contact_id: str
     priority: Priority
@@ -131,7 +167,13 @@ class StorageReport(_Record):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class GCResult(_Record):
-    """What a garbage collection removed, or would remove."""
+    """What a garbage collection removed, or would remove.
+
+    Attributes:
+        contacts_cleaned: inactive contacts, who became STRANGERs.
+        keys_deleted: coins.
+        bytes_freed: their payload (``config.COIN_SIZE_BYTES``).
+    """
 
     contacts_cleaned: int
     keys_deleted: int
@@ -140,7 +182,15 @@ class GCResult(_Record):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class VaultStats(_Record):
-    """The vault's counters."""
+    """The vault's counters.
+
+    Attributes:
+        active_gold: GOLD keys that are there.
+        active_silver: SILVER ones.
+        active_bronze: BRONZE ones.
+        total_burned: keys that were burned, ever.
+        total_expired: keys that expired or were purged, ever.
+    """
 
     active_gold: int
     active_silver: int

@@ -53,9 +53,11 @@ class AsyncSecureVault:
         TypeError: the client is neither a ``redis.asyncio.Redis`` nor a ``RedisCluster``.
         ValueError: the client decodes its responses.
         InvalidIdentifierError: the owner is no valid id.
+        InvalidArgumentError: the number of replicas or the time to wait for them is out of range,
+            or the client is a cluster's and there is no owner.
 
-    Every method also raises VaultUnavailableError, AccessDeniedError and NotWritableError where
-    the server or the link gives cause (see :mod:`aqm_db.errors`).
+    Every method also raises VaultUnavailableError, AccessDeniedError, NotWritableError and (on a
+    cluster) ConcurrencyError where the server or the link gives cause (see :mod:`aqm_db.errors`).
     """
 
     def __init__(
