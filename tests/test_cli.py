@@ -4,8 +4,10 @@ import runpy
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import aqm_db
@@ -140,3 +142,13 @@ class TestCommand:
         """A server keeps nothing in a directory."""
         result = CliRunner().invoke(app, ["demo", "--url", "unix:///x", "--keep", "x"])
         assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_every_command_is_for_machines_and_for_any_database() -> None:
+    """``--json`` for all, ``--url`` and ``--owner`` for all that don't bring a database along."""
+    commands: Any = get_command(app)
+    for name, command in commands.commands.items():
+        options = {option for each in command.params for option in each.opts}
+        wanted = {"--json", "--debug"} | ({"--url", "--owner"} if name != "chat-demo" else set())
+        assert wanted <= options, name
+        assert "JSON: " in command.help, name

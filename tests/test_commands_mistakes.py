@@ -69,6 +69,7 @@ def test_no_server(command: list[str]) -> None:
     line = complaint(*command, "--url", "unix:///nowhere/at/all")
     assert "/nowhere/at/all" in line
     assert line.endswith("; start the server, or correct --url (or AQM_DB_URL)")
+    assert ".;" not in line
 
 
 @COMMANDS

@@ -4,7 +4,8 @@ Bob mints coins: he keeps the private halves in his vault, and publishes the pub
 caches them, so that sending needs no network. Every message uses up one coin, and Bob burns his
 half of it once he has read the message.
 
-Written to be read: it uses nothing but the public API. ``aqm-db demo`` runs it.
+Written to be read: it uses nothing but the public API. ``aqm-db demo`` runs it, with the extras
+``embedded``, ``coins`` and ``cli``.
 """
 
 import os

@@ -11,7 +11,7 @@ from aqm_db.errors import InvalidArgumentError
 
 from .asking import confirm
 from .opening import database
-from .options import Debug, Json, Owner, Url, Yes
+from .options import Debug, Json, Owner, Url
 from .output import show, working, write
 from .tables import coins
 
@@ -62,7 +62,9 @@ def import_(
             help="Restore contacts and coins, too: only if no message was sent since the export.",
         ),
     ] = False,
-    yes: Yes = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Don't ask before coins are restored.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -69,7 +69,7 @@ def told(*, debug: bool) -> Generator[None]:
         if debug:
             raise
         remedy = next((text for kind, text in _REMEDIES if isinstance(error, kind)), None)
-        _fail(str(error) if remedy is None else f"{error}; {remedy}")
+        _fail(str(error) if remedy is None else f"{str(error).rstrip('.')}; {remedy}")
     finally:
         log.removeHandler(handler)
 
