@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import hiredis
@@ -100,18 +100,19 @@ Peer = ScriptedServer | Cutter
 @asynccontextmanager
 async def listening(peer: Peer, path: Path) -> AsyncGenerator[None]:
     """Lets a peer listen on a unix socket, until the block ends."""
-    async with _accepting(peer) as accept, await asyncio.start_unix_server(accept, path):
-        yield
+    async with _accepting(peer) as accept:
+        # Its end doesn't wait for connections, as from Python 3.12 on that of a block does: those
+        # that are still there are ended after it.
+        with closing(await asyncio.start_unix_server(accept, path)):
+            yield
 
 
 @asynccontextmanager
 async def listening_on_loopback(peer: Peer, context: ssl.SSLContext | None) -> AsyncGenerator[int]:
     """Lets a peer listen on a port of this machine, with TLS or without."""
-    async with (
-        _accepting(peer) as accept,
-        await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context) as server,
-    ):
-        yield server.sockets[0].getsockname()[1]
+    async with _accepting(peer) as accept:
+        with closing(await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)) as server:
+            yield server.sockets[0].getsockname()[1]
 
 
 @asynccontextmanager

@@ -161,8 +161,9 @@ class Channel(Holds):
             self._serving = asyncio.create_task(self._serve(connection, link, retry))
         except RedisError as error:
             return unconnected(error)
-        except AttributeError:
-            # What redis-py makes of a client that is closed while it connects.
+        except (AttributeError, TypeError):
+            # What redis-py makes of a client that is closed while it connects, and what asyncio
+            # makes, from Python 3.12 on, of its writing to a transport that is closed.
             return LinkFailure("the client was closed", sent=False)
         else:
             return None

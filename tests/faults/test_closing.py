@@ -106,6 +106,24 @@ async def test_closing_waits_for_nothing_that_nobody_waits_for(tmp_path: Path) -
         await close_all(client, client)
 
 
+async def test_a_transport_that_is_closed_while_it_connects(
+    real_server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From Python 3.12 on, asyncio makes a TypeError of it; whoever waits is told as ever."""
+
+    def written_to_nothing(*_: object) -> None:
+        raise TypeError("'NoneType' object is not callable")
+
+    client = real_server.client(INVENTORY_DB, retry=Retry(NoBackoff(), 0))
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio.StreamWriter, "writelines", written_to_nothing)
+        with pytest.raises(VaultUnavailableError, match="the client was closed") as caught:
+            await AsyncSecureVault(client).exists("k")
+    assert caught.value.outcome_unknown is False
+    assert not await AsyncSecureVault(client).exists("k")
+    await client.aclose()
+
+
 async def test_a_call_that_comes_while_a_client_is_closed(tmp_path: Path) -> None:
     """Whoever waits for a connection that closing gives up is told so, and isn't cancelled."""
 
