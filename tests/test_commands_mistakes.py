@@ -254,25 +254,6 @@ def test_completion_can_be_installed() -> None:
     assert "complete" in process.stdout
 
 
-def test_every_command_takes_what_all_take() -> None:
-    """--url, --owner, --json and --debug, apart from the demo, which tells a story of its own."""
-    listed = run("--help").out
-    for command in ("status", "contacts", "contact", "set-priority", "gc", "purge", "forget"):
-        assert command in listed
-    for command in (
-        "status",
-        "contacts",
-        "contact",
-        "set-priority",
-        "gc",
-        "purge",
-        "forget",
-        "bench",
-    ):
-        text = run(command, "--help").out
-        assert all(option in text for option in ("--url", "--owner", "--json", "--debug", "JSON:"))
-
-
 def test_no_arguments() -> None:
     """The help, and the exit code of what couldn't be done."""
     ran = run()
