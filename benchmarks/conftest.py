@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
@@ -27,6 +27,14 @@ from benchmarks.measure import (
     summary,
 )
 from benchmarks.plan import FULL, QUICK, SMOKE, Plan
+
+
+class Settling(Protocol):
+    """Servers that may have something left to do."""
+
+    async def settle(self) -> None:
+        """Waits until they have nothing."""
+        ...
 
 
 class AsyncBenchmark(BenchmarkFixture):
@@ -52,7 +60,7 @@ class AsyncBenchmark(BenchmarkFixture):
 
     async def closed(
         self,
-        link: Link,
+        link: Settling,
         variants: Sequence[Variant],
         *,
         group: str,
@@ -64,7 +72,7 @@ class AsyncBenchmark(BenchmarkFixture):
         """Compares variants whose callers each wait for their answer.
 
         Args:
-            link: the clients of the server.
+            link: what is measured: its servers have to be at rest.
             variants: what to compare.
             group: what they all do.
             rounds: how often each is measured.

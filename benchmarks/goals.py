@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from statistics import median
 from typing import Literal, TypeAlias
 
 from benchmarks import names
@@ -164,6 +165,45 @@ def _sync(text: str, group: str) -> Goal:
     )
 
 
+def _shared_cores(group: str, cluster: str, other: str, run: Results) -> str:
+    """What two sets of servers take of the cores for the same call."""
+    took, others = (run.group(names.cpu(group))[name].extra for name in (cluster, other))
+    cores = run.content["machine_info"]["cpu"]["count"]
+    return (
+        f"all servers share {cores} cores, where a call takes {took['servers_us']:.0f} us of "
+        f"{cluster} and {others['servers_us']:.0f} us of {other}; the client takes "
+        f"{took['client_us']:.0f} and {others['client_us']:.0f} us"
+    )
+
+
+def _clustered(text: str, group: str, cluster: str, other: str) -> Goal:
+    """A lone call's time on a cluster, as a multiple of that on a server."""
+    return Goal(
+        text,
+        lambda run: run.p50_ratio(group, cluster, other),
+        1.2,
+        "at most",
+        reason=partial(_shared_cores, group, cluster, other),
+    )
+
+
+def _trend(run: Results) -> float:
+    """The last owners' time, as a multiple of the first ones', each half by its median."""
+    times = [result.extra["us"] for result in run.group(names.MANY_OWNERS).values()]
+    if not times:
+        raise KeyError(names.MANY_OWNERS)
+    half = len(times) // 2
+    return median(times[half:]) / median(times[:half])
+
+
+def _more_connections(run: Results) -> float:
+    before, after = (
+        sum(run.figure(names.CONNECTIONS, when, key) for key in ("each", "more"))
+        for when in ("before", "after")
+    )
+    return after - before
+
+
 def _import(run: Results) -> float:
     return run.paired_ratio(names.IMPORT, "aqm_db", "redis.asyncio")
 
@@ -233,6 +273,23 @@ GOALS = (
     _sync("a synchronous `select_coin` beyond plain redis-py, p50", names.SYNC_SELECT),
     _sync("a synchronous `fetch_key` beyond plain redis-py, p50", names.SYNC_FETCH),
     Goal("`import aqm_db` against `import redis.asyncio`", _import, 1.15, "at most"),
+    _clustered(
+        "a lone `select_coin` on 3 primaries against a server, p50",
+        *(names.UNREPLICATED, names.CLUSTER_OF_THREE, names.SERVER_ALONE),
+    ),
+    _clustered(
+        "on 3 primaries with replicas against a server with one, p50",
+        *(names.REPLICATED, names.CLUSTER_OF_SIX, names.SERVER_AND_REPLICA),
+    ),
+    _clustered(
+        "on 3 primaries with replicas against a server without, p50",
+        *(names.REPLICATED, names.CLUSTER_OF_SIX, names.SERVER_ALONE),
+    ),
+    Goal("a call of the later half of all owners against the first half", _trend, 1.2, "at most"),
+    Goal(
+        "connections that all owners together add",
+        *(_more_connections, 0, "at most", "connections"),
+    ),
     _batch("`select_coins` of 50 contacts against one hand-written pipeline", names.SELECT_50),
     _batch("the inventory's `store_keys` of 50 against one hand-written pipeline", names.STORE_50),
     _batch("the vault's `store_keys` of 50 against one hand-written pipeline", names.KEEP_50),

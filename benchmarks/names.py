@@ -20,6 +20,12 @@ SQLITE: Final = "sqlite3 on the loop's own thread"
 RAW: Final = "raw socket, packed beforehand"
 OWN_PING: Final = "PING, aqm_db's connection"
 SCRIPT: Final = "evalsha"
+SERVER_ALONE: Final = "one server"
+SERVER_AND_REPLICA: Final = "one server and its replica"
+CLUSTER_OF_THREE: Final = "3 primaries"
+CLUSTER_OF_SIX: Final = "3 primaries, 3 replicas"
+FULL_OWNER: Final = "20 private halves, 10 BESTIE contacts with full caps"
+BUDGETED_OWNER: Final = "the same within the default budget of 64 KB"
 
 
 def pipeline_of(size: int) -> str:
@@ -41,6 +47,12 @@ SYNC_FETCH: Final = "synchronous fetch_key"
 IMPORT: Final = "import"
 SERVER: Final = "select_coin, alone, in the server"
 MEMORY: Final = "memory per coin"
+OWNER: Final = "cost of an owner"
+UNREPLICATED: Final = "select_coin, alone, on a cluster without replicas"
+REPLICATED: Final = "select_coin, alone, on a cluster with replicas"
+PRIMARIES: Final = "select_coin, 64 callers, by primaries"
+MANY_OWNERS: Final = "register_contact, a new owner each time, by owners there are"
+CONNECTIONS: Final = "connections of a client"
 GROWTH: Final = "select_coin, alone, by number of contacts"
 _CALLERS: Final = "select_coin, callers: "
 _RATE: Final = "select_coin, arrivals per second: "
@@ -50,6 +62,16 @@ _DISTANCE: Final = "select_coin, ms of round trip added: "
 def callers(count: int) -> str:
     """A closed loop."""
     return f"{_CALLERS}{count}"
+
+
+def primaries(count: int) -> str:
+    """A cluster without replicas."""
+    return "1 primary" if count == 1 else f"{count} primaries"
+
+
+def cpu(group: str) -> str:
+    """What a call of a group takes of the cores."""
+    return f"{group}: CPU"
 
 
 def rate(per_second: float) -> str:

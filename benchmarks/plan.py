@@ -23,6 +23,10 @@ class Plan:
         walk_rounds: rounds of background work.
         memory_coins: coins that are stored to weigh one.
         import_rounds: processes per import.
+        owners: how many owners one client serves.
+        weighed_owners: owners that are stored to weigh one.
+        cluster_rounds: rounds of each comparison of clusters.
+        cluster_calls: calls per round of the lone caller there; others make ten times as many.
     """
 
     lone_rounds: int
@@ -39,6 +43,10 @@ class Plan:
     walk_rounds: int
     memory_coins: int
     import_rounds: int
+    owners: int
+    weighed_owners: int
+    cluster_rounds: int
+    cluster_calls: int
 
 
 FULL: Final = Plan(
@@ -56,6 +64,10 @@ FULL: Final = Plan(
     walk_rounds=3,
     memory_coins=20_000,
     import_rounds=15,
+    owners=100_000,
+    weighed_owners=200,
+    cluster_rounds=40,
+    cluster_calls=96,
 )
 QUICK: Final = Plan(
     lone_rounds=20,
@@ -72,6 +84,10 @@ QUICK: Final = Plan(
     walk_rounds=2,
     memory_coins=4_000,
     import_rounds=5,
+    owners=10_000,
+    weighed_owners=40,
+    cluster_rounds=8,
+    cluster_calls=48,
 )
 SMOKE: Final = Plan(
     lone_rounds=1,
@@ -88,5 +104,9 @@ SMOKE: Final = Plan(
     walk_rounds=1,
     memory_coins=100,
     import_rounds=1,
+    owners=100,
+    weighed_owners=6,
+    cluster_rounds=1,
+    cluster_calls=6,
 )
 """With ``--benchmark-disable``: everything works, nothing is measured."""

@@ -4,12 +4,13 @@
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks import names
+from benchmarks import names, owners
 from benchmarks.goals import ALLOWED, GOALS, Goal
 from benchmarks.results import Result, Results
+from benchmarks.tables import milliseconds, section, table
 
 CALLERS = (1, 8, 16, 64, 512)
 DISTANCES = (0.5, 1, 2, 5)
@@ -36,16 +37,17 @@ def text_of(run: Results, date: str) -> str:
         _growth(run),
         _synchronous(run),
         _memory(run),
+        *owners.sections(run),
         _imports(run),
     )
-    return "\n\n".join(section for section in sections if section) + "\n"
+    return "\n\n".join(part for part in sections if part) + "\n"
 
 
 def _head(run: Results, date: str) -> str:
     machine = run.content["machine_info"]
     versions = {
         "Python": machine["python_version"],
-        "server": f"{machine['server']}, embedded, over its unix socket",
+        "server": f"{machine['server']}, embedded, over its unix socket; clusters over loopback",
         **machine["versions"],
     }
     listed = "\n".join(f"- {name}: {version}" for name, version in versions.items())
@@ -65,7 +67,7 @@ with a pool that is never too small."""
 
 def _goals(run: Results) -> str:
     rows = [row for goal in GOALS if (row := _goal(run, goal)) is not None]
-    return "## Goals\n\n" + _table(("goal", "wanted", "measured", "", "best possible here"), rows)
+    return "## Goals\n\n" + table(("goal", "wanted", "measured", "", "best possible here"), rows)
 
 
 def _goal(run: Results, goal: Goal) -> tuple[str, ...] | None:
@@ -98,12 +100,12 @@ def _latencies(group: str, results: Iterable[Result]) -> str:
     rows = [
         (
             result.name,
-            *(_milliseconds(result.extra[f"{name}_ms"]) for name in PERCENTILES),
+            *(milliseconds(result.extra[f"{name}_ms"]) for name in PERCENTILES),
             f"{result.extra['share_over_2ms']:.2%}",
         )
         for result in sorted(results, key=lambda result: result.extra["p50_ms"])
     ]
-    return _section(f"{group} (ms)", ("", *PERCENTILES, "over 2 ms"), rows)
+    return section(f"{group} (ms)", ("", *PERCENTILES, "over 2 ms"), rows)
 
 
 def _other_design(run: Results) -> str:
@@ -168,7 +170,7 @@ def _callers(run: Results) -> str:
         (name, *(_per_second(groups[count].get(name)) for count in CALLERS)) for name in variants
     ]
     title = "select_coin, operations per second by callers"
-    return _section(title, ("", *map(str, CALLERS)), rows)
+    return section(title, ("", *map(str, CALLERS)), rows)
 
 
 def _per_second(result: Result | None) -> str:
@@ -189,14 +191,14 @@ rate with at most 1% of calls over 2 ms: {held}.
 
 Each cell: share over 2 ms, p99; both of the round in the middle, since a machine that stands still
 for a moment spoils some rounds."""
-    return _section("select_coin, arrivals per second", ("", *BY_RATE), rows, text)
+    return section("select_coin, arrivals per second", ("", *BY_RATE), rows, text)
 
 
 def _at_rate(result: Result | None) -> str:
     if result is None:
         return ""
     extra = result.extra
-    return f"{extra['round_share_over_2ms']:.1%}, {_milliseconds(extra['round_p99_ms'])} ms"
+    return f"{extra['round_share_over_2ms']:.1%}, {milliseconds(extra['round_p99_ms'])} ms"
 
 
 def _distances(run: Results) -> str:
@@ -209,14 +211,14 @@ def _distances(run: Results) -> str:
     text = """A proxy in a process of its own delays every byte; PING shows what it adds in fact.
 Each cell: p50, share over 2 ms."""
     columns = ("", *(f"+{distance:g} ms" for distance in DISTANCES))
-    return _section("select_coin from further away", columns, rows, text)
+    return section("select_coin from further away", columns, rows, text)
 
 
 def _at_distance(result: Result | None) -> str:
     if result is None:
         return ""
     extra = result.extra
-    return f"{_milliseconds(extra['p50_ms'])} ms, {extra['share_over_2ms']:.0%}"
+    return f"{milliseconds(extra['p50_ms'])} ms, {extra['share_over_2ms']:.0%}"
 
 
 def _growth(run: Results) -> str:
@@ -228,7 +230,7 @@ def _growth(run: Results) -> str:
         if run.group(group)
     ]
     title = "Background work, ms for 1,000 contacts or keys"
-    return f"{select}\n\n{_section(title, ('', *sizes), rows)}".strip()
+    return f"{select}\n\n{section(title, ('', *sizes), rows)}".strip()
 
 
 def _walk(result: Result | None) -> str:
@@ -248,7 +250,7 @@ def _synchronous(run: Results) -> str:
     text = """Calls in pairs: the library's, and the same script, or HGETALL, with arguments made
 before. The last column is the median of the differences."""
     columns = ("", "aqm_db.sync", "plain redis.Redis", "more")
-    return _section("Without an event loop, p50 (us)", columns, rows, text)
+    return section("Without an event loop, p50 (us)", columns, rows, text)
 
 
 def _memory(run: Results) -> str:
@@ -262,7 +264,7 @@ def _memory(run: Results) -> str:
         for result in run.group(names.MEMORY).values()
     ]
     text = "Growth of the server's memory, index entry included; contact and key ids are UUIDs."
-    return _section("Memory per coin", ("", "payload", "bytes", ""), rows, text)
+    return section("Memory per coin", ("", "payload", "bytes", ""), rows, text)
 
 
 def _imports(run: Results) -> str:
@@ -270,25 +272,7 @@ def _imports(run: Results) -> str:
         (f"`import {result.name}`", f"{sorted(result.samples)[len(result.samples) // 2] * 1e3:.0f}")
         for result in run.group(names.IMPORT).values()
     ]
-    return _section("Import in a new process (ms)", ("", "median"), rows)
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:.3f}" if value < 10 else f"{value:.1f}"  # noqa: PLR2004 - four digits
-
-
-def _section(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], text: str = ""
-) -> str:
-    """A titled table; nothing if there is nothing in it."""
-    if not rows:
-        return ""
-    return "\n\n".join(part for part in (f"## {title}", text, _table(columns, rows)) if part)
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---", *("---:" for _ in columns[1:])], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return section("Import in a new process (ms)", ("", "median"), rows)
 
 
 def main() -> None:

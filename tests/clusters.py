@@ -92,15 +92,18 @@ class Node:
 
 
 class RunningCluster:
-    """Primaries that share the slots evenly, each with a replica.
+    """Primaries that share the slots evenly, each with a replica, or all without.
 
     Args:
         backend: which kind of server.
-        primaries: how many.
         options: command line options beyond those that every test server has.
+        primaries: how many.
+        with_replicas: whether each has one.
     """
 
-    def __init__(self, backend: Backend, *options: str, primaries: int = 3) -> None:
+    def __init__(
+        self, backend: Backend, *options: str, primaries: int = 3, with_replicas: bool = True
+    ) -> None:
         assert backend.binary is not None
         self._directory = Path(tempfile.mkdtemp(prefix="aqm-"))
         self.nodes = [
@@ -111,7 +114,7 @@ class RunningCluster:
                 *("--repl-diskless-sync-delay", "0", "--cluster-allow-replica-migration", "no"),
                 *("--cluster-replica-validity-factor", "0", *options),
             )
-            for _ in range(2 * primaries)
+            for _ in range(2 * primaries if with_replicas else primaries)
         ]
         self._join(self.nodes[:primaries], self.nodes[primaries:])
 
@@ -196,7 +199,7 @@ class RunningCluster:
         for node in self.nodes[1:]:
             _cluster(node, "MEET", *self.nodes[0].address)
         eventually(lambda: all(_knows(node) == len(self.nodes) for node in self.nodes))
-        for primary, replica in zip(primaries, replicas, strict=True):
+        for primary, replica in zip(primaries, replicas, strict=False):
             _cluster(replica, "REPLICATE", id_of(primary))
         self.settle()
 

@@ -9,7 +9,9 @@ from time import perf_counter
 from typing import Any
 
 import pytest
+from redis.crc import key_slot
 
+from aqm_db._keys import Keys
 from benchmarks import names
 from benchmarks.goals import GOALS
 from benchmarks.measure import (
@@ -25,6 +27,7 @@ from benchmarks.measure import (
 )
 from benchmarks.report import text_of
 from benchmarks.results import Results
+from benchmarks.sites import spread
 
 
 def test_percentiles_are_values_that_occurred() -> None:
@@ -233,3 +236,55 @@ def test_goals_have_a_good_side() -> None:
         bad = -0.01 if goal.side == "at least" else 0.01
         assert goal.is_met(goal.bound + good)
         assert not goal.is_met(goal.bound + bad)
+
+
+def test_spread_owners_are_on_all_primaries_evenly() -> None:
+    """Of one, two, three or six; and in turns."""
+    owners = spread(10)
+    assert len(owners) == 12
+    for primaries in (1, 2, 3, 6):
+        places = [key_slot(Keys(owner).prefix.encode()) * primaries // 16384 for owner in owners]
+        assert sorted(places) == sorted(list(range(primaries)) * (12 // primaries))
+        assert places[:6] == places[6:]
+
+
+def test_report_computes_what_many_owners_need() -> None:
+    """An owner of 480 KB: 100,000 of them on a primary, and a thousand primaries for all."""
+    owner = {"memory_bytes": 480_000, "payload_bytes": 400_000, "keys": 160}
+    run = run_of(
+        entry(names.OWNER, names.FULL_OWNER, **owner),
+        entry(names.CONNECTIONS, "before", each=1, more=1),
+        entry(names.CONNECTIONS, "after", each=1, more=1),
+        entry(names.MANY_OWNERS, names.among(10), us=100),
+        entry(names.MANY_OWNERS, names.among(20), us=121),
+    )
+    lines = text_of(run, "").splitlines()
+    assert f"| {names.FULL_OWNER} | 400 KB | 480 KB | 1.20x | 160 |" in lines
+    assert f"| {names.FULL_OWNER} | 100,000 | 48.0 TB | 1,000 | 1,000 | 1,001 |" in lines
+    assert "| 20 | 121 |" in lines
+    goals = [line.split(" | ")[2:4] for line in lines if line.startswith(("| a call of", "| conn"))]
+    assert goals == [["1.21x", "**not met**"], ["0 connections", "met"]]
+
+
+def test_report_says_what_servers_take_that_share_the_cores() -> None:
+    """Where a cluster with replicas is slower than a server that has none."""
+    cores = {names.CLUSTER_OF_SIX: 150, names.SERVER_AND_REPLICA: 120, names.SERVER_ALONE: 80}
+    times = {names.CLUSTER_OF_SIX: 0.22, names.SERVER_AND_REPLICA: 0.2, names.SERVER_ALONE: 0.16}
+    run = run_of(
+        *(entry(names.REPLICATED, name, p50_ms=ms, p99_ms=1.0) for name, ms in times.items()),
+        *(
+            entry(names.cpu(names.REPLICATED), name, servers_us=us, client_us=90)
+            for name, us in cores.items()
+        ),
+        *(
+            entry(names.PRIMARIES, names.primaries(count), operations_per_second=count * 1000)
+            for count in (1, 3)
+        ),
+    )
+    run.content["machine_info"]["cpu"]["count"] = 2
+    text = text_of(run, "")
+    met, missed = (line for line in text.splitlines() if line.startswith("| on 3 primaries"))
+    assert "| 1.1x | met |" in met
+    assert "| 1.375x | **not met**: all servers share 2 cores, where a call takes 150 us" in missed
+    assert f"| {names.CLUSTER_OF_SIX} | 0.220 | 1.000 | 1.10x | 1.38x | 90 | 150 |" in text
+    assert "| 3 primaries | 3,000 | 1.00x |  |  |" in text
