@@ -1,13 +1,11 @@
 """Clusters and single servers on loopback, with owners of the same names on each."""
 
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 from redis.crc import key_slot
@@ -18,7 +16,7 @@ from benchmarks import checks
 from benchmarks.measure import Call, Variant, closed_loop
 from benchmarks.stock import CLOCK, all_of, new_coins, storing
 from tests.backends import VALKEY_9
-from tests.clusters import Node, RunningCluster, eventually
+from tests.clusters import Node, RunningCluster, RunningPrimary
 
 PARTS = 6
 """Owners are spread over as many parts of the slots: evenly over 1, 2, 3 or 6 primaries."""
@@ -26,20 +24,7 @@ _SLOTS = 16_384
 _MICRO = 1e6
 
 
-@dataclass(frozen=True, slots=True)
-class Single:
-    """A server, with its replica if it has one.
-
-    Attributes:
-        url: what ``connect`` takes.
-        nodes: both.
-    """
-
-    url: str
-    nodes: list[Node]
-
-
-Servers: TypeAlias = RunningCluster | Single
+Servers: TypeAlias = RunningCluster | RunningPrimary
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,24 +96,9 @@ def cluster_of(primaries: int, *, with_replicas: bool = False) -> RunningCluster
     return RunningCluster(VALKEY_9, primaries=primaries, with_replicas=with_replicas)
 
 
-@contextmanager
-def single(*, with_replica: bool = False) -> Generator[Single]:
+def single(*, with_replica: bool = False) -> RunningPrimary:
     """A server that is no cluster's, otherwise with the options of those that are."""
-    assert VALKEY_9.binary is not None
-    with TemporaryDirectory(prefix="aqm-") as directory:
-        nodes: list[Node] = []
-        try:
-            for _ in range(2 if with_replica else 1):
-                options = ("--repl-diskless-sync-delay", "0")
-                nodes.append(Node(VALKEY_9.binary(), Path(directory), *options))
-            primary, *replicas = nodes
-            for replica in replicas:
-                replica.client.replicaof(*primary.address)
-                eventually(partial(_follows, replica))
-            yield Single(f"redis://127.0.0.1:{primary.port}", nodes)
-        finally:
-            for node in nodes:
-                node.stop()
+    return RunningPrimary(VALKEY_9, replicas=int(with_replica))
 
 
 def spread(owners: int) -> list[str]:
@@ -143,7 +113,3 @@ def spread(owners: int) -> list[str]:
         if all(len(part) == each for part in parts):
             break
     return [owner for turn in zip(*parts, strict=True) for owner in turn]
-
-
-def _follows(replica: Node) -> bool:
-    return bool(replica.info("replication", "master_link_status") == "up")

@@ -40,7 +40,7 @@ class Node:
         client: a client for the test's own questions.
     """
 
-    def __init__(self, binary: Path, directory: Path, *options: str) -> None:
+    def __init__(self, binary: Path, directory: Path, *options: str, password: str = "") -> None:
         self.port = _free_port()
         self.directory = directory / str(self.port)
         self.directory.mkdir()
@@ -50,7 +50,10 @@ class Node:
         ]
         # Much of redis-py has no annotations.
         self.client: Any = redis.Redis(
-            port=self.port, socket_timeout=5, retry=Retry(ConstantBackoff(0.02), 500)
+            port=self.port,
+            password=password or None,
+            socket_timeout=5,
+            retry=Retry(ConstantBackoff(0.02), 500),
         )
         self.start()
 
@@ -240,42 +243,33 @@ class Migration:
         self._cluster.settle()
 
 
-class RunningSentinels:
-    """A primary, its replica, and three sentinels that watch them.
+class RunningPrimary:
+    """A server that is no cluster's, and its replicas.
+
+    Args:
+        backend: which kind of server.
+        options: command line options beyond those that every test server has.
+        replicas: how many.
 
     Attributes:
-        servers: the primary, and the replica.
-        sentinels: those that watch.
+        nodes: the primary, and the replicas.
     """
 
-    name = "aqm"
-
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *options: str, replicas: int = 0) -> None:
         assert backend.binary is not None
         binary = backend.binary()
-        self._directory = Path(tempfile.mkdtemp(prefix="aqm-"))
         with ExitStack() as unfinished:
+            self._directory = Path(tempfile.mkdtemp(prefix="aqm-"))
             unfinished.callback(shutil.rmtree, self._directory)
-            primary = Node(binary, self._directory, "--repl-diskless-sync-delay", "0")
-            unfinished.callback(primary.stop)
-            replica = Node(binary, self._directory, "--repl-diskless-sync-delay", "0")
-            unfinished.callback(replica.stop)
-            replica.client.replicaof("127.0.0.1", primary.port)
-            eventually(lambda: replica.info("replication", "master_link_status") == "up")
-            self.servers = [primary, replica]
-            self.sentinels = []
-            for number in range(3):
-                config = self._directory / f"sentinel-{number}.conf"
-                config.write_text(
-                    f"sentinel monitor {self.name} 127.0.0.1 {primary.port} 2\n"
-                    f"sentinel down-after-milliseconds {self.name} {NODE_TIMEOUT_MS}\n"
-                    f"sentinel failover-timeout {self.name} 5000\n"
-                )
-                sentinel = Node(binary, self._directory, str(config), "--sentinel")
-                unfinished.callback(sentinel.stop)
-                self.sentinels.append(sentinel)
-            eventually(self._is_watched)
-            unfinished.pop_all()
+            self.nodes: list[Node] = []
+            for _ in range(1 + replicas):
+                options_of = ("--repl-diskless-sync-delay", "0", *options)
+                self.nodes.append(Node(binary, self._directory, *options_of))
+                unfinished.callback(self.nodes[-1].stop)
+            for replica in self.nodes[1:]:
+                replica.client.replicaof(*self.nodes[0].address)
+            eventually(lambda: all(map(_follows, self.nodes[1:])))
+            self._stop = unfinished.pop_all().close
 
     def __enter__(self) -> Self:
         return self
@@ -285,9 +279,60 @@ class RunningSentinels:
 
     def stop(self) -> None:
         """Stops all of them, and removes their directory."""
-        for node in (*self.sentinels, *self.servers):
-            node.stop()
-        shutil.rmtree(self._directory)
+        self._stop()
+
+    @property
+    def url(self) -> str:
+        """What ``connect`` takes."""
+        return f"redis://127.0.0.1:{self.nodes[0].port}"
+
+
+class RunningSentinels:
+    """A primary, its replica, and three sentinels that watch them.
+
+    Args:
+        backend: which kind of server.
+        password: what the sentinels ask for; empty for none.
+
+    Attributes:
+        servers: the primary, and the replica.
+        sentinels: those that watch.
+    """
+
+    name = "aqm"
+
+    def __init__(self, backend: Backend, password: str = "") -> None:
+        assert backend.binary is not None
+        with ExitStack() as unfinished:
+            self.servers = unfinished.enter_context(RunningPrimary(backend, replicas=1)).nodes
+            directory = Path(tempfile.mkdtemp(prefix="aqm-"))
+            unfinished.callback(shutil.rmtree, directory)
+            self.sentinels: list[Node] = []
+            for number in range(3):
+                config = directory / f"sentinel-{number}.conf"
+                config.write_text(
+                    f"sentinel monitor {self.name} 127.0.0.1 {self.servers[0].port} 2\n"
+                    f"sentinel down-after-milliseconds {self.name} {NODE_TIMEOUT_MS}\n"
+                    f"sentinel failover-timeout {self.name} 5000\n"
+                    f'requirepass "{password}"\n'
+                )
+                sentinel = Node(
+                    *(backend.binary(), directory, str(config), "--sentinel"), password=password
+                )
+                unfinished.callback(sentinel.stop)
+                self.sentinels.append(sentinel)
+            eventually(self._is_watched)
+            self._stop = unfinished.pop_all().close
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stops all of them, and removes their directories."""
+        self._stop()
 
     @property
     def url(self) -> str:
@@ -309,6 +354,10 @@ class RunningSentinels:
         return all(
             state["num-other-sentinels"] == 2 and state["num-slaves"] == 1 for state in states
         )
+
+
+def _follows(replica: Node) -> bool:
+    return bool(replica.info("replication", "master_link_status") == "up")
 
 
 def id_of(node: Node) -> str:
