@@ -1,14 +1,14 @@
 """How clients and databases are opened, on either face."""
 
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from redis.exceptions import RedisError
 
 from . import config
 from ._clients import AsyncClient, seams_over
 from ._faces import Face
-from ._safety import check_safe
+from ._seam import Seam
 from ._shelter import sheltered
 from ._target import Cluster, Embedded, Sentinels, Server, Target
 from .embedded import EmbeddedServer
@@ -25,6 +25,8 @@ class _Database(Protocol):
 
 
 D = TypeVar("D", bound=_Database)
+Check: TypeAlias = Callable[[Seam], Awaitable[None]]
+"""Raises if a server isn't fit."""
 
 
 async def create_vault_client(face: Face, *, host: str, port: int) -> AsyncClient:
@@ -40,15 +42,15 @@ async def create_inventory_client(face: Face, *, host: str, port: int) -> AsyncC
 
 
 async def open_database(
-    face: Face, target: Target, make: Callable[..., D], *, allow_unsafe: bool
+    face: Face, target: Target, make: Callable[..., D], checks: Sequence[Check]
 ) -> D:
-    """Opens what a url names, and pings it; what can't be reached, or is unsafe, is closed.
+    """Opens what a url names, and pings it; what can't be reached, or isn't fit, is closed.
 
     Args:
         face: whose clients it is opened with.
         target: what to open.
         make: makes the database of the vault's client, the inventory's, and ``server``.
-        allow_unsafe: whether a server is opened that loses keys by design.
+        checks: what each server has to pass that takes writes.
     """
     server = await face.open_server(target.directory) if isinstance(target, Embedded) else None
     vault_client, inventory_client = _clients(face, target, server)
@@ -59,9 +61,9 @@ async def open_database(
         clients.setdefault(inventory_client, InventoryUnavailableError)
         for client, unavailable in clients.items():
             await _pinged(client, unavailable)
-            if not allow_unsafe:
-                for seam in await seams_over(client, unavailable, "connect"):
-                    await check_safe(seam)
+            for seam in await seams_over(client, unavailable, "connect") if checks else ():
+                for check in checks:
+                    await check(seam)
     except BaseException:
         await database.aclose()
         raise

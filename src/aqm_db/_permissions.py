@@ -11,6 +11,7 @@ from itertools import product
 from typing import Literal, TypeAlias
 
 from . import _scripts
+from ._confirming import Confirmation
 from ._keys import Keys
 from ._safety import Problem, told
 from ._scripts import Script
@@ -65,6 +66,9 @@ _HARMLESS: dict[str, tuple[Argument, ...]] = {
     "PEXPIRE": (1,),
     # A time that is none.
     "SET": ("", "PX", 0),
+    # A number that is none.
+    "WAIT": ("", 0),
+    "WAITAOF": ("", 0, 0),
     "ZADD": ("XX", 0, ""),
     "ZRANGE": (0, 0),
     "ZREM": ("",),
@@ -76,15 +80,18 @@ _HARMLESS: dict[str, tuple[Argument, ...]] = {
 """What follows the keys of a command so that it changes nothing."""
 
 
-async def missing_permissions(seam: ProbingSeam, database: Database, keys: Keys) -> list[Problem]:
+async def missing_permissions(
+    seam: ProbingSeam, database: Database, keys: Keys, confirmation: Confirmation | None = None
+) -> list[Problem]:
     """What the user lacks in one of the two databases: a problem for each command or key pattern.
 
     Args:
         seam: asks the server that has the database.
         database: which of the two.
         keys: the names of the owner's keys.
+        confirmation: what every change waits for.
     """
-    needs = _needs(database, keys)
+    needs = _needs(database, keys, confirmation)
     denials = await seam.probe(*(_harmless(need) for need in needs))
     refused: dict[tuple[str, str], set[str]] = {}
     for (need, operations), denial in zip(needs.items(), denials, strict=True):
@@ -105,11 +112,14 @@ def commands_of(database: Database) -> set[str]:
     return {command.split()[0] for _, commands in _operations(database) for command in commands}
 
 
-def _needs(database: Database, keys: Keys) -> dict[_Need, set[str]]:
+def _needs(
+    database: Database, keys: Keys, confirmation: Confirmation | None
+) -> dict[_Need, set[str]]:
     """Every command on every key, and the operations that need it."""
-    names = _names(database, keys)
+    names = _names(database, keys) | {"confirm": (keys.confirm,)}
     needs: dict[_Need, set[str]] = {}
-    for operation, commands in _operations(database):
+    confirming = [] if confirmation is None else ["SET confirm", *confirmation.waits]
+    for operation, commands in (*_operations(database), ("confirmation", confirming)):
         for command, *roles in map(str.split, commands):
             # A lease may be there, and would be gone: it's tried on two keys that aren't.
             tried = ["row", "claim"] if (command, roles) == ("DEL", ["lease"]) else roles

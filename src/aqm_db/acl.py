@@ -15,7 +15,7 @@ _CONNECTING = ("ping", "select", "dbsize", "wait", "asking", "cluster|slots", "c
 """What the library and redis-py ask of a server, and of a cluster, about no key."""
 
 
-def acl_rules(owner: str, *, with_scan: bool = False) -> list[str]:
+def acl_rules(owner: str, *, with_scan: bool = False, confirm_fsync: bool = False) -> list[str]:
     """The rules that confine a user to an owner's keys, for ``ACL SETUSER`` (Redis 6.2, Valkey).
 
     They set aside what the user was allowed before, but neither passwords nor ``on``.
@@ -27,6 +27,8 @@ def acl_rules(owner: str, *, with_scan: bool = False) -> list[str]:
             Without it, what reads or cares for the whole database is denied: ``get_inventory``
             of all contacts, ``get_all_active_ids``, ``purge_expired``, the garbage collector,
             backups and ``delete_owner``.
+        confirm_fsync: whether the user's changes are confirmed so (WAITAOF), which servers before
+            Redis 7.2 have no rule for.
 
     Raises:
         InvalidIdentifierError: the owner is no valid id.
@@ -40,6 +42,8 @@ def acl_rules(owner: str, *, with_scan: bool = False) -> list[str]:
         commands.add("unlink")
     else:
         commands.discard("scan")
+    if confirm_fsync:
+        commands.add("waitaof")
     # What redis-py tells a server of itself goes without permission.
     return [
         *("resetkeys", "resetchannels", "nocommands", f"~{Keys(owner).pattern()}"),

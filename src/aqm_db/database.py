@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from . import config
 from ._background import Sleep
 from ._clients import AnyAsyncClient, seam_over, seams_over
+from ._confirming import check_fsync, confirmation_of
 from ._defaults import new_request_id, now_ms
 from ._faces import ASYNC, Face, face_of
 from ._keys import OWNERS_PATTERN, Keys, owner_of
 from ._opening import open_database
 from ._outcome import Progress
+from ._safety import check_safe
 from ._shelter import sheltered
 from ._target import Cluster, target_of
 from ._validate import check_caps, check_count, check_flag, check_id, check_timeout
@@ -78,12 +80,13 @@ class AsyncClientDatabase:
         request_ids: Callable[[], str] = new_request_id,
         confirm_replicas: int = 0,
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
+        confirm_fsync: bool = False,
     ) -> None:
         self._clients = (vault_client, inventory_client)
         self._server = server
         self._request_ids = request_ids
         self._is_borrowed = False
-        self._confirming = (confirm_replicas, confirm_timeout)
+        self._confirming = (confirm_replicas, confirm_timeout, confirm_fsync)
         self.vault: AsyncSecureVault = AsyncSecureVault(
             vault_client,
             owner=owner,
@@ -91,6 +94,7 @@ class AsyncClientDatabase:
             request_ids=request_ids,
             confirm_replicas=confirm_replicas,
             confirm_timeout=confirm_timeout,
+            confirm_fsync=confirm_fsync,
         )
         self.inventory: AsyncSmartInventory = AsyncSmartInventory(
             inventory_client,
@@ -101,6 +105,7 @@ class AsyncClientDatabase:
             request_ids=request_ids,
             confirm_replicas=confirm_replicas,
             confirm_timeout=confirm_timeout,
+            confirm_fsync=confirm_fsync,
         )
         self.gc: AsyncGarbageCollector = AsyncGarbageCollector(self.inventory, inventory_client)
         self.reporter: AsyncStorageReporter = AsyncStorageReporter(self.vault, self.inventory)
@@ -135,6 +140,7 @@ class AsyncClientDatabase:
             request_ids=self._request_ids,
             confirm_replicas=self._confirming[0],
             confirm_timeout=self._confirming[1],
+            confirm_fsync=self._confirming[2],
         )
         other._is_borrowed = True
         return other
@@ -253,7 +259,8 @@ class AsyncClientDatabase:
         """
         from .doctor import examine  # noqa: PLC0415 - most programs never call it
 
-        return await examine(*self._clients, self.inventory.keys)
+        keys = self.inventory.keys
+        return await examine(*self._clients, keys, confirmation_of(keys, *self._confirming))
 
     async def check(self, *, repair: bool = False) -> "IntegrityReport":
         """Finds what doesn't fit: counters, lost rows and entries, malformed or foreign keys.
@@ -353,6 +360,7 @@ def connect(
     request_ids: Callable[[], str] = new_request_id,
     confirm_replicas: int = 0,
     confirm_timeout: int = config.CONFIRM_TIMEOUT,
+    confirm_fsync: bool = False,
     allow_unsafe: bool = False,
 ) -> Connecting:
     """Opens a database.
@@ -389,6 +397,10 @@ def connect(
             that isn't confirmed raises VaultUnavailableError or InventoryUnavailableError, and
             its outcome is unknown: a coin that was to be handed out stays claimed.
         confirm_timeout: how long they are waited for, in ms; other calls wait behind it.
+        confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
+            server's own and those of ``confirm_replicas`` replicas. It takes Redis 7.2, or Valkey,
+            and an append-only file on each. Where appendfsync is everysec, each call waits for up
+            to two seconds, so give it as long; where it's always, for a millisecond.
         allow_unsafe: whether to open a server that deletes keys to make room (an eviction policy
             and a memory limit), or a replica.
 
@@ -409,6 +421,7 @@ def connect(
     check_count("budget_bytes", budget_bytes, 1)
     check_count("confirm_replicas", confirm_replicas, 0)
     check_timeout("confirm_timeout", confirm_timeout)
+    check_flag("confirm_fsync", confirm_fsync)
     check_flag("allow_unsafe", allow_unsafe)
     make = partial(
         AsyncClientDatabase,
@@ -419,5 +432,7 @@ def connect(
         request_ids=request_ids,
         confirm_replicas=confirm_replicas,
         confirm_timeout=confirm_timeout,
+        confirm_fsync=confirm_fsync,
     )
-    return Connecting(lambda face: open_database(face, target, make, allow_unsafe=allow_unsafe))
+    checks = [*([] if allow_unsafe else [check_safe]), *([check_fsync] if confirm_fsync else [])]
+    return Connecting(lambda face: open_database(face, target, make, checks))

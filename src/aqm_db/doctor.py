@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from typing import Any, Final, Literal, TypeAlias
 
 from ._clients import AnyAsyncClient, Route, route_of, seam_over
+from ._confirming import Confirmation
 from ._keys import Keys
 from ._permissions import Database, missing_permissions
 from ._safety import (
@@ -38,6 +39,7 @@ FindingName: TypeAlias = Literal[
     "disk",
     "password",
     "tls",
+    "confirmation",
     "permissions",
 ]
 """What was examined.
@@ -46,7 +48,8 @@ FindingName: TypeAlias = Literal[
 the machine may lose; ``eviction``: whether the server deletes keys to make room; ``replica``:
 whether it is one; ``version``: whether it's new enough; ``memory``: how much is left; ``disk``:
 whether its last writes to files worked; ``password``: who can use it; ``tls``: who can listen;
-``permissions``: whether the user may do all that the library does.
+``confirmation``: whether changes that have to be confirmed can be; ``permissions``: whether the
+user may do all that the library does.
 """
 Severity: TypeAlias = Literal["ok", "warning", "error"]
 
@@ -83,7 +86,10 @@ class Diagnosis:
 
 
 async def examine(
-    vault_client: AnyAsyncClient, inventory_client: AnyAsyncClient, keys: Keys
+    vault_client: AnyAsyncClient,
+    inventory_client: AnyAsyncClient,
+    keys: Keys,
+    confirmation: Confirmation | None = None,
 ) -> Diagnosis:
     """Examines the server of each client, once if it's the same, and what each user may do.
 
@@ -93,13 +99,17 @@ async def examine(
         vault_client: the vault's client.
         inventory_client: the inventory's.
         keys: the names of the owner's keys.
+        confirmation: what every change waits for.
 
     Raises:
         VaultUnavailableError: the vault's server can't be reached.
         InventoryUnavailableError: the inventory's server can't be reached.
     """
-    vault = _Patient("vault", vault_client, VaultUnavailableError, keys)
-    inventory = _Patient("inventory", inventory_client, InventoryUnavailableError, keys)
+    tag = keys.prefix
+    vault = _Patient("vault", vault_client, VaultUnavailableError, tag, confirmation)
+    inventory = _Patient(
+        "inventory", inventory_client, InventoryUnavailableError, tag, confirmation
+    )
     if vault.route.is_in_memory:
         return Diagnosis((_IN_MEMORY,))
     findings = await _of_servers(vault, inventory)
@@ -108,7 +118,7 @@ async def examine(
     problems = [
         problem
         for patient in (vault, inventory)
-        for problem in await missing_permissions(patient.seam, patient.name, keys)
+        for problem in await missing_permissions(patient.seam, patient.name, keys, confirmation)
     ]
     findings += [Finding("permissions", "error", *problem) for problem in problems] or [
         Finding("permissions", "ok", "The user may do all that the library does.")
@@ -119,6 +129,9 @@ async def examine(
 _WORST_FIRST: Final[tuple[Severity, ...]] = ("error", "warning", "ok")
 _SECTIONS: Final = ("server", "memory", "persistence", "replication")
 _SETTINGS: Final = ("appendfsync", "save", "bind", "protected-mode")
+_REPLICAS: Final = "connected_slaves"
+_DISK_MS: Final = 2000
+"""What is written once a second is waited for up to twice as long."""
 _OLDEST: Final = (6, 2)
 _FULL_PERCENT: Final[tuple[tuple[Severity, int], ...]] = (("error", 95), ("warning", 80))
 _IN_MEMORY: Final = Finding(
@@ -137,10 +150,12 @@ class _Patient:
         name: Database,
         client: AnyAsyncClient,
         unavailable: type[UnavailableError],
-        keys: Keys,
+        tag: str,
+        confirmation: Confirmation | None,
     ) -> None:
         self.name: Database = name
-        self.seam: ProbingSeam = seam_over(client, unavailable, "doctor", keys.prefix)
+        self.seam: ProbingSeam = seam_over(client, unavailable, "doctor", tag)
+        self.confirmation = confirmation
         self.route: Route = route_of(client)
 
 
@@ -171,6 +186,7 @@ async def _of_server(patient: _Patient, facts: Facts) -> list[Finding]:
         _version(facts),
         _memory(facts),
         _disk(facts),
+        *_confirmation(patient.confirmation, facts, settings),
     ]
     is_open = await _is_open(patient)
     return [*findings, _password(patient.route, facts, settings, is_open=is_open)]
@@ -289,6 +305,45 @@ def _disk(facts: Facts) -> Finding:
         message = "The server couldn't rewrite its append-only file, where burned keys stay."
         return Finding("disk", "warning", message, remedy)
     return Finding("disk", "ok", "The server's last writes to its files worked.")
+
+
+def _confirmation(
+    confirmation: Confirmation | None, facts: Facts, settings: Mapping[str, str]
+) -> list[Finding]:
+    """Whether changes can be confirmed as they have to be; nothing if they haven't."""
+    if confirmation is None:
+        return []
+    if "role" not in facts:
+        return [_unexamined("confirmation", "INFO")]
+    wanted, following = confirmation.replicas, _replicas_of(facts)
+    if following < wanted:
+        return [
+            Finding(
+                "confirmation",
+                "error",
+                f"Changes wait for {wanted} replicas, and the server has {following}: each call "
+                "fails after confirm_timeout, and its outcome is unknown.",
+                "Connect more replicas, or lower confirm_replicas.",
+            )
+        ]
+    is_slow = settings.get("appendfsync") == "everysec" and confirmation.timeout < _DISK_MS
+    if confirmation.fsync and is_slow:
+        return [
+            Finding(
+                "confirmation",
+                "warning",
+                "Changes wait for disks that are written once a second (appendfsync is everysec), "
+                f"and confirm_timeout is {confirmation.timeout} ms.",
+                f"Set appendfsync to always, or confirm_timeout to {_DISK_MS} or more.",
+            )
+        ]
+    return [Finding("confirmation", "ok", "Changes are confirmed as they have to be.")]
+
+
+def _replicas_of(facts: Facts) -> int:
+    """How many replicas follow the server."""
+    lines = (facts.get(f"slave{number}", "") for number in range(number_in(facts, _REPLICAS)))
+    return sum("state=online" in line for line in lines)
 
 
 def _password(

@@ -63,6 +63,8 @@ class AsyncSmartInventory:
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT).
         confirm_timeout: how long they are waited for, in ms.
+        confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
+            server's own and those of ``confirm_replicas`` replicas.
 
     Raises:
         TypeError: the client is neither a ``redis.asyncio.Redis`` nor a ``RedisCluster``.
@@ -94,6 +96,7 @@ class AsyncSmartInventory:
         request_ids: Callable[[], str] = new_request_id,
         confirm_replicas: int = 0,
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
+        confirm_fsync: bool = False,
     ) -> None:
         self.keys: Keys = Keys(owner)
         self._seam: Seam = seam_over(
@@ -101,7 +104,7 @@ class AsyncSmartInventory:
             InventoryUnavailableError,
             type(self).__name__,
             self.keys.prefix,
-            confirmation_of(self.keys, confirm_replicas, confirm_timeout),
+            confirmation_of(self.keys, confirm_replicas, confirm_timeout, confirm_fsync),
         )
         self.clock = clock
         self.budget_caps: Mapping[str, Mapping[str, int]] = check_caps("budget_caps", budget_caps)

@@ -82,6 +82,8 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT).
         confirm_timeout: how long they are waited for, in ms.
+        confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
+            server's own and those of ``confirm_replicas`` replicas.
 
     Raises:
         TypeError: the client is neither a ``redis.Redis`` nor a ``RedisCluster``.
@@ -103,6 +105,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         request_ids: Callable[[], str] = new_request_id,
         confirm_replicas: int = 0,
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
+        confirm_fsync: bool = False,
     ) -> None:
         super().__init__(
             AsyncSecureVault(
@@ -112,6 +115,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
                 request_ids=request_ids,
                 confirm_replicas=confirm_replicas,
                 confirm_timeout=confirm_timeout,
+                confirm_fsync=confirm_fsync,
             )
         )
 
@@ -310,6 +314,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT).
         confirm_timeout: how long they are waited for, in ms.
+        confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
+            server's own and those of ``confirm_replicas`` replicas.
 
     Raises:
         TypeError: the client is neither a ``redis.Redis`` nor a ``RedisCluster``.
@@ -341,6 +347,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         request_ids: Callable[[], str] = new_request_id,
         confirm_replicas: int = 0,
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
+        confirm_fsync: bool = False,
     ) -> None:
         super().__init__(
             AsyncSmartInventory(
@@ -352,6 +359,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
                 request_ids=request_ids,
                 confirm_replicas=confirm_replicas,
                 confirm_timeout=confirm_timeout,
+                confirm_fsync=confirm_fsync,
             )
         )
 
@@ -805,6 +813,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         request_ids: Callable[[], str] = new_request_id,
         confirm_replicas: int = 0,
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
+        confirm_fsync: bool = False,
     ) -> None:
         super().__init__(
             AsyncClientDatabase(
@@ -818,6 +827,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
                 request_ids=request_ids,
                 confirm_replicas=confirm_replicas,
                 confirm_timeout=confirm_timeout,
+                confirm_fsync=confirm_fsync,
             )
         )
 
@@ -960,6 +970,7 @@ def connect(
     request_ids: Callable[[], str] = new_request_id,
     confirm_replicas: int = 0,
     confirm_timeout: int = config.CONFIRM_TIMEOUT,
+    confirm_fsync: bool = False,
     allow_unsafe: bool = False,
 ) -> ClientDatabase:
     """Opens a database.
@@ -996,6 +1007,10 @@ def connect(
             that isn't confirmed raises VaultUnavailableError or InventoryUnavailableError, and
             its outcome is unknown: a coin that was to be handed out stays claimed.
         confirm_timeout: how long they are waited for, in ms; other calls wait behind it.
+        confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
+            server's own and those of ``confirm_replicas`` replicas. It takes Redis 7.2, or Valkey,
+            and an append-only file on each. Where appendfsync is everysec, each call waits for up
+            to two seconds, so give it as long; where it's always, for a millisecond.
         allow_unsafe: whether to open a server that deletes keys to make room (an eviction policy
             and a memory limit), or a replica.
 
@@ -1016,6 +1031,7 @@ def connect(
         request_ids=request_ids,
         confirm_replicas=confirm_replicas,
         confirm_timeout=confirm_timeout,
+        confirm_fsync=confirm_fsync,
         allow_unsafe=allow_unsafe,
     )
     return over(ClientDatabase, drive(connecting.open(SYNC)))

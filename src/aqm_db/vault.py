@@ -48,6 +48,8 @@ class AsyncSecureVault:
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT).
         confirm_timeout: how long they are waited for, in ms.
+        confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
+            server's own and those of ``confirm_replicas`` replicas.
 
     Raises:
         TypeError: the client is neither a ``redis.asyncio.Redis`` nor a ``RedisCluster``.
@@ -69,6 +71,7 @@ class AsyncSecureVault:
         request_ids: Callable[[], str] = new_request_id,
         confirm_replicas: int = 0,
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
+        confirm_fsync: bool = False,
     ) -> None:
         self._keys = Keys(owner)
         self._seam: Seam = seam_over(
@@ -76,7 +79,7 @@ class AsyncSecureVault:
             VaultUnavailableError,
             type(self).__name__,
             self._keys.prefix,
-            confirmation_of(self._keys, confirm_replicas, confirm_timeout),
+            confirmation_of(self._keys, confirm_replicas, confirm_timeout, confirm_fsync),
         )
         self._clock = clock
         self._request_ids = request_ids

@@ -247,6 +247,29 @@ async def test_a_change_that_is_not_confirmed(
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "error", "words"),
+    [
+        (b"*2\r\n:0\r\n:1\r\n", InventoryUnavailableError, "disk didn't confirm the change"),
+        (b"*2\r\n:1\r\n:0\r\n", InventoryUnavailableError, "0 of 1 replicas confirmed"),
+        (b"-ERR unknown command\r\n", InventoryUnavailableError, "nothing confirmed the change"),
+        (b"-NOPERM no permissions\r\n", AccessDeniedError, "WAITAOF"),
+    ],
+)
+async def test_a_change_that_no_disk_confirms(
+    face: Face, said: bytes, error: type[AQMDatabaseError], words: str
+) -> None:
+    """The same, where it has to be on the disks."""
+    told = {b"SET": b"+OK\r\n", b"WAIT": b":0\r\n", b"WAITAOF": said}
+    node = Node(lambda command: told.get(command[0], COIN))
+    options: dict[str, Any] = {"confirm_timeout": 70, "confirm_fsync": True}
+    async with clustered(face, node, confirm_replicas=1, **options) as (inventory, _):
+        with pytest.raises(error, match=words):
+            await inventory.select_coin(BOB, "GOLD")
+    waits = [request for request in node.requests if request[0].startswith(b"WAIT")]
+    assert waits == [[b"WAIT", b"1", b"50"], [b"WAITAOF", b"1", b"1", b"70"]]
+
+
 async def test_what_is_refused_needs_no_confirmation(face: Face) -> None:
     """The refusal is what the caller is told."""
 

@@ -47,7 +47,7 @@ def bench(
 
 
 async def _measured(url: str | None, seconds: float) -> Measured:
-    opened = await open_database(ASYNC, target_of(url), Bench, allow_unsafe=True)
+    opened = await open_database(ASYNC, target_of(url), Bench, checks=())
     try:
         with working("Measuring", total=seconds) as progress:
 
