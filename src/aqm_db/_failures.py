@@ -57,6 +57,10 @@ class SlotMoving(LinkFailure):
         return super().error(unavailable, sent=sent) if sent else ConcurrencyError(str(self))
 
 
+class SentinelRefusal(exceptions.AuthenticationError):
+    """Every sentinel that answered refused the user."""
+
+
 Denial: TypeAlias = Literal["command", "key", "unknown"]
 """Why a command gets nowhere: the user may not run it, or not on this key; or there is none."""
 
@@ -224,6 +228,10 @@ def error_for(reply: exceptions.RedisError, operation: str) -> AQMDatabaseError:
 
     The reply's text stays out of it: some quote the command, and so key material.
     """
+    if isinstance(reply, SentinelRefusal):
+        return AccessDeniedError(
+            "the sentinels refuse what the url gives as sentinel_username and sentinel_password"
+        )
     raised = _RAISED.get(kind_of(reply))
     if raised is None:
         code = str(reply).split(" ", 1)[0]

@@ -6,9 +6,29 @@ import redis
 from redis.asyncio import Redis, Sentinel
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError, RedisError
 from redis.retry import Retry
 
+from ._failures import SentinelRefusal
 from ._target import Sentinels
+
+
+class _Sentinels(Sentinel):
+    async def discover_master(self, service_name: str) -> Any:
+        discover: Any = super().discover_master
+        try:
+            return await discover(service_name)
+        except RedisError as error:
+            raise _said(error) from None
+
+
+class _SyncSentinels(redis.Sentinel):
+    def discover_master(self, service_name: str) -> Any:
+        discover: Any = super().discover_master
+        try:
+            return discover(service_name)
+        except RedisError as error:
+            raise _said(error) from None
 
 
 class _Watched(Redis):
@@ -29,10 +49,10 @@ class _WatchedSync(redis.Redis):
 
 def client_of(target: Sentinels, options: dict[str, Any]) -> Redis:
     """An asynchronous client."""
-    make: Any = Sentinel
+    make: Any = _Sentinels
     sentinels = make(
         target.hosts,
-        sentinel_kwargs=_asking(options) | {"retry": AsyncRetry(NoBackoff(), 0)},
+        sentinel_kwargs=_asking(target, options) | {"retry": AsyncRetry(NoBackoff(), 0)},
     )
     client: Redis = sentinels.master_for(target.name, _Watched, **target.options, **options)
     return client
@@ -40,10 +60,10 @@ def client_of(target: Sentinels, options: dict[str, Any]) -> Redis:
 
 def sync_client_of(target: Sentinels, options: dict[str, Any]) -> redis.Redis:
     """A synchronous client."""
-    make: Any = redis.Sentinel
+    make: Any = _SyncSentinels
     sentinels = make(
         target.hosts,
-        sentinel_kwargs=_asking(options) | {"retry": Retry(NoBackoff(), 0)},
+        sentinel_kwargs=_asking(target, options) | {"retry": Retry(NoBackoff(), 0)},
     )
     client: redis.Redis = sentinels.master_for(
         target.name, _WatchedSync, **target.options, **options
@@ -51,7 +71,13 @@ def sync_client_of(target: Sentinels, options: dict[str, Any]) -> redis.Redis:
     return client
 
 
-def _asking(options: dict[str, Any]) -> dict[str, Any]:
+def _asking(target: Sentinels, options: dict[str, Any]) -> dict[str, Any]:
     """How sentinels are asked: once each, since there are others."""
     names = ("socket_timeout", "socket_connect_timeout", "maint_notifications_config")
-    return {name: options[name] for name in names}
+    return target.credentials | {name: options[name] for name in names}
+
+
+def _said(error: RedisError) -> RedisError:
+    """What stands for an error of all sentinels, of which redis-py keeps no more than the text."""
+    is_refused = isinstance(error, NoPermissionError) or "AuthenticationError" in str(error)
+    return SentinelRefusal() if is_refused else error

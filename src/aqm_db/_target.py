@@ -55,12 +55,20 @@ class Sentinels:
         hosts: host and port of some of the sentinels.
         name: what they call the servers.
         options: what connections to the servers are made with.
+        credentials: what the sentinels are told of the user; empty if nothing.
     """
 
-    def __init__(self, hosts: list[tuple[str, int]], name: str, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        hosts: list[tuple[str, int]],
+        name: str,
+        options: dict[str, Any],
+        credentials: dict[str, Any],
+    ) -> None:
         self.hosts = hosts
         self.name = name
         self.options = options
+        self.credentials = credentials
 
 
 Target: TypeAlias = Embedded | Memory | Server | Cluster | Sentinels
@@ -134,7 +142,12 @@ def _several(parts: SplitResult, encryption: str, kind: str) -> Cluster | Sentin
     if kind == "sentinel":
         if not name:
             raise InvalidArgumentError("url", "must end with the name of the sentinels' servers")
-        return Sentinels(hosts, name, options)
+        asked = {
+            argument: options.pop(f"sentinel_{argument}")
+            for argument in ("username", "password")
+            if f"sentinel_{argument}" in options
+        }
+        return Sentinels(hosts, name, options, asked)
     if name:
         raise InvalidArgumentError("url", "must name no database: all is in 0")
     return Cluster(hosts, options)

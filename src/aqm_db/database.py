@@ -385,8 +385,10 @@ def connect(
             - ``redis+cluster://host:port,host:port``: a cluster of yours, the vault and the
               inventory of an owner in one slot;
             - ``redis+sentinel://host:port,host:port/name``: whichever server is the primary, as
-              these sentinels say, the vault and the inventory in database 0; ``rediss+cluster``
-              and ``rediss+sentinel`` with TLS;
+              these sentinels say, the vault and the inventory in database 0; sentinels that want
+              a password get ``?sentinel_password=...`` (and ``&sentinel_username=...``);
+            - ``rediss+cluster``, ``rediss+sentinel``: the same with TLS, but sentinels are asked
+              without it;
             - None: ``$AQM_DB_URL``, or ``embedded://``.
         owner: whose data it is, if several share a database; a cluster needs one.
         budget_caps: coins per contact, by priority and tier.
@@ -410,7 +412,7 @@ def connect(
         EmbeddedServerError: the embedded server can't be started or joined.
         VaultUnavailableError: the server can't be reached.
         InventoryUnavailableError: the same, between the first database and the second.
-        AccessDeniedError: the password is wrong.
+        AccessDeniedError: the password is wrong, or the sentinels'.
     """
     target = target_of(url)
     if owner is not None:

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from aqm_db import config, connect, sync
-from aqm_db.errors import InventoryUnavailableError, VaultUnavailableError
+from aqm_db.errors import AccessDeniedError, InventoryUnavailableError, VaultUnavailableError
 from tests.backends import Backend
 from tests.cluster.load import Load
 from tests.clusters import Node, RunningSentinels
@@ -126,6 +126,48 @@ async def test_sentinels_that_are_not_there(face: Face, monkeypatch: pytest.Monk
         await connect(url) if face is ASYNC else sync.connect(url)
     assert not caught.value.outcome_unknown
     assert str(caught.value) == "No master found for 'aqm'"
+
+
+@pytest.fixture(scope="module")
+def guarded(backend: Backend) -> Iterator[RunningSentinels]:
+    """Sentinels that ask for a password, as their servers don't."""
+    with RunningSentinels(backend, "se&cret") as running:
+        yield running
+
+
+async def _opened(face: Face, url: str) -> None:
+    if face is ASYNC:
+        async with connect(url) as db:
+            await db.vault.get_stats()
+    else:
+        with sync.connect(url) as sync_db:
+            sync_db.vault.get_stats()
+
+
+@pytest.mark.parametrize("user", ["", "&sentinel_username=default"])
+async def test_sentinels_with_a_password(face: Face, guarded: RunningSentinels, user: str) -> None:
+    """They get it from the url, and the servers, which want none, don't."""
+    await _opened(face, f"{guarded.url}?sentinel_password=se%26cret{user}")
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?sentinel_password=wr0ng", "?sentinel_password=wr0ng&sentinel_username=nobody"]
+)
+async def test_a_wrong_password_of_sentinels(
+    face: Face, guarded: RunningSentinels, query: str
+) -> None:
+    """It's said at once that it is theirs, and not shown."""
+    with pytest.raises(AccessDeniedError, match="the sentinels refuse .* sentinel_pass") as caught:
+        await _opened(face, guarded.url + query)
+    assert "wr0ng" not in str(caught.value)
+
+
+async def test_a_user_of_sentinels_who_may_not_ask(face: Face, guarded: RunningSentinels) -> None:
+    """The same is said."""
+    for node in guarded.sentinels:
+        node.client.execute_command("ACL SETUSER", "some", "on", ">p", "+ping", "+hello", "+client")
+    with pytest.raises(AccessDeniedError, match="the sentinels refuse"):
+        await _opened(face, f"{guarded.url}?sentinel_password=p&sentinel_username=some")
 
 
 def _replicated(primary: Node) -> None:
