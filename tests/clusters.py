@@ -208,17 +208,18 @@ class RunningCluster:
 
 
 class Migration:
-    """A slot on its way from one node to another, key by key.
+    """A slot on its way from one node to another, key by key or at once.
 
     Args:
         cluster: whose slot.
         tag: a key in it.
+        target: where it goes; None is any other primary.
     """
 
-    def __init__(self, cluster: RunningCluster, tag: str) -> None:
+    def __init__(self, cluster: RunningCluster, tag: str, target: Node | None = None) -> None:
         self.slot = key_slot(tag.encode())
         self.source = cluster.primary_of(tag)
-        self.target = cluster.other_than(self.source)
+        self.target = cluster.other_than(self.source) if target is None else target
         self._cluster = cluster
 
     def begin(self) -> None:
@@ -235,6 +236,13 @@ class Migration:
             command = ("MIGRATE", *self.target.address, "", 0, 5000, "KEYS", *keys)
             self.source.client.execute_command(*command)
             yield len(keys)
+
+    def at_once(self) -> None:
+        """Moves it as a whole (Valkey 9)."""
+        target = id_of(self.target)
+        _cluster(self.source, "MIGRATESLOTS", "SLOTSRANGE", self.slot, self.slot, "NODE", target)
+        eventually(lambda: _serves(self.target, self.slot))
+        self._cluster.settle()
 
     def end(self) -> None:
         """Gives the slot to its new node."""

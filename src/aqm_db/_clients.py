@@ -143,6 +143,11 @@ async def seams_over(
     return [seam_over(client, unavailable, user)]
 
 
+def is_cluster(client: object) -> bool:
+    """Whether a client, or what :func:`blocking` made of one, is a cluster's."""
+    return isinstance(client.client if isinstance(client, Blocking) else client, _CLUSTERS)
+
+
 _SYNC = (redis.Redis, redis.RedisCluster)
 _ASYNC = (Redis, RedisCluster)
 _CLUSTERS = (redis.RedisCluster, RedisCluster)

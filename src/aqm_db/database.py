@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from . import config
 from ._background import Sleep
-from ._clients import AnyAsyncClient, seam_over, seams_over
+from ._clients import AnyAsyncClient, seam_over
 from ._confirming import check_fsync, confirmation_of
 from ._defaults import new_request_id, now_ms
 from ._faces import ASYNC, Face, face_of
-from ._keys import OWNERS_PATTERN, Keys, owner_of
+from ._keys import Keys, owner_of
 from ._opening import open_database
 from ._outcome import Progress
 from ._safety import check_safe
 from ._shelter import sheltered
 from ._target import Cluster, target_of
 from ._validate import check_caps, check_count, check_flag, check_id, check_timeout
+from ._walking import pages_of_owners
 from .connection import close_all, health_check
 from .embedded import EmbeddedServer
 from .errors import (
@@ -148,8 +149,9 @@ class AsyncClientDatabase:
     async def iter_owners(self) -> AsyncIterator[str]:
         """The owners that have any data here, each once, in no order.
 
-        It walks the whole database (SCAN), on a cluster each primary's: for background use. An
-        owner that comes or goes meanwhile may be missed, and so may one whose slot is moved.
+        It walks the whole database (SCAN), on a cluster each primary's, and again if a slot was
+        moved meanwhile: for background use. An owner that comes or goes meanwhile may be missed,
+        and so may one whose slot is moved twice.
 
         Raises:
             VaultUnavailableError: a server can't be reached.
@@ -158,12 +160,11 @@ class AsyncClientDatabase:
         """
         seen: set[str] = set()
         for client, unavailable in self._databases():
-            for seam in await seams_over(client, unavailable, "iter_owners"):
-                async for page in seam.scan(OWNERS_PATTERN):
-                    found = {owner for key in page if (owner := owner_of(key)) is not None}
-                    for owner in sorted(found - seen):
-                        yield owner
-                    seen |= found
+            async for page in pages_of_owners(client, unavailable, "iter_owners"):
+                found = {owner for key in page if (owner := owner_of(key)) is not None}
+                for owner in sorted(found - seen):
+                    yield owner
+                seen |= found
 
     async def delete_owner(self, owner: str) -> int:
         """Deletes all that is kept of an owner, claims and tombstones included (UNLINK).

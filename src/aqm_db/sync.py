@@ -876,8 +876,9 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
     def iter_owners(self) -> Iterator[str]:
         """The owners that have any data here, each once, in no order.
 
-        It walks the whole database (SCAN), on a cluster each primary's: for background use. An
-        owner that comes or goes meanwhile may be missed, and so may one whose slot is moved.
+        It walks the whole database (SCAN), on a cluster each primary's, and again if a slot was
+        moved meanwhile: for background use. An owner that comes or goes meanwhile may be missed,
+        and so may one whose slot is moved twice.
 
         Raises:
             VaultUnavailableError: a server can't be reached.
