@@ -21,10 +21,11 @@ from aqm_db.errors import (
     VaultUnavailableError,
 )
 from tests.backends import REDIS_6, REDIS_8, VALKEY_9, Backend, RunningServer
-from tests.clusters import RunningPrimary, eventually
+from tests.clusters import RunningPrimary
 from tests.faces import ASYNC, Face
 from tests.samples import BOB, sample_key, stock
 from tests.test_doctor import FACES, allow, diagnosed, found, unix
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.asyncio
 
