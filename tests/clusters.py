@@ -6,8 +6,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from tests.backends import Backend
+from tests.faces import ASYNC, Face
 from tests.waiting import eventually
 
 NODE_TIMEOUT_MS = 1000
@@ -156,6 +157,16 @@ class RunningCluster:
         patient: dict[str, Any] = {"retry": Retry(ConstantBackoff(0.05), 400), "socket_timeout": 2}
         nodes: list[Any] = [_sync_node(node) for node in self.nodes]
         return redis.RedisCluster(startup_nodes=nodes, **(patient | options))
+
+    @asynccontextmanager
+    async def client_of(self, face: Face) -> AsyncGenerator[Any]:
+        """A new client of a face, closed in the end."""
+        if face is ASYNC:
+            async with self.client() as client:
+                yield client
+        else:
+            with closing(self.sync_client()) as client:
+                yield client
 
     def primary_of(self, tag: str) -> Node:
         """The node that has the slot of a key."""

@@ -1,7 +1,6 @@
 """Fixtures of the tests on clusters: the same vaults and inventories, in one owner's slot."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from redis.asyncio.client import Redis as Client
 from aqm_db import AsyncGarbageCollector, AsyncSecureVault, AsyncSmartInventory
 from tests.backends import REDIS_6, VALKEY_9, Backend
 from tests.clusters import RunningCluster
-from tests.faces import ASYNC, Face
+from tests.faces import Face
 from tests.samples import Clock
 
 OWNER = "tester"
@@ -99,13 +98,8 @@ def inventory_client(vault_client: Redis) -> Redis:
 @pytest_asyncio.fixture
 async def cluster_client(face: Face, server: RunningCluster) -> AsyncIterator[Any]:
     """The client that the objects under test have."""
-    if face is ASYNC:
-        client = server.client()
+    async with server.client_of(face) as client:
         yield client
-        await client.aclose()
-    else:
-        with closing(server.sync_client()) as sync_client:
-            yield sync_client
 
 
 @pytest.fixture

@@ -34,12 +34,8 @@ def victims(backend: Backend) -> Iterator[RunningCluster]:
 async def client(face: Face, victims: RunningCluster) -> AsyncIterator[Any]:
     """A client of it, and nobody's data."""
     victims.clear()
-    made: Any = victims.client() if face is ASYNC else victims.sync_client()
-    yield made
-    if face is ASYNC:
-        await made.aclose()
-    else:
-        made.close()
+    async with victims.client_of(face) as made:
+        yield made
 
 
 Find = Callable[[], Coroutine[Any, Any, list[str]]]

@@ -29,12 +29,8 @@ def newest() -> Iterator[RunningCluster]:
 async def client(face: Face, newest: RunningCluster) -> AsyncIterator[Any]:
     """A client of it, and nobody's data."""
     newest.clear()
-    made: Any = newest.client() if face is ASYNC else newest.sync_client()
-    yield made
-    if face is ASYNC:
-        await made.aclose()
-    else:
-        made.close()
+    async with newest.client_of(face) as made:
+        yield made
 
 
 async def test_a_slot_is_moved_at_once(
