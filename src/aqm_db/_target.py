@@ -1,7 +1,6 @@
 """What a url names: an embedded database, one in memory, a server, or several of them."""
 
 import os
-from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
@@ -112,7 +111,7 @@ def target_of(url: str | None) -> Target:
 
 
 def _text_of(url: object) -> str:
-    if isinstance(url, PathLike):
+    if isinstance(url, os.PathLike):
         raise InvalidArgumentError("url", "is no path: a directory's is f'embedded://{path}'")
     return check_text("url", url)
 
