@@ -33,20 +33,17 @@ class ScriptedServer:
         """Serves one client until it, or the script, hangs up."""
         parser = hiredis.Reader()
         self.clients += 1
-        try:
-            while data := await reader.read(65_536):
-                parser.feed(data)
-                while (command := parser.gets()) is not False:
-                    if command[0] in _HANDSHAKE:
-                        reply = self.greeting
-                    else:
-                        self.requests.append(command)
-                        reply = self.answer(command)
-                    if reply is None:
-                        return
-                    writer.write(reply)
-        finally:
-            writer.close()
+        while data := await reader.read(65_536):
+            parser.feed(data)
+            while (command := parser.gets()) is not False:
+                if command[0] in _HANDSHAKE:
+                    reply = self.greeting
+                else:
+                    self.requests.append(command)
+                    reply = self.answer(command)
+                if reply is None:
+                    return
+                writer.write(reply)
 
 
 class Cutter:
@@ -81,7 +78,6 @@ class Cutter:
         finally:
             forward.cancel()
             server_writer.close()
-            writer.close()
 
 
 def _is_answer(reply: object) -> bool:
@@ -126,6 +122,8 @@ async def _accepting(
         task = asyncio.create_task(peer.serve(reader, writer))
         connections.add(task)
         task.add_done_callback(connections.discard)
+        # Not by the task itself: cancelled before its first step, it has none.
+        task.add_done_callback(lambda _: writer.close())
 
     try:
         yield accept

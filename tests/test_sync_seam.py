@@ -501,7 +501,6 @@ class Refusing(ScriptedServer):
             return
         await reader.read(65_536)
         writer.write(self.line)
-        writer.close()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+"""What stands in for a server in tests leaves nothing behind that another test is blamed for."""
+
+import asyncio
+import gc
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.backends import VALKEY_9, Servers
+from tests.faults.byte_cutter import ByteCutter
+from tests.peers import Cutter, ScriptedServer, listening_on_loopback
+
+Listening = Callable[[Path], AbstractAsyncContextManager[int]]
+PEERS: dict[str, Listening] = {
+    "cutter": lambda target: listening_on_loopback(Cutter(target), None),
+    "script": lambda _: listening_on_loopback(ScriptedServer(lambda _: b"+OK\r\n"), None),
+    "byte-cutter": lambda target: ByteCutter(target).listening(),
+}
+
+
+@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_connection_that_came_last(servers: Servers, peer: str, turns: int) -> None:
+    """It's closed, however far its peer had got with it."""
+    target = servers[VALKEY_9].socket_path
+
+    async def connect_at_the_end() -> None:
+        async with PEERS[peer](target) as port:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        writer.close()
+
+    asyncio.run(connect_at_the_end())
+    # What was left open says so when it's collected, and warnings are errors.
+    gc.collect()
