@@ -23,10 +23,11 @@ from aqm_db.errors import (
     InvalidIdentifierError,
     KeyAlreadyExistsError,
     KeyAlreadyUsedError,
+    VaultUnavailableError,
 )
 from aqm_db.types import NewCoin, NewKey
 from tests.backends import VALKEY_9, RunningServer, Servers
-from tests.conftest import INVENTORY_DB
+from tests.conftest import INVENTORY_DB, VAULT_DB
 from tests.peers import ScriptedServer, listening
 from tests.samples import BOB, MATE, halves, sample_key, stock
 
@@ -286,3 +287,47 @@ async def test_a_denied_batch_has_an_error_for_each(servers: Servers) -> None:
         assert [type(outcome) for outcome in outcomes.values()] == [AccessDeniedError] * 2
         await client.aclose()
         await admin.aclose()
+
+
+def many() -> list[NewKey]:
+    """More keys than a portion has."""
+    return [NewKey(**sample_key(f"k{number}", "BRONZE")) for number in range(1200)]
+
+
+async def test_others_wait_for_a_portion_of_a_large_batch(servers: Servers) -> None:
+    """A caller that comes meanwhile is served between two portions."""
+    client = servers[VALKEY_9].client(VAULT_DB)
+    await client.flushdb()
+    vault = AsyncSecureVault(client)
+    # Connected, and with a server that knows the script, a batch is sent at once.
+    await vault.store_key(**sample_key("first", "BRONZE"))
+    storing = asyncio.create_task(vault.store_keys(many()))
+    await asyncio.sleep(0)
+    assert not await vault.exists("k1199")
+    assert not storing.done()
+    assert await storing == [True] * 1200
+    assert await vault.exists("k1199")
+    await client.flushdb()
+    await client.aclose()
+
+
+@pytest.mark.parametrize("done", [0, 500, 1000])
+async def test_a_large_batch_that_stops_halfway(tmp_path: Path, done: int) -> None:
+    """What was done is told, and so is why the rest was not; if all was refused, it's raised."""
+    server = ScriptedServer(
+        lambda _: b"*1\r\n:0\r\n" if len(server.requests) <= done else b"-LOADING\r\n"
+    )
+    path = tmp_path / "s"
+    async with listening(server, path):
+        client = Redis(unix_socket_path=str(path), protocol=2, retry=Retry(NoBackoff(), 0))
+        storing = AsyncSecureVault(client).store_keys(many())
+        if done:
+            outcomes = await storing
+            assert outcomes[:done] == [True] * done
+            assert {type(outcome) for outcome in outcomes[done:]} == {VaultUnavailableError}
+        else:
+            with pytest.raises(VaultUnavailableError) as caught:
+                await storing
+            assert not caught.value.outcome_unknown
+        assert len(server.requests) == min(done + 500, 1200)
+        await client.aclose()

@@ -1,4 +1,4 @@
-"""Many calls in one round trip, each with an outcome of its own."""
+"""Many calls in few round trips, each with an outcome of its own."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -8,6 +8,9 @@ from .errors import AQMDatabaseError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+AT_ONCE = 500
+"""Calls in one round trip: whoever else asks meanwhile waits for no more than these."""
 
 
 async def run_batch(
@@ -36,11 +39,28 @@ async def run_batch(
             calls[position] = prepare(item)
         except AQMDatabaseError as error:
             outcomes[position] = error
-    undos = None if undo is None else [undo(items[position]) for position in calls]
-    replies = await seam.run_all(list(calls.values()), undos)
+    if undo is None:
+        replies = await _in_portions(seam, list(calls.values()))
+    else:
+        # All that a cancelled caller took is taken back at once.
+        undos = [undo(items[position]) for position in calls]
+        replies = await seam.run_all(list(calls.values()), undos)
     for position, reply in zip(calls, replies, strict=True):
         try:
             outcomes[position] = finish(items[position], reply)
         except AQMDatabaseError as error:
             outcomes[position] = error
     return [outcomes[position] for position in range(len(items))]
+
+
+async def _in_portions(seam: Seam, calls: Sequence[Call]) -> list[Reply | AQMDatabaseError]:
+    replies: list[Reply | AQMDatabaseError] = []
+    while len(replies) < len(calls):
+        try:
+            replies += await seam.run_all(calls[len(replies) : len(replies) + AT_ONCE])
+        except AQMDatabaseError as error:
+            if not replies:
+                raise
+            # What was done already has to be told; the rest would fare no better.
+            replies += [error] * (len(calls) - len(replies))
+    return replies

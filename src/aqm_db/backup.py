@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from . import _backup_file
 from ._backup_file import Record
+from ._batch import AT_ONCE
 from ._outcome import Progress
 from ._validate import check_id, check_items, check_path
 from .database import AsyncClientDatabase
@@ -176,8 +177,6 @@ async def import_backup(
     )
 
 
-_AT_ONCE = 500
-"""Keys in one round trip: other callers wait for no more than these."""
 _HINDRANCES: tuple[type[AQMDatabaseError], ...] = (
     UnavailableError,
     AccessDeniedError,
@@ -195,8 +194,8 @@ async def _restored(
 ) -> int:
     """Restores keys; returns how many there are more than before."""
     count = 0
-    for first in range(0, len(items), _AT_ONCE):
-        outcomes = await restore(items[first : first + _AT_ONCE])
+    for first in range(0, len(items), AT_ONCE):
+        outcomes = await restore(items[first : first + AT_ONCE])
         progress.made = progress.made or True in outcomes
         for outcome in outcomes:
             if isinstance(outcome, hindrances):

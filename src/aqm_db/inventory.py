@@ -271,6 +271,8 @@ class AsyncSmartInventory:
     ) -> list[bool | AQMDatabaseError]:
         """Caches many coins in one round trip; one that can't be cached stops no other.
 
+        More than 500 take a round trip for each 500, so that other callers don't wait for all.
+
         Args:
             coins: what :meth:`store_key` takes, one by one; they may be of several contacts.
             enforce_budget: as of :meth:`store_key`; the byte budget goes to the contacts that

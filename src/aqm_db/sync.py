@@ -155,6 +155,8 @@ class SecureVault(Wrapper[AsyncSecureVault]):
     def store_keys(self, keys: Sequence[NewKey]) -> list[bool | AQMDatabaseError]:
         """Stores many private halves in one round trip; one that can't be stored stops no other.
 
+        More than 500 take a round trip for each 500, so that other callers don't wait for all.
+
         Args:
             keys: what :meth:`store_key` takes, one by one.
 
@@ -503,6 +505,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         self, coins: Sequence[NewCoin], *, enforce_budget: bool = False
     ) -> list[bool | AQMDatabaseError]:
         """Caches many coins in one round trip; one that can't be cached stops no other.
+
+        More than 500 take a round trip for each 500, so that other callers don't wait for all.
 
         Args:
             coins: what :meth:`store_key` takes, one by one; they may be of several contacts.
