@@ -200,6 +200,34 @@ async def test_a_cancelled_batch_loses_no_coin(servers: Servers, times: int) -> 
     await client.aclose()
 
 
+async def test_a_cancelled_batch_with_an_id_that_is_no_text(servers: Servers) -> None:
+    """A coin that nobody could be given keeps no other from going back."""
+    client = servers[VALKEY_9].client(INVENTORY_DB)
+    await client.flushdb()
+    inventory = AsyncSmartInventory(client)
+    for contact_id in (BOB, MATE):
+        await inventory.register_contact(contact_id, "MATE")
+        await stock(inventory, contact_id, "SILVER", "s1", "s2")
+    row = inventory.keys.of(BOB).row("s1")
+    spoiled: Any = await client.hgetall(row)
+    cancelled = 0
+    for step in range(25):
+        await client.hset(f"inv:v1:key:{BOB}:".encode() + b"\xff", mapping=spoiled)
+        await client.zadd(f"inv:v1:idx:{BOB}:SILVER", {b"\xff": 1})
+        task = asyncio.ensure_future(inventory.select_coins([BOB, MATE], "SILVER"))
+        for _ in range(step):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait((task,))
+        cancelled += task.cancelled()
+        if not task.cancelled():
+            await stock(inventory, MATE, "SILVER", f"again-{step}")
+        assert (await inventory.get_inventory())[MATE].silver_count == 2
+    assert cancelled > 1
+    await client.flushdb()
+    await client.aclose()
+
+
 async def test_a_release_that_is_refused_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -133,14 +133,14 @@ async def settle(again: Ask, ask: Ask, calls: Sequence[Call], undos: Sequence[Un
     try:
         # The same requests again get the same answers.
         replies = await run_all(again, calls)
-        done = [
-            undo(reply)
+        backs = [
+            _taking_back(undo, reply)
             for undo, reply in zip(undos or (), replies, strict=undos is not None)
             if isinstance(reply, list) and reply[0] == Code.OK
         ]
-        undone = await run_all(ask, [back for back in done if back is not None])
+        undone = await run_all(ask, [back for back in backs if isinstance(back, tuple)])
         unsettled = [
-            *(outcome for outcome in undone if isinstance(outcome, AQMDatabaseError)),
+            *(each for each in (*backs, *undone) if isinstance(each, AQMDatabaseError)),
             *(reply for reply in replies if isinstance(reply, UnavailableError)),
         ]
         if unsettled:
@@ -150,6 +150,14 @@ async def settle(again: Ask, ask: Ask, calls: Sequence[Call], undos: Sequence[Un
             "outcome_unknown",
             extra={"operation": calls[0][0].name, "error": type(error).__name__},
         )
+
+
+def _taking_back(undo: Undo, reply: Reply) -> Call | AQMDatabaseError | None:
+    """The call that takes a reply's effect back, or why there can be none."""
+    try:
+        return undo(reply)
+    except AQMDatabaseError as error:
+        return error
 
 
 def _is_unknown(reply: Any) -> bool:
