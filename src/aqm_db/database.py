@@ -6,10 +6,12 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
+from weakref import WeakSet
 
 from . import config
 from ._background import Sleep
 from ._clients import AnyAsyncClient, seam_over
+from ._closed import REASON, closed_seam
 from ._confirming import check_fsync, confirmation_of
 from ._defaults import new_request_id, now_ms
 from ._faces import ASYNC, Face, face_of
@@ -17,6 +19,7 @@ from ._keys import Keys, owner_of
 from ._opening import open_database
 from ._outcome import Progress
 from ._safety import check_safe
+from ._seam import Seam
 from ._shelter import sheltered
 from ._target import Cluster, target_of
 from ._validate import check_caps, check_count, check_flag, check_id, check_timeout
@@ -83,10 +86,14 @@ class AsyncClientDatabase:
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
         confirm_fsync: bool = False,
     ) -> None:
-        self._clients = (vault_client, inventory_client)
+        self._both = (vault_client, inventory_client)
         self._server = server
         self._request_ids = request_ids
         self._is_borrowed = False
+        self._is_closed = False
+        # Of all owners, over the same clients.
+        self._family: WeakSet[AsyncClientDatabase] = WeakSet((self,))
+        self._layers: list[Callable[[Seam], Seam]] = []
         self._confirming = (confirm_replicas, confirm_timeout, confirm_fsync)
         self.vault: AsyncSecureVault = AsyncSecureVault(
             vault_client,
@@ -113,7 +120,15 @@ class AsyncClientDatabase:
 
     async def health(self) -> HealthStatus:
         """Whether both databases answer, and what they hold."""
-        return await health_check(*self._clients)
+        if self._is_closed:
+            return HealthStatus(
+                vault_connected=False,
+                inventory_connected=False,
+                vault_key_count=0,
+                inventory_key_count=0,
+                uptime_seconds=0.0,
+            )
+        return await health_check(*self._both)
 
     def for_owner(self, owner: str) -> "AsyncClientDatabase":
         """The database of another owner, over the same clients and their connections.
@@ -126,10 +141,11 @@ class AsyncClientDatabase:
             owner: whose data it is.
 
         Returns:
-            A database with the same caps, clock and request ids.
+            A database with the same caps, clock, request ids and metrics.
 
         Raises:
             InvalidIdentifierError: the owner is no valid id.
+            VaultUnavailableError: the database was closed.
         """
         other = AsyncClientDatabase(
             *self._clients,
@@ -144,6 +160,10 @@ class AsyncClientDatabase:
             confirm_fsync=self._confirming[2],
         )
         other._is_borrowed = True
+        other._family = self._family
+        self._family.add(other)
+        for layer in self._layers:
+            other._put_over(layer)
         return other
 
     async def iter_owners(self) -> AsyncIterator[str]:
@@ -285,14 +305,18 @@ class AsyncClientDatabase:
     async def aclose(self) -> None:
         """Closes everything that ``connect`` opened; calling it again does nothing.
 
-        Nothing is closed with a database that :meth:`for_owner` gave.
+        Calls that are in flight are answered first. Later ones raise VaultUnavailableError or
+        InventoryUnavailableError, those of the databases that :meth:`for_owner` gave too; closing
+        one of these closes nothing.
         """
         if self._is_borrowed:
             return
+        for database in tuple(self._family):
+            database._end()  # noqa: SLF001 - its own class's
         with sheltered():
-            await close_all(*self._clients)
+            await close_all(*self._both)
             if self._server is not None:
-                await face_of(self._clients[0]).close_server(self._server)
+                await face_of(self._both[0]).close_server(self._server)
 
     async def __aenter__(self) -> Self:
         return self
@@ -304,6 +328,24 @@ class AsyncClientDatabase:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    @property
+    def _clients(self) -> tuple[AnyAsyncClient, AnyAsyncClient]:
+        if self._is_closed:
+            raise VaultUnavailableError(REASON)
+        return self._both
+
+    def _put_over(self, layer: Callable[[Seam], Seam]) -> None:
+        """Has all calls go through what a layer makes of a seam, those of later owners too."""
+        self._layers.append(layer)
+        for part in (self.vault, self.inventory, self.gc):
+            part._seam = layer(part._seam)  # noqa: SLF001 - the whole I/O of each
+
+    def _end(self) -> None:
+        self._is_closed = True
+        self.vault._seam = closed_seam(VaultUnavailableError)  # noqa: SLF001 - the same
+        for part in (self.inventory, self.gc):
+            part._seam = closed_seam(InventoryUnavailableError)  # noqa: SLF001 - the same
 
     def _databases(self) -> list[tuple[AnyAsyncClient, type[UnavailableError]]]:
         """Each logical database, and what is raised when it can't be reached."""

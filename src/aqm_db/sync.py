@@ -870,10 +870,11 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
             owner: whose data it is.
 
         Returns:
-            A database with the same caps, clock and request ids.
+            A database with the same caps, clock, request ids and metrics.
 
         Raises:
             InvalidIdentifierError: the owner is no valid id.
+            VaultUnavailableError: the database was closed.
         """
         return over(ClientDatabase, self._async.for_owner(owner))
 
@@ -948,7 +949,8 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
     def close(self) -> None:
         """Closes everything that ``connect`` opened; calling it again does nothing.
 
-        Nothing is closed with a database that :meth:`for_owner` gave.
+        Later ones raise VaultUnavailableError or InventoryUnavailableError, those of the databases
+        that :meth:`for_owner` gave too; closing one of these closes nothing.
         """
         drive(self._async.aclose())
 
