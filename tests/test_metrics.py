@@ -97,6 +97,19 @@ async def test_operations_are_counted_by_outcome(
 
 
 @pytest.mark.asyncio
+async def test_other_owners_are_counted_with_the_database_they_came_from(
+    vault_client: Redis, inventory_client: Redis, reader: InMemoryMetricReader
+) -> None:
+    """From then on, as the database itself."""
+    db = AsyncClientDatabase(vault_client, inventory_client)
+    before = db.for_owner("before")
+    instrument(db, provider(reader).get_meter("test"))
+    for each in (db, before, db.for_owner("alice"), db.for_owner("alice").for_owner("bob")):
+        await each.inventory.register_contact(BOB, "MATE")
+    assert counted(reader) == {("inv_register", "ok", None, None): 3}
+
+
+@pytest.mark.asyncio
 async def test_errors_are_counted_by_class(
     vault_client: Redis, inventory_client: Redis, reader: InMemoryMetricReader
 ) -> None:

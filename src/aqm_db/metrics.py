@@ -79,6 +79,8 @@ def instrument(
 ) -> "StockGauges":
     """Records every operation of a database from now on, on either face.
 
+    The databases that its ``for_owner`` gives from now on are recorded with it.
+
     - ``aqm_db.operations`` counts them, by ``operation`` (``inv_select``, ...), ``outcome``
       (``ok``, ``empty``, a code such as ``burned``, or the class of the error), ``tier``, and
       ``fallback``: whether a coin of a lower tier was handed out;
@@ -101,8 +103,7 @@ def instrument(
         check_kind("db", db, ClientDatabase)
     parts = db if isinstance(db, AsyncClientDatabase) else db._async  # noqa: SLF001 - its own
     recorder = _Recorder(meter, seconds)
-    for part in (parts.vault, parts.inventory, parts.gc):
-        part._seam = _MeteredSeam(part._seam, recorder)  # noqa: SLF001 - the whole I/O of each
+    parts._put_over(lambda seam: _MeteredSeam(seam, recorder))  # noqa: SLF001 - its own
     return StockGauges(meter)
 
 
