@@ -101,7 +101,7 @@ async def test_calls_after_the_end(face: str, url: str) -> None:
 
 @pytest.mark.parametrize("face", ["aio", "sync"])
 async def test_no_connection_is_left(face: str) -> None:
-    """What is asked of a closed database opens none, and its clients are the caller's again."""
+    """What is asked of a closed database opens none."""
     with RunningServer(VALKEY_9) as server, server.sync_client(0) as admin:
         database, other = await closed(face, f"unix://{server.socket_path}")
         for db in (database, other):

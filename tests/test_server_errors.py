@@ -96,7 +96,6 @@ async def test_a_refused_handshake_is_raised_at_once(tmp_path: Path) -> None:
             asked.append(await reader.read(65_536))
             writer.write(b"-WRONGPASS invalid username-password pair\r\n")
             await reader.read()
-            writer.close()
 
     path = tmp_path / "s"
     async with listening(Refusing(lambda _: None), path):
