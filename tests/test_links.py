@@ -11,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.exceptions import ConnectionError as LinkError
 
-from aqm_db import AsyncSecureVault, AsyncSmartInventory, _channel
+from aqm_db import AsyncSecureVault, AsyncSmartInventory, _channel, _foreign
 from aqm_db._links import ReaderLink
 from aqm_db.errors import NotWritableError, VaultUnavailableError
 from tests.backends import VALKEY_9, Servers
@@ -87,11 +87,7 @@ async def test_a_connection_without_a_transport(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where only the connection's own methods can be used, it ends and is made again too."""
-
-    def without_transport(connection: Any, pending: Any, _: object) -> ReaderLink:
-        return ReaderLink(connection, pending)
-
-    monkeypatch.setattr(_channel, "link_to", without_transport)
+    monkeypatch.setattr(_foreign, "transport_of", lambda _: None)
     replies = [None, b"-OOM no\r\n", b":1\r\n"]
     server = ScriptedServer(lambda _: replies.pop(0))
     async with listening(server, tmp_path / "s"):
@@ -111,13 +107,13 @@ async def test_a_connection_that_ends_before_its_first_call(
     """A call that had waited for it goes out on the next one."""
 
     class Stillborn(ReaderLink):
-        async def run(self) -> None:
+        async def _read(self) -> None:
             raise LinkError("gone")
 
     kinds = [Stillborn, ReaderLink]
 
-    def link(connection: Any, pending: Any, _: object) -> ReaderLink:
-        return kinds.pop(0)(connection, pending)
+    def link(connection: Any, pending: Any, listener: Any) -> ReaderLink:
+        return kinds.pop(0)(connection, pending, listener)
 
     monkeypatch.setattr(_channel, "link_to", link)
     server = ScriptedServer(lambda _: b":1\r\n")

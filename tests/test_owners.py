@@ -11,7 +11,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aqm_db import AsyncClientDatabase, AsyncSecureVault, connect, sync
-from aqm_db._channel import channel_of
+from aqm_db._channel import Channel
+from aqm_db._channels import channels_of
 from aqm_db.errors import (
     InvalidArgumentError,
     InvalidIdentifierError,
@@ -218,7 +219,9 @@ async def test_a_connection_that_is_given_up_while_it_is_made() -> None:
     client = Redis(unix_socket_path="/nowhere")
     call = asyncio.ensure_future(AsyncSecureVault(client).exists("k"))
     await asyncio.sleep(0)
-    opening = channel_of(client)._opening
+    channel = channels_of(client).here()
+    assert isinstance(channel, Channel)
+    opening = channel._opening
     assert opening is not None
     opening.cancel()
     with pytest.raises(VaultUnavailableError) as caught:

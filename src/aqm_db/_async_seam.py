@@ -2,27 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, suppress
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any, cast
 
 from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from . import _answers
 from ._channel import CancelledAfterSending
+from ._channels import Line
 from ._confirming import Confirmation
 from ._failures import Denial, LinkFailure, failure_in, parts_of
 from ._seam import Argument, Call, Reply, Undo
 from ._shelter import sheltered
+from ._sources import ONCE
 from .errors import AQMDatabaseError, UnavailableError
-
-
-class Line(Protocol):
-    """What a seam asks of a :class:`~aqm_db._channel.Channel`, or of several behind one."""
-
-    async def request(self, packed: Sequence[bytes]) -> list[Any]: ...
-    def held(self) -> AbstractContextManager[None]: ...
-    async def aclose(self) -> None: ...
 
 
 class AsyncSeam:
@@ -138,12 +131,14 @@ class AsyncSeam:
 
         time = asyncio.get_running_loop().time
         last = time() + _answers.REPEATABLE_SECONDS if end is None else end
-        policy = self._get_retry() or Retry(NoBackoff(), 0)
+
+        def is_due(failure: Exception) -> bool:
+            return time() < last and not cast("LinkFailure", failure).is_final
+
+        policy = self._get_retry() or ONCE
         try:
             with self._channel.held():
-                return await policy.call_with_retry(
-                    attempt, _nothing_to_clean, lambda _: time() < last
-                )
+                return await policy.call_with_retry(attempt, _nothing_to_clean, is_due)
         except LinkFailure:
             return parts_of(failures, self._unavailable)
         except asyncio.CancelledError as cancelled:

@@ -3,23 +3,21 @@
 import asyncio
 from collections import deque
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from typing import Any, Protocol, cast
-from weakref import WeakKeyDictionary
+from contextlib import contextmanager, suppress
+from typing import Any, cast
 
-from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from ._failures import LinkFailure, demotion_in, unconnected
 from ._links import Link, Pending, link_to
+from ._loop_end import close_with_loop
+from ._sources import ONCE, Source
 
 _BURST = 4
 """Pending calls that are written without waiting for the end of the loop's turn, so that the
 server works on the first ones while the next are still being packed."""
+_CLOSED = "the connection was closed"
 
 
 class CancelledAfterSending(asyncio.CancelledError):
@@ -31,14 +29,6 @@ class CancelledAfterSending(asyncio.CancelledError):
     """
 
     end: float | None = None
-
-
-class Pool(Protocol):
-    """What is asked of a pool of connections."""
-
-    def get_available_connection(self) -> Any: ...
-    async def ensure_connection(self, connection: Any) -> None: ...
-    async def release(self, connection: Any) -> None: ...
 
 
 class Holds:
@@ -65,18 +55,25 @@ class Holds:
 
 
 class Channel(Holds):
-    """A shared connection.
+    """A shared connection, for the calls of one event loop.
 
-    It is taken from its pool when it is first needed, and goes back when it fails or is
-    closed. A call that finds nothing in flight is written at once.
+    It is taken from its source when it is first needed, and goes back when it fails or is closed,
+    when the loop ends, and when nothing is in flight and the source has no other. A call that finds
+    nothing in flight is written at once.
+
+    Args:
+        source: where the connection comes from.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, source: Source) -> None:
         super().__init__()
-        self._pool = pool
+        self._source = source
+        self._loan: _Loan | None = None
         self._link: Link | None = None
         self._opening: asyncio.Task[RedisError | None] | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._returning: asyncio.Task[None] | None = None
+        self._has_lent = False
+        self._reason, self._cause = _CLOSED, cast("BaseException | None", None)
         self._pending: Pending = deque()
         self._unwritten: list[bytes] = []
         self._unsent = 0
@@ -98,16 +95,20 @@ class Channel(Holds):
             refusal = await self._opened()
             if refusal is None and self._link is None:
                 # Gone before its first call; written now, this would wait for the next one's.
-                refusal = LinkFailure("the connection was closed", sent=False)
+                refusal = self._failure(sent=False)
             if refusal is not None:
                 return [refusal] * len(packed)
         loop = asyncio.get_running_loop()
         answers = [loop.create_future() for _ in packed]
         self._enqueue(packed, answers)
         try:
-            return [await answer for answer in answers]
+            replies = [await answer for answer in answers]
+            if self._link is None and self._returning is not None:
+                # The caller's next command may need the connection that was the last one.
+                await asyncio.wait((self._returning,))
         except asyncio.CancelledError as cancelled:
             raise CancelledAfterSending(*cancelled.args) from None
+        return replies
 
     async def aclose(self) -> None:
         """Waits for all calls, and what is taken back of cancelled ones; then hangs up."""
@@ -120,6 +121,43 @@ class Channel(Holds):
             self._opening.cancel()
             await asyncio.wait((self._opening,))
         await self._hang_up()
+        if self._has_lent:
+            await self._source.drop_idle()
+        # A transport closes its socket a turn later, and this may be the last one.
+        await asyncio.sleep(0)
+
+    def is_open(self) -> bool:
+        """Whether it has a connection."""
+        return self._link is not None and not self._link.is_closed()
+
+    def succeed(self, others: Sequence["Channel"]) -> None:
+        """Gives back, before it connects, what channels of event loops had that are closed."""
+        if others:
+            # Each is of this class.
+            loans = [(other._loan, other._source) for other in others]  # noqa: SLF001
+            self._returning = asyncio.get_running_loop().create_task(_bury(loans, self._source))
+
+    def leave_to_parent(self) -> None:
+        """Parts with a connection that is the parent's, in a process that was forked."""
+        if self._link is not None:
+            self._link.leave_to_parent()
+            self._link = None
+
+    def go_on(self) -> None:
+        """See :class:`~aqm_db._links.Listener`."""
+        self._flush()
+
+    def rest(self) -> None:
+        """See :class:`~aqm_db._links.Listener`."""
+        if self._source.is_exhausted():
+            self._has_lent = True
+            self._part(_CLOSED, None, is_wanted=True)
+
+    def end(self, error: BaseException | None) -> None:
+        """See :class:`~aqm_db._links.Listener`."""
+        is_told = isinstance(error, RedisError | OSError)
+        reason = str(error) if is_told else f"{_CLOSED}: {error!r}"
+        self._part(_CLOSED if error is None else reason, None if is_told else error)
 
     def _waited_for(self) -> list[asyncio.Future[Any]]:
         # The reply to a call that was cancelled is nobody's.
@@ -136,65 +174,46 @@ class Channel(Holds):
         if opening.cancelled():
             return LinkFailure("the client was closed", sent=False)
         refusal = opening.result()
-        if isinstance(refusal, LinkFailure):
-            # Each caller's own: what becomes of the whole request is noted in it.
-            return LinkFailure(str(refusal), sent=False)
-        return refusal
+        return refusal.copy() if isinstance(refusal, LinkFailure) else refusal
 
     async def _open(self) -> RedisError | None:
+        await self._hang_up()
         try:
-            await self._hang_up()
-            connection: AbstractConnection = self._pool.get_available_connection()
-            retry, timeout = connection.retry, connection.socket_timeout
-            # The client's retries are counted once, around the whole call.
-            connection.retry = Retry(NoBackoff(), 0)
-            try:
-                await self._pool.ensure_connection(connection)
-            except BaseException:
-                connection.retry = retry
-                await self._pool.release(connection)
-                raise
-            # One timer watches the whole connection, where redis-py starts one for each read.
-            connection.socket_timeout, self._timeout = None, timeout
-            link = link_to(connection, self._pending, self._flush)
-            self._link = link
-            self._serving = asyncio.create_task(self._serve(connection, link, retry))
+            connection = await self._source.acquire()
         except RedisError as error:
             return unconnected(error)
-        except (AttributeError, TypeError):
-            # What redis-py makes of a client that is closed while it connects, and what asyncio
-            # makes, from Python 3.12 on, of its writing to a transport that is closed.
-            return LinkFailure("the client was closed", sent=False)
-        else:
-            return None
-
-    async def _serve(self, connection: AbstractConnection, link: Link, retry: Retry) -> None:
-        """Keeps the connection until it ends or is hung up, then gives it back."""
-        reason = "the connection was closed"
+        loan = _Loan(connection)
         try:
-            await link.run()
-        except RedisError as error:
-            reason = str(error)
-        finally:
-            self._link = self._serving = None
-            self._fail_pending(reason)
+            link = link_to(connection, self._pending, self)
+        except BaseException:
+            await loan.end(self._source, is_usable=False)
+            raise
+        self._link, self._loan, self._timeout = link, loan, loan.timeout
+        await close_with_loop(self)
+        return None
+
+    def _part(self, reason: str, cause: BaseException | None, *, is_wanted: bool = False) -> None:
+        """Parts with the connection, and has it given back.
+
+        Args:
+            reason: what those are told who wait for a reply.
+            cause: what it came of, if that isn't a part of the reason.
+            is_wanted: whether others have a use for it as it is.
+        """
+        link, loan = self._link, self._loan
+        if link is not None and loan is not None:
+            is_usable = link.detach() and is_wanted
+            self._link = self._loan = None
+            self._reason, self._cause = reason, cause
+            self._fail_pending()
             self._stop_watching()
-            connection.retry, connection.socket_timeout = retry, self._timeout
-            await connection.disconnect(nowait=True)
-            await self._pool.release(connection)
+            returning = loan.end(self._source, is_usable=is_usable)
+            self._returning = asyncio.get_running_loop().create_task(returning)
 
     async def _hang_up(self) -> None:
-        serving = self._serving
-        if serving is not None:
-            # Nothing more may be written to a connection that is about to be closed.
-            self._link = None
-            serving.cancel()
-            await asyncio.wait((serving,))
-
-    def _abandon(self) -> None:
-        """Hangs up, and waits for it no sooner than the next connection is needed."""
-        self._link = None
-        self._hold(asyncio.create_task(self._hang_up()))
+        self._part(_CLOSED, None)
+        if self._returning is not None:
+            await asyncio.wait((self._returning,))
 
     def _enqueue(self, packed: Sequence[bytes], answers: Sequence[asyncio.Future[Any]]) -> None:
         alone = not self._pending
@@ -222,14 +241,20 @@ class Channel(Holds):
             self._unsent = 0
             link.write(packed)
 
-    def _fail_pending(self, reason: str) -> None:
+    def _fail_pending(self) -> None:
         written = len(self._pending) - self._unsent
         for position, answer in enumerate(self._pending):
             if not answer.done():
-                answer.set_result(LinkFailure(reason, sent=position < written))
+                answer.set_result(self._failure(sent=position < written))
         self._pending.clear()
         self._unwritten.clear()
         self._unsent = 0
+
+    def _failure(self, *, sent: bool) -> LinkFailure:
+        """What became of a command, once the connection has ended."""
+        failure = LinkFailure(self._reason, sent=sent)
+        failure.__cause__ = self._cause
+        return failure
 
     def _watch(self) -> None:
         """Begins to count the silence of a connection that owes a reply."""
@@ -237,23 +262,23 @@ class Channel(Holds):
             loop = asyncio.get_running_loop()
             self._link.heard_at = loop.time()
             if self._watchdog is None:
-                self._watchdog = loop.call_later(self._timeout, self._check_silence)
+                self._watchdog = loop.call_later(self._timeout, self._check_silence, self._timeout)
 
     def _stop_watching(self) -> None:
-        """Lets the next connection begin anew: it may be on another event loop."""
+        """Lets the next connection begin anew."""
         if self._watchdog is not None:
             self._watchdog.cancel()
             self._watchdog = None
 
-    def _check_silence(self) -> None:
+    def _check_silence(self, timeout: float) -> None:
         self._watchdog = None
-        if self._pending and self._link is not None and self._serving is not None:
+        if self._pending and self._link is not None:
             loop = asyncio.get_running_loop()
-            left = self._link.heard_at + cast("float", self._timeout) - loop.time()
+            left = self._link.heard_at + timeout - loop.time()
             if left > 0:
-                self._watchdog = loop.call_later(left, self._check_silence)
+                self._watchdog = loop.call_later(left, self._check_silence, timeout)
             else:
-                self._serving.cancel()
+                self._part(f"no reply came for {timeout:g} seconds", None)
 
 
 class SentinelChannel(Channel):
@@ -266,21 +291,49 @@ class SentinelChannel(Channel):
         if demotion is None:
             return replies
         # The next connection is to the server that the sentinels name then.
-        self._abandon()
+        self._part(_CLOSED, None)
         return [demotion] * len(packed)
 
 
-_channels: WeakKeyDictionary[Redis, Channel] = WeakKeyDictionary()
+class _Loan:
+    """A connection that a channel has, and the settings that it goes back with.
+
+    Attributes:
+        timeout: for how many seconds the server may be silent.
+    """
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+        self._retry = connection.retry
+        self.timeout: float | None = connection.socket_timeout
+        # The client's retries are counted once, around the whole call; and one timer watches the
+        # whole connection, where redis-py starts one for each read.
+        connection.retry, connection.socket_timeout = ONCE, None
+
+    async def end(self, source: Source, *, is_usable: bool) -> None:
+        """Gives the connection back.
+
+        Args:
+            source: where it came from.
+            is_usable: whether it stays open.
+        """
+        connection = self._connection
+        connection.retry, connection.socket_timeout = self._retry, self.timeout
+        if not is_usable:
+            await connection.disconnect(nowait=True)
+        await source.release(connection)
+
+    async def bury(self, source: Source) -> None:
+        """Gives back a connection whose event loop was closed, and can't close it any more."""
+        with suppress(RuntimeError):
+            await self._connection.disconnect(nowait=True)
+        await self.end(source, is_usable=True)
 
 
-def channel_of(client: Redis) -> Channel:
-    """The client's channel: one, whatever number of vaults and inventories it serves."""
-    channel = _channels.get(client)
-    if channel is None:
-        channel = _channels[client] = _made(cast("Pool", client.connection_pool))
-    return channel
-
-
-def _made(pool: Pool) -> Channel:
-    kind = SentinelChannel if isinstance(pool, SentinelConnectionPool) else Channel
-    return kind(pool)
+async def _bury(loans: Sequence[tuple[_Loan | None, Source]], heir: Source) -> None:
+    for loan, source in loans:
+        if loan is not None:
+            await loan.bury(source)
+    # The same becomes of connections that were given back before.
+    with suppress(RuntimeError):
+        await heir.drop_idle()

@@ -8,7 +8,7 @@ import redis
 from redis.asyncio import Redis, RedisCluster, SSLConnection
 
 from ._async_seam import AsyncSeam
-from ._channel import channel_of
+from ._channels import channels_of
 from ._confirming import Confirmation
 from ._seam import ProbingSeam
 from .errors import InvalidArgumentError, UnavailableError
@@ -118,7 +118,7 @@ def seam_over(
         from ._cluster import ClusterSeam  # noqa: PLC0415
 
         return ClusterSeam(checked, _needed(tag), unavailable, confirmation)
-    return AsyncSeam(channel_of(checked), checked.get_retry, unavailable, confirmation)
+    return AsyncSeam(channels_of(checked), checked.get_retry, unavailable, confirmation)
 
 
 async def seams_over(
@@ -141,6 +141,23 @@ async def seams_over(
 
         return await primary_seams(_checked(client, _ASYNC, user), unavailable)
     return [seam_over(client, unavailable, user)]
+
+
+async def close_client(client: AnyAsyncClient) -> None:
+    """Closes a client, or what :func:`blocking` made of one, unless it's that of a parent process.
+
+    What a client that was inherited knows of connections is of the parent's event loop.
+    """
+    if isinstance(client, Blocking):
+        is_inherited = False
+    elif isinstance(client, RedisCluster):
+        from ._cluster import nodes_of  # noqa: PLC0415 - most programs have none
+
+        is_inherited = nodes_of(client).home.is_inherited
+    else:
+        is_inherited = channels_of(client).is_inherited
+    if not is_inherited:
+        await client.aclose()
 
 
 def is_cluster(client: object) -> bool:

@@ -9,19 +9,21 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import Connection
+from redis.asyncio.connection import AbstractConnection, Connection
 from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError
 
-from . import _answers
-from ._async_seam import AsyncSeam, Line
-from ._channel import CancelledAfterSending, Channel, Holds
+from . import _answers, _foreign
+from ._async_seam import AsyncSeam
+from ._channel import CancelledAfterSending, Holds
+from ._channels import Channels, Home, Line
 from ._confirming import Confirmation
 from ._redirects import ASKING, HOPS, is_down, redirect_in, settled, slot_of, unreachable
 from ._seam import Argument
+from ._sources import OwnSource, Source, asked_once
 from ._target import Cluster
 from .errors import UnavailableError
 
@@ -115,6 +117,9 @@ class ClusterChannel:
         await self._nodes.aclose()
 
     async def _once(self, packed: Sequence[bytes]) -> list[Any]:
+        refusal = self._nodes.home.refusal()
+        if refusal is not None:
+            return [refusal] * len(packed)
         try:
             node = self._nodes.node_of(self._cluster, self._slot)
             if node is None:
@@ -150,6 +155,7 @@ class Nodes(Holds):
     """One channel to each node of a cluster, for all owners.
 
     Attributes:
+        home: where the cluster's client can be used: it serves one event loop.
         is_stale: whether the topology has to be asked for before the next request.
     """
 
@@ -157,7 +163,8 @@ class Nodes(Holds):
         super().__init__()
         self.is_stale = True
         self._lost: str | None = None
-        self._channels: dict[str, Channel] = {}
+        self.home = Home(self._move_in)
+        self._channels: dict[str, Channels] = {}
 
     def node_of(self, cluster: RedisCluster, slot: int) -> ClusterNode | None:
         """The node that has a slot; None while that isn't known."""
@@ -205,12 +212,17 @@ class Nodes(Holds):
         else:
             await cluster.nodes_manager.move_slot(error)
 
-    def channel(self, node: ClusterNode) -> Channel:
+    def channel(self, node: ClusterNode) -> Channels:
         """The channel to a node."""
         channel = self._channels.get(node.name)
         if channel is None:
-            channel = self._channels[node.name] = Channel(_NodePool(node))
+            channel = self._channels[node.name] = Channels(_source_of(node))
         return channel
+
+    def hang_up_unclosed(self) -> None:
+        """Ends what was left open when the cluster's client was dropped."""
+        for channels in tuple(self._channels.values()):
+            channels.hang_up_unclosed()
 
     async def aclose(self) -> None:
         """Waits for all calls, and what is taken back of cancelled ones; then hangs up."""
@@ -225,23 +237,45 @@ class Nodes(Holds):
         # Whoever closes the cluster client has to open it again before it's used.
         self.is_stale = True
 
+    def _move_in(self) -> None:
+        """What was under way on an event loop that is closed never ends."""
+        self._holds.clear()
+        self.is_stale = True
 
-class _NodePool:
+
+class _NodeSource:
     """A node's own connections, which the cluster client closes."""
 
     def __init__(self, node: ClusterNode) -> None:
         self._node = node
 
-    def get_available_connection(self) -> Connection:
-        return self._node.acquire_connection()
+    async def acquire(self) -> AbstractConnection:
+        connection = self._node.acquire_connection()
+        try:
+            with asked_once(connection):
+                await self._node.disconnect_if_needed(connection)
+                # redis-py gives it no annotation.
+                await cast("Any", connection).connect()
+        except BaseException:
+            self._node.release(connection)
+            raise
+        return connection
 
-    async def ensure_connection(self, connection: Connection) -> None:
-        await self._node.disconnect_if_needed(connection)
-        # redis-py gives it no annotation.
-        await cast("Any", connection).connect()
+    async def release(self, connection: AbstractConnection) -> None:
+        self._node.release(cast("Connection", connection))
 
-    async def release(self, connection: Connection) -> None:
-        self._node.release(connection)
+    def is_exhausted(self) -> bool:
+        # A node of redis-py's doesn't say.
+        return False
+
+    async def drop_idle(self) -> None:
+        pass
+
+
+def _source_of(node: ClusterNode) -> Source:
+    if _foreign.TAKE_OF_NODE.of(node) is None:
+        return OwnSource(lambda: node.connection_class(**node.connection_kwargs))
+    return _NodeSource(node)
 
 
 _ANY_SLOT = 0
@@ -254,6 +288,8 @@ def nodes_of(cluster: RedisCluster) -> Nodes:
     nodes = _nodes.get(cluster)
     if nodes is None:
         nodes = _nodes[cluster] = Nodes()
+        # As of any other client: see channels_of.
+        finalize(cluster, nodes.hang_up_unclosed).atexit = False
     return nodes
 
 

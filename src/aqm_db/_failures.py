@@ -24,13 +24,21 @@ class LinkFailure(exceptions.ConnectionError):
 
     Attributes:
         sent: whether the command may have been executed all the same.
+        is_final: whether no further attempt is to be made.
         replies: to the whole request, of which this is the first that calls for another attempt.
     """
 
-    def __init__(self, message: str, *, sent: bool) -> None:
+    def __init__(self, message: str, *, sent: bool, is_final: bool = False) -> None:
         super().__init__(message)
         self.sent = sent
+        self.is_final = is_final
         self.replies: Sequence[object] = (self,)
+
+    def copy(self) -> "LinkFailure":
+        """The same failure for another caller, who notes in it what becomes of a request."""
+        other = LinkFailure(str(self), sent=self.sent, is_final=self.is_final)
+        other.__cause__ = self.__cause__
+        return other
 
     def may_be_executed(self) -> bool:
         """Whether any command of the request may be."""
@@ -124,6 +132,8 @@ def is_reply(error: exceptions.RedisError) -> bool:
 
 def unconnected(error: exceptions.RedisError) -> exceptions.RedisError:
     """What stands for a reply if no connection was made."""
+    if isinstance(error, LinkFailure):
+        return error
     # Where no sentinel answers, redis-py goes on with what each of their clients is made of.
     return refusal_in(error) or LinkFailure(str(error).partition(" : <")[0], sent=False)
 
@@ -202,7 +212,7 @@ def parts_of(failures: Sequence[LinkFailure], unavailable: type[UnavailableError
     sent = [any(map(_may_be_executed, replies)) for replies in attempts]
     missing = [_failure(reply) for reply in last.replies]
     if all(missing):
-        raise last.error(unavailable, sent=any(sent)) from None
+        raise last.error(unavailable, sent=any(sent)) from last.__cause__
     return [
         reply if failure is None else failure.error(unavailable, sent=doubt)
         for reply, failure, doubt in zip(last.replies, missing, sent, strict=True)

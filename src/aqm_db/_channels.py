@@ -1,0 +1,219 @@
+"""The channels of a client: each event loop, and each process, has one of its own.
+
+A connection belongs to the loop and the process that it was opened in. Written to from elsewhere,
+it would hand a coin to whoever reads the reply, or to nobody.
+"""
+
+import asyncio
+import os
+import warnings
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, suppress
+from threading import Lock
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary, WeakSet, finalize
+
+from redis.asyncio import Redis
+from redis.asyncio.sentinel import SentinelConnectionPool
+
+from ._channel import Channel, Holds, SentinelChannel
+from ._failures import LinkFailure
+from ._sources import OwnSource, PooledSource, Source
+
+_ELSEWHERE = "the client is in use on another event loop: connect once more, on this one"
+_FORKED = "the client is that of the process which forked this one: connect once more, here"
+
+
+class Line(Protocol):
+    """What a seam asks of a channel, or of several behind one."""
+
+    def request(self, packed: Sequence[bytes]) -> Coroutine[Any, Any, list[Any]]: ...
+    def held(self) -> AbstractContextManager[None]: ...
+    async def aclose(self) -> None: ...
+
+
+class Inheritance(Protocol):
+    """What a process that is forked must not touch."""
+
+    def leave_to_parent(self) -> None:
+        """Forgets, in the process that was forked, what belongs to the other."""
+        ...
+
+
+class Home:
+    """The event loop and the process that something belongs to: those that use it first.
+
+    Args:
+        move_in: called when it comes to belong to an event loop, the first one, or the next when
+            that is closed; and in a process that is forked, where it belongs to none.
+
+    Attributes:
+        is_inherited: whether it belongs to the process which forked this one.
+    """
+
+    def __init__(self, move_in: Callable[[], None]) -> None:
+        self._move_in = move_in
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.is_inherited = False
+        _inheritances.add(self)
+
+    def refusal(self) -> LinkFailure | None:
+        """Why it can't be used from here; None if it can."""
+        if self.is_inherited:
+            return LinkFailure(_FORKED, sent=False, is_final=True)
+        loop = asyncio.get_running_loop()
+        if self._loop is None or self._loop.is_closed():
+            self._loop = loop
+            self._move_in()
+        if self._loop is loop:
+            return None
+        return LinkFailure(_ELSEWHERE, sent=False, is_final=True)
+
+    def leave_to_parent(self) -> None:
+        """See :class:`Inheritance`."""
+        self.is_inherited = True
+        self._move_in()
+
+
+class Channels:
+    """The channels of one client.
+
+    The pool is lent to one event loop of the process that it was made in: redis-py's pools can't
+    serve two. Others get connections like the pool's.
+
+    Args:
+        source: the client's pool.
+        make_own: makes a source of connections that don't belong to the pool; None if there can't
+            be any, so that all other loops, and processes that are forked, are refused.
+        kind: which channels.
+
+    Attributes:
+        is_inherited: whether the pool belongs to the process which forked this one.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        make_own: Callable[[], Source] | None = None,
+        kind: type[Channel] = Channel,
+    ) -> None:
+        self._source = source
+        self._make_own = make_own
+        self._kind = kind
+        self.is_inherited = False
+        self._adding = Lock()
+        self._channels: dict[asyncio.AbstractEventLoop, Channel] = {}
+        _inheritances.add(self)
+
+    def request(self, packed: Sequence[bytes]) -> Coroutine[Any, Any, list[Any]]:
+        """See :meth:`~aqm_db._channel.Channel.request`."""
+        return self.here().request(packed)
+
+    def held(self) -> AbstractContextManager[None]:
+        """See :meth:`~aqm_db._channel.Channel.held`."""
+        return self.here().held()
+
+    def here(self) -> "Channel | _Refusal":
+        """The channel of the running event loop."""
+        loop = asyncio.get_running_loop()
+        return self._channels.get(loop) or self._add(loop)
+
+    async def aclose(self) -> None:
+        """Closes the channel of this loop when its calls have ended, and has others do so."""
+        # A call that was begun just now makes its channel in its first turn.
+        await asyncio.sleep(0)
+        here = asyncio.get_running_loop()
+        for loop, channel in tuple(self._channels.items()):
+            if loop is here:
+                await channel.aclose()
+            else:
+                _close_there(loop, channel)
+
+    def hang_up_unclosed(self) -> None:
+        """Ends what was left open when the client was dropped (from any thread)."""
+        for loop, channel in tuple(self._channels.items()):
+            if channel.is_open() and not loop.is_closed():
+                _close_there(loop, channel)
+                # Last, since it may be an error.
+                warnings.warn(
+                    "a client was dropped, and its connection not closed: await close_all(), or "
+                    "the client's own aclose()",
+                    ResourceWarning,
+                    stacklevel=1,
+                )
+
+    def leave_to_parent(self) -> None:
+        """See :class:`Inheritance`."""
+        self.is_inherited = True
+        self._adding = Lock()
+        channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            channel.leave_to_parent()
+
+    def _add(self, loop: asyncio.AbstractEventLoop) -> "Channel | _Refusal":
+        with self._adding:
+            ended = [each for each in self._channels if each.is_closed()]
+            predecessors = [self._channels.pop(each) for each in ended]
+            if not (self._channels or self.is_inherited):
+                source = self._source
+            elif self._make_own is not None:
+                source = self._make_own()
+            else:
+                return _Refusal(_FORKED if self.is_inherited else _ELSEWHERE)
+            channel = self._channels[loop] = self._kind(source)
+        channel.succeed(predecessors)
+        return channel
+
+
+class _Refusal(Holds):
+    """Stands for a channel where there can be none."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self._reason = reason
+
+    async def request(self, packed: Sequence[bytes]) -> list[Any]:
+        return [LinkFailure(self._reason, sent=False, is_final=True)] * len(packed)
+
+
+def channels_of(client: Redis) -> Channels:
+    """The client's channels, whatever number of vaults and inventories they serve."""
+    channels = _of_clients.get(client)
+    if channels is None:
+        channels = _of_clients[client] = _made(client.connection_pool)
+        # They must not keep the client: it's what says that nobody will close them any more.
+        finalize(client, channels.hang_up_unclosed).atexit = False
+    return channels
+
+
+def _made(pool: Any) -> Channels:
+    if isinstance(pool, SentinelConnectionPool):
+        # The clients of its sentinels serve one event loop, too.
+        return Channels(PooledSource(pool), None, SentinelChannel)
+    return Channels(PooledSource(pool), lambda: OwnSource(pool.make_connection))
+
+
+def _close_there(loop: asyncio.AbstractEventLoop, channel: Channel) -> None:
+    """Closes a channel on its own event loop, as soon as that runs."""
+    # It may be closed at any time.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(_close_soon, channel)
+
+
+def _close_soon(channel: Channel) -> None:
+    task = asyncio.get_running_loop().create_task(channel.aclose())
+    _closings.add(task)
+    task.add_done_callback(_closings.discard)
+
+
+def _leave_to_parent() -> None:
+    for inheritance in tuple(_inheritances):
+        inheritance.leave_to_parent()
+
+
+_of_clients: WeakKeyDictionary[Redis, Channels] = WeakKeyDictionary()
+_inheritances: WeakSet[Inheritance] = WeakSet()
+_closings: set[asyncio.Task[None]] = set()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

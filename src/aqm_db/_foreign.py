@@ -1,0 +1,98 @@
+"""Every private or undocumented part of another package that the library touches.
+
+Nobody promises to keep them. So each is looked for when it's needed, and where it isn't there, or
+doesn't behave, the way through public methods is taken. A test takes them away one by one.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis.asyncio.connection
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that may be gone with the next version.
+
+    Attributes:
+        package: whose it is.
+        holder: what has it.
+        name: what it's called there.
+        use: what it's touched for.
+        without: what happens where it isn't there.
+    """
+
+    package: str
+    holder: str
+    name: str
+    use: str
+    without: str
+
+    def of(self, holder: object) -> Any:
+        """The part; None if the holder has none."""
+        return getattr(holder, self.name, None)
+
+
+STREAM_WRITER = Part(
+    "redis",
+    "redis.asyncio.Connection",
+    "_writer",
+    "its transport, whose protocol WireLink replaces: half the time of a call",
+    "ReaderLink speaks through the connection's own methods",
+)
+ERROR_PARSER = Part(
+    "redis",
+    "redis.asyncio.connection",
+    "DefaultParser",
+    "its parse_error makes of an error reply what redis-py's own connections make of it",
+    "ReaderLink, as above",
+)
+TAKE = Part(
+    "redis",
+    "redis.asyncio.ConnectionPool",
+    "get_available_connection",
+    "a connection that isn't open yet, so that the client's retries are counted once",
+    "get_connection opens it, with the client's retries",
+)
+CONNECT = Part("redis", "redis.asyncio.ConnectionPool", "ensure_connection", TAKE.use, TAKE.without)
+ROOM = Part(
+    "redis",
+    "redis.asyncio.ConnectionPool",
+    "can_get_connection",
+    "whether others can have a connection while an idle one is kept",
+    "it's kept until the client is closed",
+)
+TAKE_OF_NODE = Part(
+    "redis",
+    "redis.asyncio.cluster.ClusterNode",
+    "acquire_connection",
+    "a connection that the cluster client closes with its own",
+    "one is made that only the library closes",
+)
+
+
+def transport_of(connection: object) -> asyncio.Transport | None:
+    """The transport of a connection that is connected, if it has all that a transport has.
+
+    What is asked of it is what is used: uvloop's transports are of no class of asyncio's, and
+    there are transports that are none.
+    """
+    transport = getattr(STREAM_WRITER.of(connection), "transport", None)
+    if not _can(transport, "write", "abort", "is_closing", "get_protocol", "set_protocol"):
+        return None
+    found = cast("asyncio.Transport", transport)
+    streams = found.get_protocol()
+    callbacks = ("connection_lost", "pause_writing", "resume_writing")
+    return found if _can(streams, *callbacks) else None
+
+
+def parser_of_errors() -> Callable[[str], Exception] | None:
+    """Makes an exception of an error reply, if redis-py says how."""
+    parse = getattr(ERROR_PARSER.of(redis.asyncio.connection), "parse_error", None)
+    return cast("Callable[[str], Exception]", parse) if callable(parse) else None
+
+
+def _can(holder: object, *names: str) -> bool:
+    return all(callable(getattr(holder, name, None)) for name in names)
