@@ -1,6 +1,7 @@
 """What the library takes of other packages that they don't promise: without it, all works."""
 
 import ast
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,15 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 import aqm_db
-from aqm_db import AsyncSecureVault, _channel, _foreign, close_all
+from aqm_db import AsyncSecureVault, _channel, _foreign, close_all, connect
 from aqm_db._channels import channels_of
 from aqm_db._foreign import Part
 from aqm_db._links import ReaderLink, WireLink
 from aqm_db.errors import VaultUnavailableError
 from tests.backends import VALKEY_9, Servers
+from tests.clusters import RunningCluster
 from tests.peers import ScriptedServer, listening
+from tests.samples import BOB
 
 PACKAGE = Path(aqm_db.__file__).parent
 PARTS = {name: part for name, part in vars(_foreign).items() if isinstance(part, Part)}
@@ -95,6 +98,21 @@ async def test_which_way_is_taken_without_a_part(
     client = servers[VALKEY_9].client(0)
     assert type(await link_of(client)) is kind
     await close_all(client, client)
+
+
+@pytest.mark.asyncio
+async def test_a_cluster_without_the_connections_of_its_nodes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The library makes its own, and closes them."""
+    gone = replace(_foreign.TAKE_OF_NODE, name="gone")
+    monkeypatch.setattr(_foreign, "TAKE_OF_NODE", gone)
+    with RunningCluster(VALKEY_9, with_replicas=False) as cluster:
+        async with connect(cluster.url, owner="alice") as db:
+            await db.inventory.register_contact(BOB, "MATE")
+            await db.inventory.store_key(BOB, "k", "BRONZE", b"p", b"s")
+            coins = await asyncio.gather(*(db.inventory.select_coin(BOB, "GOLD") for _ in "ab"))
+            assert [coin.key_id for coin in coins if coin is not None] == ["k"]
 
 
 class Streams:
