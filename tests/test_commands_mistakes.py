@@ -1,8 +1,6 @@
 """A first-time user's mistakes: each is one line on stderr, with what to do about it."""
 
 import logging
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,48 +208,6 @@ def test_debug() -> None:
     """The error itself comes out, for its traceback."""
     result = CliRunner().invoke(app, ["status", "--debug", "--url", "unix:///nowhere"])
     assert isinstance(result.exception, VaultUnavailableError)
-
-
-# Completion --------------------------------------------------------------------------------
-
-
-def completed(words: str, **environment: str) -> list[str]:
-    """What a shell is told when Tab is pressed after these words."""
-    ran = run(
-        _AQM_DB_COMPLETE="complete_bash",
-        COMP_WORDS=words,
-        COMP_CWORD=str(len(words.split(" ")) - 1),
-        **environment,
-    )
-    return ran.out.split()
-
-
-def test_completion(server: RunningServer) -> None:
-    """Commands, priorities and contacts are completed, whoever they belong to."""
-    url = f"unix://:secret@{server.socket_path}"
-    filled(url)
-    filled(url, "alice")
-    assert completed("aqm-db sta") == ["status"]
-    assert completed("aqm-db set-priority bob B") == ["BESTIE"]
-    assert completed("aqm-db set-priority bob b") == ["bestie"]
-    assert completed("aqm-db set-priority bob ") == ["BESTIE", "MATE", "STRANGER"]
-    assert completed("aqm-db contact b", AQM_DB_URL=url) == ["bob"]
-    assert completed(f"aqm-db forget --url {url} --owner alice m") == ["mallory"]
-    assert completed(f"aqm-db forget --url {url} --owner nobody m") == []
-    assert completed("aqm-db contact b", AQM_DB_URL="unix:///nowhere") == []
-
-
-def test_completion_can_be_installed() -> None:
-    """Typer's own option writes what the shell has to source."""
-    process = subprocess.run(
-        [sys.executable, "-m", "aqm_db", "--show-completion", "bash"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
-    )
-    assert process.returncode == 0
-    assert "complete" in process.stdout
 
 
 def test_no_arguments() -> None:
