@@ -2,9 +2,12 @@
 
 import sys
 
+from ._escaping import escape_stderr
+
 
 def main() -> None:
     """Runs the command, or says that its extras aren't installed."""
+    escape_stderr()
     try:
         from ._cli.app import app  # noqa: PLC0415 - extras
     except ImportError:

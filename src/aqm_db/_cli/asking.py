@@ -5,6 +5,7 @@ import sys
 import typer
 
 from .errors import CommandError
+from .output import say
 
 
 def confirm(deletion: str, *, yes: bool) -> None:
@@ -23,9 +24,9 @@ def confirm(deletion: str, *, yes: bool) -> None:
     if not is_terminal():
         raise CommandError(f"{deletion} To go on without a terminal to ask, add --yes")
     # On stderr: what is written to stdout may be read by a machine.
-    typer.echo(f"{deletion} Go on? [y/N] ", nl=False, err=True)
+    say(f"{deletion} Go on? [y/N] ", nl=False, err=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        typer.echo("Nothing was changed.", err=True)
+        say("Nothing was changed.", err=True)
         raise typer.Exit(1)
 
 

@@ -4,12 +4,11 @@ import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from .errors import CommandError, told, warn
 from .options import Debug, Json
-from .output import working, write
+from .output import PlainConsole, working, write
 
 if TYPE_CHECKING:
     from aqm_db.chat_demo.story import Outcome
@@ -58,5 +57,5 @@ def _outcome(messages: int, progress: Progress, *, kill: bool, json: bool) -> "O
     if json:
         write(as_json(outcome))
     else:
-        ChatView(Console(highlight=False)).ended(outcome)
+        ChatView(PlainConsole()).ended(outcome)
     return outcome

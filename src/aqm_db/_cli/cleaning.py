@@ -6,6 +6,7 @@ import typer
 from rich.text import Text
 
 from aqm_db import config
+from aqm_db._escaping import escaped
 from aqm_db._stock import counts_of
 from aqm_db.errors import CorruptEntryError
 from aqm_db.sync import ClientDatabase
@@ -15,7 +16,7 @@ from .asking import confirm
 from .opening import database
 from .options import ContactId, Debug, Json, Owner, Url, Yes
 from .output import show, working, write
-from .tables import coins, shown
+from .tables import coins
 
 
 def gc(
@@ -99,7 +100,7 @@ def forget(
     if json:
         write({"contact_id": contact_id, "coins_dropped": dropped})
     else:
-        show(Text(f"{shown(contact_id)} is forgotten; {coins(dropped)} dropped."))
+        show(Text(f"{escaped(contact_id)} is forgotten; {coins(dropped)} dropped."))
 
 
 def _garbage(result: GCResult) -> str:

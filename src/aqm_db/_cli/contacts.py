@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from aqm_db._escaping import escaped
 from aqm_db._stock import counts_of
 from aqm_db._validate import check_priority
 from aqm_db.errors import ContactNotRegisteredError, CorruptEntryError
@@ -17,7 +18,7 @@ from .errors import warn
 from .opening import database
 from .options import ContactId, Debug, Json, NewPriority, Owner, Url, Yes
 from .output import show, write
-from .tables import cell, coins, shown, stock, table_of, tier
+from .tables import cell, coins, stock, table_of, tier
 
 
 def contacts(
@@ -89,7 +90,7 @@ def set_priority(
     if json:
         write({"contact_id": contact_id, "priority": wanted, "coins_dropped": dropped})
     else:
-        show(Text(f"{shown(contact_id)} is a {wanted} now; {coins(dropped)} dropped."))
+        show(Text(f"{escaped(contact_id)} is a {wanted} now; {coins(dropped)} dropped."))
 
 
 def _meta_of(db: ClientDatabase, contact_id: str) -> ContactMeta | None:
@@ -116,8 +117,8 @@ def _listed(found: list[tuple[ContactMeta, InventorySummary]]) -> Table:
 def _shown_in_full(db: ClientDatabase, meta: ContactMeta, summary: InventorySummary) -> Table:
     caps = db.inventory.budget_caps[meta.priority]
     facts = Table.grid(padding=(0, 2, 0, 0))
-    facts.add_row("contact", Text(shown(meta.contact_id)))
-    facts.add_row("name", Text(shown(meta.display_name) or "-"))
+    facts.add_row("contact", Text(escaped(meta.contact_id)))
+    facts.add_row("name", Text(escaped(meta.display_name) or "-"))
     facts.add_row("priority", meta.priority)
     facts.add_row("last message", _time(meta.last_msg_at))
     for name, count in counts_of(summary).items():

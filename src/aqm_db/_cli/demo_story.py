@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from aqm_db.demo import tell
 
 from .demo_homes import kept, on_server, temporary
 from .demo_record import Record
 from .demo_view import View
+from .output import PlainConsole
 
 
 async def play(url: str | None, owner: str, keep: Path | None, *, json: bool) -> None:
@@ -19,7 +18,7 @@ async def play(url: str | None, owner: str, keep: Path | None, *, json: bool) ->
         homes = kept(keep)
     else:
         homes = temporary()
-    view = Record() if json else View(Console())
+    view = Record() if json else View(PlainConsole())
     async with homes as opened:
         await tell(opened.alice, opened.bob, view)
     view.closed(opened.left)

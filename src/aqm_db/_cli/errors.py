@@ -11,6 +11,8 @@ from typer.core import TyperGroup
 
 from aqm_db import errors
 
+from .output import say
+
 FAILED: Final = 2
 """The exit code of what couldn't be done."""
 
@@ -102,4 +104,4 @@ def _fail(message: str) -> NoReturn:
 
 def warn(message: str) -> None:
     """Writes a line to stderr, and goes on."""
-    typer.echo(f"aqm-db: {' '.join(message.split())}", err=True)
+    say(f"aqm-db: {' '.join(message.split())}", err=True)

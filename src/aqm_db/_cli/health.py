@@ -6,10 +6,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from aqm_db._escaping import escaped
+
 from .opening import database
 from .options import Debug, Json, Owner, Url
 from .output import show, working, write
-from .tables import shown
 
 if TYPE_CHECKING:
     from aqm_db.doctor import Diagnosis
@@ -90,9 +91,9 @@ def check(
 def _findings(diagnosis: "Diagnosis") -> Table:
     listed = Table.grid(padding=(0, 2, 0, 0))
     for finding in diagnosis.findings:
-        what = Text(shown(finding.message))
+        what = Text(escaped(finding.message))
         if finding.remedy:
-            what.append(f"\n{shown(finding.remedy)}", "dim")
+            what.append(f"\n{escaped(finding.remedy)}", "dim")
         listed.add_row(Text(finding.severity, _COLOURS[finding.severity]), finding.name, what)
     return listed
 
@@ -101,7 +102,7 @@ def _problems(report: "IntegrityReport") -> Table:
     listed = Table.grid(padding=(0, 2, 0, 0))
     for problem in report.problems:
         severity, word = ("ok", "repaired") if problem.repaired else ("error", "problem")
-        what = Text(f"{problem.database} {shown(problem.key)}\n{shown(problem.detail)}")
+        what = Text(f"{problem.database} {escaped(problem.key)}\n{escaped(problem.detail)}")
         listed.add_row(Text(word, _COLOURS[severity]), problem.kind, what)
     return listed
 

@@ -1,20 +1,65 @@
-"""What commands write: text for people, JSON for machines, and a bar while they wait."""
+"""What commands write: text for people, JSON for machines, and a bar while they wait.
+
+Everything goes through here, and nothing leaves it that a terminal would obey: ids, names, urls and
+paths are somebody else's.
+"""
 
 import json
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
+
+from aqm_db._escaping import EscapingStream, escaped
+
+
+class PlainConsole(Console):
+    """A console that takes texts as they are: without markup, emoji codes and control characters.
+
+    Args:
+        stderr: whether it writes there, and not to stdout.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        stream = sys.stderr if stderr else None
+        # Of a stream that escapes everything, what rich itself tells the terminal isn't left.
+        file = stream.stream if isinstance(stream, EscapingStream) else stream
+        super().__init__(file=file, stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Renders a part, as all that is printed is."""
+        for segment in super().render(renderable, options):
+            # What rich tells the terminal is no text.
+            yield (
+                segment
+                if segment.control
+                else Segment(escaped(segment.text, keep="\n"), segment.style)
+            )
 
 
 def show(*parts: RenderableType) -> None:
     """Writes for people."""
-    console = Console(highlight=False)
+    console = PlainConsole()
     for part in parts:
         console.print(part)
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Writes a line for people, unwrapped.
+
+    Args:
+        text: what.
+        err: whether it goes to stderr.
+        nl: whether the line ends with it.
+    """
+    typer.echo(escaped(text, keep="\n"), err=err, nl=nl)
 
 
 def write(value: dict[str, Any], *, on_one_line: bool = False) -> None:
@@ -31,8 +76,8 @@ def working(description: str, *, total: float | None = None) -> Generator[Progre
         total: when the bar is full, for whoever moves it; None if nobody knows, and it moves by
             itself.
     """
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    console = PlainConsole(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     progress = Progress(
         *columns,
         console=console,

@@ -5,14 +5,13 @@ from time import sleep
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.live import Live
 
 from aqm_db.sync import ClientDatabase
 
 from .opening import database
 from .options import Debug, Json, Owner, Url
-from .output import show, write
+from .output import PlainConsole, show, write
 from .status_view import as_json, as_text, reading_of
 
 
@@ -35,7 +34,7 @@ def status(
     percent}; stale_within_days; contacts [{contact_id, priority, stock, caps, to_fetch, stale}],
     the last four with an object {GOLD, SILVER, BRONZE} each. With --watch, one line each time.
     """
-    if watch and not json and not Console().is_terminal:
+    if watch and not json and not PlainConsole().is_terminal:
         raise typer.BadParameter("--watch draws on a terminal; --json writes lines anywhere")
     with database(url, owner, debug=debug, allow_unsafe=True) as db:
         if not watch and json:
@@ -52,7 +51,7 @@ def _watch(db: ClientDatabase, every: float, *, json: bool) -> None:
         while True:
             write(as_json(reading_of(db)), on_one_line=True)
             sleep(every)
-    with Live(console=Console(highlight=False), auto_refresh=False) as live:
+    with Live(console=PlainConsole(), auto_refresh=False) as live:
         while True:
             live.update(as_text(reading_of(db)), refresh=True)
             sleep(every)

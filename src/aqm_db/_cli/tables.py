@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from aqm_db._escaping import escaped
 from aqm_db.types import CoinCategory, StorageReport
 
 _COLOURS: Final[Mapping[CoinCategory, str]] = {
@@ -70,15 +71,8 @@ def stock(name: CoinCategory, count: int, cap: int) -> Text:
     return bar(count, cap, 5, _COLOURS[name]) + Text(f" {count}/{cap}")
 
 
-def shown(text: str) -> str:
-    """A text of somebody else's: what isn't printable is escaped, so no terminal obeys it."""
-    return "".join(
-        character if character.isprintable() else repr(character)[1:-1] for character in text
-    )
-
-
 def cell(text: str, width: int = 20) -> Text:
     """A text of somebody else's that may be cut: in a table it mustn't push the rest away."""
-    made = Text(shown(text))
+    made = Text(escaped(text))
     made.truncate(width, overflow="ellipsis")
     return made

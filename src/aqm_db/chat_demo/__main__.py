@@ -10,6 +10,8 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from aqm_db._escaping import escape_stderr
+
 from .party import take_part
 from .person import person_in
 from .server import serving
@@ -24,6 +26,8 @@ def main(arguments: Sequence[str]) -> None:
     Args:
         arguments: none for the server; a name, and how many messages, for a party.
     """
+    # What it writes there, the terminal of whoever started the demo shows as it is.
+    escape_stderr()
     asyncio.run(_party(*arguments) if arguments else _server())
 
 
