@@ -155,6 +155,19 @@ class TestServer:
         with pytest.raises(DemoError, match="somebody else has this name"):
             await bobs_link.introduce(alice.identity.public)
 
+    @pytest.mark.parametrize("name", ["..", "a/b", "a?b#c", "a%2Fb", "a b\u00e9"])
+    async def test_a_name_is_no_path(self, bob: Person, socket: str, name: str) -> None:
+        """Whatever is in it, it's the same person's everywhere, and nobody else's."""
+        coin = half(mint(bob, "BRONZE"))
+        async with Link.opened(socket, name) as link:
+            await link.introduce(bob.identity.public)
+            assert await link.publish([coin]) == 1
+            assert await next_frame(link) == {"published": name}
+            assert await link.claim("b", "BRONZE", 1) == []
+            assert [claimed.key_id for claimed in await link.claim(name, "BRONZE", 1)] == [
+                coin.key_id
+            ]
+
     async def test_messages_stay_until_they_are_acknowledged(
         self, alice: Person, bob: Person, socket: str, alices_link: Link
     ) -> None:

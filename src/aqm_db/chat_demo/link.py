@@ -4,8 +4,10 @@ from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from aqm_db import coins
 from aqm_db.demo import DemoError
@@ -46,7 +48,7 @@ class Link:
         """
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session,
-            session.ws_connect(f"{_URL}/chat/{name}") as socket,
+            session.ws_connect(_url("chat", name)) as socket,
         ):
             await socket.receive_json()
             yield cls(session, socket, name)
@@ -58,7 +60,7 @@ class Link:
             DemoError: somebody else has this name.
         """
         keys = [b64encode(key).decode() for key in (identity.ed25519, identity.ml_dsa_44)]
-        await self._ask("PUT", f"/people/{self._name}", keys)
+        await self._ask("PUT", _url("people", self._name), keys)
 
     async def publish(self, halves: Sequence[PublicHalf]) -> int:
         """Publishes coins; again, if nobody knows whether they arrived.
@@ -69,13 +71,17 @@ class Link:
         Raises:
             DemoError: the server refused them, and took none.
         """
-        answer = await self._ask("POST", f"/coins/{self._name}", [to_json(half) for half in halves])
+        answer = await self._ask(
+            "POST", _url("coins", self._name), [to_json(half) for half in halves]
+        )
         new: int = answer["new"]
         return new
 
     async def claim(self, contact_id: str, tier: CoinCategory, count: int) -> list[NewCoin]:
         """Takes coins of a contact, which nobody else gets then: a replenisher's source."""
-        answer = await self._ask("POST", f"/coins/{contact_id}/{tier}/claims", {"count": count})
+        answer = await self._ask(
+            "POST", _url("coins", contact_id, tier, "claims"), {"count": count}
+        )
         return [to_coin(contact_id, coin) for coin in answer]
 
     async def send(self, envelope: Envelope) -> None:
@@ -96,8 +102,13 @@ class Link:
             yield frame.json()
         raise DemoError("the coin server hung up")
 
-    async def _ask(self, method: str, path: str, body: Any) -> Any:
-        async with self._session.request(method, _URL + path, json=body) as response:
+    async def _ask(self, method: str, url: URL, body: Any) -> Any:
+        async with self._session.request(method, url, json=body) as response:
             if not response.ok:
                 raise DemoError(f"the coin server: {await response.text()}")
             return await response.json()
+
+
+def _url(*parts: str) -> URL:
+    # A name may hold what means something in a url.
+    return URL("/".join((_URL, *(quote(part, safe="") for part in parts))), encoded=True)
