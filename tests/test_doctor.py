@@ -684,6 +684,34 @@ async def test_every_forbidden_key_is_named(
 
 @pytest.mark.asyncio
 @FACES
+async def test_a_remedy_is_typed_as_it_is(face: str, shared: RunningServer) -> None:
+    """Whoever chose the owner, redis-cli takes the pattern for one word, and a shell does, too."""
+    owner = "a ~b;c$d'e\"f\u00e9"
+    remedy = "~aqm:{a??b?c?d?e?f??}:inv:v1:used:*"
+    rest = [f"~aqm:*:{pattern}" for pattern in PATTERNS if "used" not in pattern]
+    allow(shared, "+@all", *rest)
+    diagnosis = await diagnosed(face, unix(shared, "u:p@"), owner=owner)
+    assert found(diagnosis, "permissions").remedy == f"Run ACL SETUSER u {remedy}"
+    allow(shared, "+@all", *rest, remedy)
+    diagnosis = await diagnosed(face, unix(shared, "u:p@"), owner=owner)
+    assert found(diagnosis, "permissions").severity == "ok"
+
+
+@pytest.mark.asyncio
+@FACES
+async def test_a_user_whose_name_is_no_word(face: str, shared: RunningServer) -> None:
+    """They know their name themselves."""
+    with shared.sync_client(0) as admin:
+        admin.execute_command("ACL", "SETUSER", "u;u", "on", ">p", "~*", "+@all", "-zscan")
+        try:
+            diagnosis = await diagnosed(face, unix(shared, "u%3Bu:p@"))
+        finally:
+            admin.acl_deluser("u;u")
+    assert found(diagnosis, "permissions").remedy == "Run ACL SETUSER USER +zscan"
+
+
+@pytest.mark.asyncio
+@FACES
 @OWN
 async def test_several_things_are_forbidden(face: str, own_server: RunningServer) -> None:
     """Each is found at once: a forbidden command on a forbidden key, and another key."""

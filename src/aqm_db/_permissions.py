@@ -78,6 +78,8 @@ _HARMLESS: dict[str, tuple[Argument, ...]] = {
     "ZSCORE": ("",),
 }
 """What follows the keys of a command so that it changes nothing."""
+_ACTED_ON = re.compile(r"[^A-Za-z0-9_.:@+*?{}%-]")
+"""What redis-cli or a shell may act on, if somebody types it there as a remedy says."""
 
 
 async def missing_permissions(
@@ -187,7 +189,13 @@ def _pattern(name: str) -> str:
 
 async def _user(seam: Seam) -> str:
     said = await told(seam, ("ACL", "WHOAMI"))
-    return "USER" if said is None else str(said[0].decode("utf-8", "replace"))
+    name = "USER" if said is None else str(said[0].decode("utf-8", "replace"))
+    return "USER" if _ACTED_ON.search(name) else name
+
+
+def _as_typed(pattern: str) -> str:
+    """A pattern that stays one word, whoever chose the owner in it; it matches the same keys."""
+    return _ACTED_ON.sub(lambda found: "?" * len(found[0].encode()), pattern)
 
 
 def _problem(database: Database, user: str, denial: str, what: str, operations: str) -> Problem:
@@ -195,7 +203,7 @@ def _problem(database: Database, user: str, denial: str, what: str, operations: 
         case "key":
             return (
                 f"The {database}'s user may not reach the keys {what}, as {operations} must.",
-                f"Run ACL SETUSER {user} ~{what}",
+                f"Run ACL SETUSER {user} ~{_as_typed(what)}",
             )
         case "command":
             return (
