@@ -3,6 +3,8 @@
 As in test_mutants, every docstring says which protection is taken out, and which test then fails.
 """
 
+import gc
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,6 +17,7 @@ from aqm_db._channels import Channels
 from aqm_db._sources import PooledSource
 from tests import test_foreign as of_foreign_parts, test_pools as of_pools
 from tests.backends import Servers
+from tests.faults.cancelling import turns
 
 pytestmark = pytest.mark.asyncio
 
@@ -27,6 +30,11 @@ async def is_noticed(mutant: pytest.MonkeyPatch, test: Callable[[], Awaitable[No
     with pytest.raises(NOTICED):
         await test()
     mutant.undo()
+    with warnings.catch_warnings():
+        # Of what the test left open when it failed.
+        warnings.simplefilter("ignore", ResourceWarning)
+        await turns(20)
+        gc.collect()
     await test()
 
 
