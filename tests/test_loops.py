@@ -23,6 +23,7 @@ from aqm_db.errors import UnavailableError, VaultUnavailableError
 from aqm_db.types import InventoryEntry
 from tests.backends import FAKEREDIS, VALKEY_9, Backend, RunningServer
 from tests.clusters import RunningCluster, RunningSentinels
+from tests.faults.cancelling import turns
 from tests.samples import BOB, stock
 
 PATIENCE = 60.0
@@ -101,17 +102,19 @@ def test_a_server_that_was_away_is_found_again_by_eager_tasks(server: RunningSer
     asyncio.run(ask())
 
 
-def test_a_second_loop_while_the_first_one_stands(either: RunningServer) -> None:
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "second"])
+def test_a_second_loop_while_the_first_one_stands(either: RunningServer, *, is_first: bool) -> None:
     """Each has a connection of its own, in turns, and each coin is handed out once."""
     client = either.client(0)
     with closing(asyncio.new_event_loop()) as one, closing(asyncio.new_event_loop()) as two:
         inventory = one.run_until_complete(stocked(client, "1", "2", "3", "4"))
         got = [each.run_until_complete(selected(inventory)) for each in (one, two, one, two, one)]
         assert got == ["1", "2", "3", "4", None]
-        # Closing on one of them has the other close its own, as soon as it runs.
-        one.run_until_complete(close_all(client, client))
-        two.run_until_complete(asyncio.sleep(0))
-        two.run_until_complete(close_all(client, client))
+        # Whichever it's closed on, the other one closes its own as soon as it runs.
+        closer, other = (one, two) if is_first else (two, one)
+        closer.run_until_complete(close_all(client, client))
+        other.run_until_complete(turns(20))
+        assert not any(each.is_open() for each in channels_of(client)._channels.values())
 
 
 def test_threads_with_loops_of_their_own(server: RunningServer) -> None:
@@ -155,6 +158,31 @@ def test_a_loop_that_was_closed_early(server: RunningServer, limit: int) -> None
         with closing(asyncio.new_event_loop()) as second:
             assert second.run_until_complete(selected(inventory)) == "2"
             second.run_until_complete(close_all(client, client))
+        gc.collect()
+
+
+def test_closing_on_another_loop_waits_for_calls_on_the_first(server: RunningServer) -> None:
+    """The client is closed there when they have ended."""
+    client = server.client(0)
+    with closing(asyncio.new_event_loop()) as one, closing(asyncio.new_event_loop()) as two:
+        inventory = one.run_until_complete(stocked(client, "1", "2"))
+        call = one.create_task(selected(inventory))
+        one.run_until_complete(asyncio.sleep(0))
+        two.run_until_complete(close_all(client, client))
+        assert one.run_until_complete(call) == "1"
+        one.run_until_complete(turns(20))
+        assert not any(each.is_open() for each in channels_of(client)._channels.values())
+
+
+def test_closing_what_a_loop_that_was_closed_early_left_open(server: RunningServer) -> None:
+    """It's given up, though no call came in between."""
+    client = server.client(0)
+    with warnings.catch_warnings():
+        # asyncio's own, for what was left open on it.
+        warnings.simplefilter("ignore", ResourceWarning)
+        with closing(asyncio.new_event_loop()) as first:
+            first.run_until_complete(stocked(client))
+        asyncio.run(close_all(client, client))
         gc.collect()
 
 
@@ -237,7 +265,8 @@ def test_clients_of_many_servers_serve_one_loop(kind: str) -> None:
             two.run_until_complete(exists(db))
         assert caught.value.outcome_unknown is False
         assert one.run_until_complete(exists(db)) is False
-        one.run_until_complete(db.aclose())
+        two.run_until_complete(db.aclose())
+        one.run_until_complete(turns(50))
 
 
 @pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])

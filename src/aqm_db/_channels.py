@@ -40,6 +40,14 @@ class Inheritance(Protocol):
         ...
 
 
+class Closing(Protocol):
+    """What can be closed."""
+
+    async def aclose(self) -> None:
+        """Closes it."""
+        ...
+
+
 class Home:
     """The event loop and the process that something belongs to: those that use it first.
 
@@ -48,12 +56,13 @@ class Home:
             that is closed; and in a process that is forked, where it belongs to none.
 
     Attributes:
+        loop: the event loop; None if it belongs to none yet.
         is_inherited: whether it belongs to the process which forked this one.
     """
 
     def __init__(self, move_in: Callable[[], None]) -> None:
         self._move_in = move_in
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.is_inherited = False
         _inheritances.add(self)
 
@@ -62,10 +71,10 @@ class Home:
         if self.is_inherited:
             return LinkFailure(_FORKED, sent=False, is_final=True)
         loop = asyncio.get_running_loop()
-        if self._loop is None or self._loop.is_closed():
-            self._loop = loop
+        if self.loop is None or self.loop.is_closed():
+            self.loop = loop
             self._move_in()
-        if self._loop is loop:
+        if self.loop is loop:
             return None
         return LinkFailure(_ELSEWHERE, sent=False, is_final=True)
 
@@ -88,6 +97,7 @@ class Channels:
         kind: which channels.
 
     Attributes:
+        loop: the event loop that the pool is lent to; None if it's lent to none yet.
         is_inherited: whether the pool belongs to the process which forked this one.
     """
 
@@ -100,6 +110,7 @@ class Channels:
         self._source = source
         self._make_own = make_own
         self._kind = kind
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.is_inherited = False
         self._adding = Lock()
         self._channels: dict[asyncio.AbstractEventLoop, Channel] = {}
@@ -122,6 +133,9 @@ class Channels:
         """Closes the channel of this loop when its calls have ended, and has others do so."""
         # A call that was begun just now makes its channel in its first turn.
         await asyncio.sleep(0)
+        if any(loop.is_closed() for loop in self._channels):
+            # What they had is given back by whoever comes after them.
+            self.here()
         here = asyncio.get_running_loop()
         for loop, channel in tuple(self._channels.items()):
             if loop is here:
@@ -155,7 +169,7 @@ class Channels:
             ended = [each for each in self._channels if each.is_closed()]
             predecessors = [self._channels.pop(each) for each in ended]
             if not (self._channels or self.is_inherited):
-                source = self._source
+                source, self.loop = self._source, loop
             elif self._make_own is not None:
                 source = self._make_own()
             else:
@@ -193,17 +207,41 @@ def _made(pool: Any) -> Channels:
     return Channels(PooledSource(pool), lambda: OwnSource(pool.make_connection))
 
 
-def _close_there(loop: asyncio.AbstractEventLoop, channel: Channel) -> None:
-    """Closes a channel on its own event loop, as soon as that runs."""
+async def close_at_home(home: Home | Channels, client: Closing) -> None:
+    """Closes a client where its connections are.
+
+    On another event loop that's done as soon as it runs; and in a process that was forked it's the
+    parent's to do.
+    """
+    if home.is_inherited:
+        return
+    loop = home.loop
+    if loop is None or loop.is_closed() or loop is asyncio.get_running_loop():
+        await client.aclose()
+    else:
+        _close_there(loop, client)
+
+
+def _close_there(loop: asyncio.AbstractEventLoop, closing: Closing) -> None:
+    """Closes something on an event loop, as soon as that runs."""
     # It may be closed at any time.
     with suppress(RuntimeError):
-        loop.call_soon_threadsafe(_close_soon, channel)
+        loop.call_soon_threadsafe(_close_soon, closing)
 
 
-def _close_soon(channel: Channel) -> None:
-    task = asyncio.get_running_loop().create_task(channel.aclose())
+def _close_soon(closing: Closing) -> None:
+    loop = asyncio.get_running_loop()
+    # In order: a client is closed when its calls have ended.
+    before = [task for task in _closings if task.get_loop() is loop]
+    task = loop.create_task(_close_after(before, closing))
     _closings.add(task)
     task.add_done_callback(_closings.discard)
+
+
+async def _close_after(before: Sequence[asyncio.Task[None]], closing: Closing) -> None:
+    if before:
+        await asyncio.wait(before)
+    await closing.aclose()
 
 
 def _leave_to_parent() -> None:

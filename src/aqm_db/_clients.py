@@ -8,7 +8,7 @@ import redis
 from redis.asyncio import Redis, RedisCluster, SSLConnection
 
 from ._async_seam import AsyncSeam
-from ._channels import channels_of
+from ._channels import channels_of, close_at_home
 from ._confirming import Confirmation
 from ._seam import ProbingSeam
 from .errors import InvalidArgumentError, UnavailableError
@@ -144,20 +144,15 @@ async def seams_over(
 
 
 async def close_client(client: AnyAsyncClient) -> None:
-    """Closes a client, or what :func:`blocking` made of one, unless it's that of a parent process.
-
-    What a client that was inherited knows of connections is of the parent's event loop.
-    """
+    """Closes a client, or what :func:`blocking` made of one, where its connections are."""
     if isinstance(client, Blocking):
-        is_inherited = False
+        await client.aclose()
     elif isinstance(client, RedisCluster):
         from ._cluster import nodes_of  # noqa: PLC0415 - most programs have none
 
-        is_inherited = nodes_of(client).home.is_inherited
+        await close_at_home(nodes_of(client).home, client)
     else:
-        is_inherited = channels_of(client).is_inherited
-    if not is_inherited:
-        await client.aclose()
+        await close_at_home(channels_of(client), client)
 
 
 def is_cluster(client: object) -> bool:

@@ -19,7 +19,7 @@ from redis.exceptions import AskError, MovedError, RedisClusterException, RedisE
 from . import _answers, _foreign
 from ._async_seam import AsyncSeam
 from ._channel import CancelledAfterSending, Holds
-from ._channels import Channels, Home, Line
+from ._channels import Channels, Home, Line, close_at_home
 from ._confirming import Confirmation
 from ._redirects import ASKING, HOPS, is_down, redirect_in, settled, slot_of, unreachable
 from ._seam import Argument
@@ -114,7 +114,7 @@ class ClusterChannel:
 
     async def aclose(self) -> None:
         """See :meth:`~aqm_db._channel.Channel.aclose`; it closes every node's, for all owners."""
-        await self._nodes.aclose()
+        await close_at_home(self._nodes.home, self._nodes)
 
     async def _once(self, packed: Sequence[bytes]) -> list[Any]:
         refusal = self._nodes.home.refusal()

@@ -63,7 +63,8 @@ async def health_check(
 async def close_all(vault_client: AnyAsyncClient, inventory_client: AnyAsyncClient) -> None:
     """Closes both clients. What is in flight is answered first.
 
-    In a process that was forked, the clients are the parent's, and are left alone.
+    A client whose connections are of another event loop is closed there, as soon as that runs; and
+    in a process that was forked, the clients are the parent's, and are left alone.
     """
     with sheltered():
         for client, unavailable in (
