@@ -103,9 +103,10 @@ class Channel(Holds):
         self._enqueue(packed, answers)
         try:
             replies = [await answer for answer in answers]
-            if self._link is None and self._returning is not None:
+            if self._has_lent and self._returning is not None:
                 # The caller's next command may need the connection that was the last one.
-                await asyncio.wait((self._returning,))
+                with self.held():
+                    await asyncio.wait((self._returning,))
         except asyncio.CancelledError as cancelled:
             raise CancelledAfterSending(*cancelled.args) from None
         return replies

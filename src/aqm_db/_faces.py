@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
@@ -17,7 +17,7 @@ from redis.retry import Retry
 from . import config
 from ._clients import AnySyncClient, AsyncClient, Blocking, blocking, check_options
 from ._failures import may_pass
-from ._shelter import sheltered
+from ._shelter import finish, sheltered
 from ._target import Cluster, Sentinels
 from .embedded import EmbeddedServer
 from .errors import EmbeddedServerError, VaultUnavailableError
@@ -84,6 +84,10 @@ class Face(ABC):
         """A client as what the asynchronous classes take."""
 
     @abstractmethod
+    async def finish(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does some work to its end, whoever is cancelled meanwhile."""
+
+    @abstractmethod
     async def open_server(self, directory: Path) -> EmbeddedServer:
         """Starts or joins an embedded server."""
 
@@ -111,6 +115,9 @@ class _AsyncFace(Face):
         client = watched_client(target, options)
         check_options(client)
         return self.shaped(client)
+
+    async def finish(self, work: Coroutine[Any, Any, None]) -> None:
+        await finish(work)
 
     async def open_server(self, directory: Path) -> EmbeddedServer:
         opening = asyncio.create_task(asyncio.to_thread(EmbeddedServer.open, directory))
@@ -165,6 +172,9 @@ class _SyncFace(Face):
         client = sync_client_of(target, options)
         check_options(client)
         return self.shaped(client)
+
+    async def finish(self, work: Coroutine[Any, Any, None]) -> None:
+        await work
 
     async def open_server(self, directory: Path) -> EmbeddedServer:
         return EmbeddedServer.open(directory)

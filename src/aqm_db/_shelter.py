@@ -7,7 +7,7 @@ cancelled again at once, and whoever holds out against that keeps the processor 
 
 import asyncio
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -22,6 +22,21 @@ def sheltered() -> AbstractContextManager[object]:
         return nullcontext()
     scope: AbstractContextManager[object] = anyio.CancelScope(shield=True)
     return scope
+
+
+async def finish(work: Coroutine[Any, Any, None]) -> None:
+    """Does some work to its end; a cancellation that comes meanwhile goes on after that."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    with sheltered():
+        while not task.done():
+            try:
+                await asyncio.wait((task,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 async def result_of(call: Awaitable[T]) -> T:

@@ -2,9 +2,8 @@
 
 from . import _opening, config
 from ._clients import AnyAsyncClient, AsyncClient, close_client, seam_over, seams_over
-from ._faces import ASYNC
+from ._faces import ASYNC, face_of
 from ._seam import Seam
-from ._shelter import sheltered
 from .errors import (
     AccessDeniedError,
     AQMDatabaseError,
@@ -61,19 +60,18 @@ async def health_check(
 
 
 async def close_all(vault_client: AnyAsyncClient, inventory_client: AnyAsyncClient) -> None:
-    """Closes both clients. What is in flight is answered first.
+    """Closes both clients. What is in flight is answered first."""
+    await face_of(vault_client).finish(_close(vault_client, inventory_client))
 
-    A client whose connections are of another event loop is closed there, as soon as that runs; and
-    in a process that was forked, the clients are the parent's, and are left alone.
-    """
-    with sheltered():
-        for client, unavailable in (
-            (vault_client, VaultUnavailableError),
-            (inventory_client, InventoryUnavailableError),
-        ):
-            # Whose seam it is makes no difference to what it closes.
-            await seam_over(client, unavailable, "close_all", "any owner's").aclose()
-            await close_client(client)
+
+async def _close(vault_client: AnyAsyncClient, inventory_client: AnyAsyncClient) -> None:
+    for client, unavailable in (
+        (vault_client, VaultUnavailableError),
+        (inventory_client, InventoryUnavailableError),
+    ):
+        # Whose seam it is makes no difference to what it closes.
+        await seam_over(client, unavailable, "close_all", "any owner's").aclose()
+        await close_client(client)
 
 
 async def _probed(

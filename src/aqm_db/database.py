@@ -20,7 +20,6 @@ from ._opening import open_database
 from ._outcome import Progress
 from ._safety import check_safe
 from ._seam import Seam
-from ._shelter import sheltered
 from ._target import Cluster, target_of
 from ._validate import check_caps, check_count, check_flag, check_id, check_timeout
 from ._walking import pages_of_owners
@@ -313,10 +312,7 @@ class AsyncClientDatabase:
             return
         for database in tuple(self._family):
             database._end()  # noqa: SLF001 - its own class's
-        with sheltered():
-            await close_all(*self._both)
-            if self._server is not None:
-                await face_of(self._both[0]).close_server(self._server)
+        await face_of(self._both[0]).finish(self._close())
 
     async def __aenter__(self) -> Self:
         return self
@@ -340,6 +336,11 @@ class AsyncClientDatabase:
         self._layers.append(layer)
         for part in (self.vault, self.inventory, self.gc):
             part._seam = layer(part._seam)  # noqa: SLF001 - the whole I/O of each
+
+    async def _close(self) -> None:
+        await close_all(*self._both)
+        if self._server is not None:
+            await face_of(self._both[0]).close_server(self._server)
 
     def _end(self) -> None:
         self._is_closed = True
