@@ -107,14 +107,11 @@ def test_a_downgrade(url: str) -> None:
 
 def test_an_upgrade(url: str) -> None:
     """It drops nothing, and so asks nothing."""
-    ran = run("set-priority", "mallory", "BESTIE", "--json", "--url", url)
+    ran = run("set-priority", "carol", "BESTIE", "--json", "--url", url)
     assert (ran.code, ran.err) == (0, "")
-    assert json.loads(ran.out) == {
-        "contact_id": "mallory",
-        "priority": "BESTIE",
-        "coins_dropped": 0,
-    }
-    assert summary(url, "mallory").priority == "BESTIE"
+    assert json.loads(ran.out) == {"contact_id": "carol", "priority": "BESTIE", "coins_dropped": 0}
+    # Above the cap of a BESTIE.
+    assert summary(url, "carol") == InventorySummary("carol", 0, 0, 4, "BESTIE")
 
 
 def test_a_wrong_priority(url: str) -> None:

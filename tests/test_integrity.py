@@ -84,6 +84,18 @@ async def test_a_healthy_database_is_clean(place: Place) -> None:
     assert await place.state() == before
 
 
+async def test_a_queue_above_its_cap_is_no_problem(place: Place) -> None:
+    """A higher priority drops no coin, though its cap for the tier may be lower."""
+    await place.db.inventory.register_contact("friend", "MATE")
+    await place.db.inventory.store_keys(
+        [NewCoin("friend", f"b{number}", "BRONZE", b"p", b"s") for number in range(4)]
+    )
+    await place.db.inventory.set_contact_priority("friend", "BESTIE")
+    before = await place.state()
+    assert (await place.db.check(repair=True)).clean
+    assert await place.state() == before
+
+
 async def test_an_empty_database_is_clean(vault_client: Redis, inventory_client: Redis) -> None:
     """There is nothing that could be wrong."""
     db = AsyncClientDatabase(vault_client, inventory_client)

@@ -80,6 +80,41 @@ async def test_set_priority_upgrade(inventory: AsyncSmartInventory, registered_m
     await stock(inventory, registered_mate, "GOLD", "g1")
 
 
+async def test_set_priority_upgrade_drops_nothing(
+    inventory: AsyncSmartInventory, registered_mate: str
+) -> None:
+    """A BESTIE's caps for SILVER and BRONZE are lower than a MATE's, and all coins stay usable."""
+    await stock(inventory, registered_mate, "SILVER", *"123456")
+    await stock(inventory, registered_mate, "BRONZE", *"7890")
+    full = InventorySummary(MATE, 0, 6, 4, "BESTIE")
+    # The second one is no change, and drops nothing either.
+    for _ in range(2):
+        await inventory.set_contact_priority(registered_mate, "BESTIE")
+        assert await inventory.get_inventory(registered_mate) == full
+    with pytest.raises(BudgetExceededError) as caught:
+        await stock(inventory, registered_mate, "SILVER", "s")
+    assert (caught.value.current_count, caught.value.cap) == (6, 4)
+    entry = await inventory.select_coin(registered_mate, "SILVER")
+    assert entry is not None
+    assert entry.key_id == "1"
+    assert await inventory.release_coin(entry) is True
+    # Back within caps that hold all of them.
+    await inventory.set_contact_priority(registered_mate, "MATE")
+    assert (await inventory.get_inventory(registered_mate)).silver_count == 6
+
+
+async def test_set_priority_of_a_malformed_one_drops_nothing(
+    inventory: AsyncSmartInventory, inventory_client: Redis, registered_bestie: str
+) -> None:
+    """Nobody knows whether it's lower than what the contact was worth before."""
+    await stock(inventory, registered_bestie, "GOLD", "g1")
+    await inventory_client.hset(f"inv:v1:meta:{BOB}", "priority", "FRIEND")
+    await inventory.set_contact_priority(registered_bestie, "MATE")
+    assert await inventory.get_inventory(registered_bestie) == InventorySummary(
+        BOB, 1, 0, 0, "MATE"
+    )
+
+
 async def test_set_priority_downgrade_trims_excess(
     inventory: AsyncSmartInventory, inventory_client: Redis, registered_bestie: str
 ) -> None:

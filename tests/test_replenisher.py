@@ -138,6 +138,21 @@ async def test_one_contact(inventory: AsyncSmartInventory, bob: str, mate: str) 
         await replenisher.replenish("")
 
 
+async def test_what_is_above_its_cap_needs_nothing(
+    inventory: AsyncSmartInventory, mate: str
+) -> None:
+    """A higher priority has lower caps for some tiers: those get nothing until they are below."""
+    await stock(inventory, mate, "SILVER", *"12345")
+    await inventory.set_contact_priority(mate, "BESTIE")
+    server = CoinServer()
+    report = await AsyncReplenisher(inventory, server.fetch).replenish()
+    assert numbers(report) == {(MATE, "GOLD"): (5, 5, 5, 5, 0), (MATE, "BRONZE"): (1, 1, 1, 1, 0)}
+    coin = NewCoin(MATE, "s", "SILVER", *halves("SILVER"))
+    [outcome] = await inventory.store_keys([coin], enforce_budget=True)
+    assert isinstance(outcome, BudgetExceededError)
+    assert (outcome.unit, outcome.current_count, outcome.cap) == ("coins", 5, 4)
+
+
 async def test_the_byte_budget_goes_to_the_highest_priority(
     inventory_client: Redis, clock: Clock
 ) -> None:

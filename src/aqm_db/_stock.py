@@ -8,7 +8,7 @@ from .types import CoinCategory, InventorySummary, Priority
 TIERS: tuple[CoinCategory, CoinCategory, CoinCategory] = ("GOLD", "SILVER", "BRONZE")
 """All tiers, best first: the order in which scripts take queues and caps."""
 PRIORITIES: tuple[Priority, Priority, Priority] = ("BESTIE", "MATE", "STRANGER")
-"""All priorities, highest first: the order in which scripts take caps."""
+"""All priorities, highest first: what is higher is known here alone, and scripts are told."""
 
 Caps = Mapping[str, Mapping[str, int]]
 
@@ -19,6 +19,11 @@ def caps_of(caps: Caps, tier: CoinCategory) -> tuple[int, int, int]:
     return bestie, mate, stranger
 
 
+def priorities_above(priority: Priority) -> tuple[Priority, ...]:
+    """The priorities that are higher than one."""
+    return PRIORITIES[: PRIORITIES.index(priority)]
+
+
 def counts_of(summary: InventorySummary) -> dict[CoinCategory, int]:
     """A contact's coins by tier, best first."""
     return {
@@ -26,6 +31,13 @@ def counts_of(summary: InventorySummary) -> dict[CoinCategory, int]:
         "SILVER": summary.silver_count,
         "BRONZE": summary.bronze_count,
     }
+
+
+def excess_of(summary: InventorySummary, priority: Priority, caps: Caps) -> int:
+    """How many coins a contact loses with a new priority: what is above its caps, if it's lower."""
+    if summary.priority not in priorities_above(priority):
+        return 0
+    return sum(max(count - caps[priority][tier], 0) for tier, count in counts_of(summary).items())
 
 
 def bytes_of(summary: InventorySummary) -> int:

@@ -44,8 +44,8 @@ class BackupReport:
         private_halves: keys of the vault.
         contacts: contacts of the inventory.
         public_halves: coins of the inventory.
-        left_out: what was not taken: malformed, expired or used by now, or there already. A
-            malformed coin is in the log only.
+        left_out: what was not taken: malformed, expired or used by now, above a cap, or there
+            already. A malformed coin is in the log only.
     """
 
     private_halves: int

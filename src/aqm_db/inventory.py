@@ -15,7 +15,7 @@ from ._orphans import remove_orphans
 from ._outcome import Progress, checked
 from ._rows import Row, row_of
 from ._seam import Argument, Call, Reply, Seam
-from ._stock import TIERS, caps_of
+from ._stock import TIERS, caps_of, priorities_above
 from ._validate import (
     check_caps,
     check_category,
@@ -140,7 +140,10 @@ class AsyncSmartInventory:
         return bool(created)
 
     async def set_contact_priority(self, contact_id: str, priority: Priority) -> bool:
-        """Changes a contact's priority, and drops the newest coins above the new caps.
+        """Changes a contact's priority.
+
+        A lower one drops the newest coins above its caps. A higher one drops nothing: coins above
+        its caps stay until they are used, and no more are stored meanwhile.
 
         Returns:
             True.
@@ -160,6 +163,7 @@ class AsyncSmartInventory:
             names.rows,
             CLAIM_TTL_MS,
             *(caps[tier] for tier in TIERS),
+            *priorities_above(priority),
         )
         keys = (names.meta, names.used, names.claims + self.request_ids(), *names.queues)
         reply = await self._seam.run((_scripts.INV_SET_PRIORITY, keys, arguments))

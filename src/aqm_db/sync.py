@@ -410,7 +410,10 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         return drive(self._async.register_contact(contact_id, priority, display_name))
 
     def set_contact_priority(self, contact_id: str, priority: Priority) -> bool:
-        """Changes a contact's priority, and drops the newest coins above the new caps.
+        """Changes a contact's priority.
+
+        A lower one drops the newest coins above its caps. A higher one drops nothing: coins above
+        its caps stay until they are used, and no more are stored meanwhile.
 
         Returns:
             True.

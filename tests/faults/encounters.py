@@ -268,6 +268,13 @@ ENCOUNTERS = (
         queued=("b1", "b2", "b3", "b4"),
     ),
     Encounter(
+        "set_contact_priority that changes nothing, ranked",
+        _rank(BOB, "BESTIE"),
+        [(_rank(BOB, "MATE"), True)],
+        queued=("b1", "b2"),
+        ranks={BOB: "MATE"},
+    ),
+    Encounter(
         "collect_single_contact, ranked and stored",
         _collect,
         [(_rank(BOB, "BESTIE"), True), (_store("b4"), True)],

@@ -36,6 +36,8 @@ DAY_MS = 86_400_000
 LIFE_MS = 30 * DAY_MS
 """How long a key is kept, a coin is good, and a use is remembered."""
 TIERS: tuple[CoinCategory, ...] = ("GOLD", "SILVER", "BRONZE")
+LOWER: dict[str, set[Priority]] = {"BESTIE": {"MATE", "STRANGER"}, "MATE": {"STRANGER"}}
+"""What a priority can be lowered to."""
 Row = dict[str, bytes]
 """The fields of a row; one without any stands for a key of another type."""
 
@@ -272,9 +274,11 @@ class InventoryModel:
         return len(contact.rows)
 
     def set_priority(self, contact_id: str, priority: Priority) -> bool:
-        """Changes a priority, and drops the newest coins above the caps."""
+        """Changes a priority; a lower one drops the newest coins above its caps."""
         contact = self._registered(contact_id)
-        contact.priority = priority
+        before, contact.priority = contact.priority, priority
+        if priority not in LOWER.get(before, ()):
+            return True
         for tier, queue in contact.queues.items():
             for key_id in queue[self.caps[priority][tier] :]:
                 queue.remove(key_id)

@@ -102,6 +102,11 @@ MUTANTS = {
         "local score = tonumber(ARGV[8]) + 1",
     ),
     "the oldest coins are dropped": (_scripts.INV_SET_PRIORITY, "'ZRANGE'", "'ZREVRANGE'"),
+    "a higher priority drops coins": (
+        _scripts.INV_SET_PRIORITY,
+        "local lowered = false",
+        "local lowered = true",
+    ),
     "a contact is active for ever": (
         _scripts.INV_COLLECT,
         r"local inactive = [^\n]*",

@@ -60,7 +60,7 @@ from tests.faults.mutations import without
 from tests.faults.operations import OPERATIONS, Operation
 from tests.faults.parties import DEFAULT
 from tests.faults.tally import Tally
-from tests.samples import BOB, Clock, SampleKey, sample_key
+from tests.samples import BOB, MATE, Clock, SampleKey, sample_key
 
 NOTICED = (AssertionError, AQMDatabaseError, pytest.fail.Exception)
 """How a test fails that notices a mutant."""
@@ -81,6 +81,7 @@ class Lab:
     inventory: AsyncSmartInventory
     sample_gold_key: SampleKey
     registered_bestie: str
+    registered_mate: str
     backoffs: list[float]
     monkeypatch: pytest.MonkeyPatch
     tally: Tally
@@ -104,6 +105,8 @@ class Lab:
         wanted = inspect.signature(test).parameters
         if "registered_bestie" in wanted:
             await self.inventory.register_contact(BOB, "BESTIE", "Bob")
+        if "registered_mate" in wanted:
+            await self.inventory.register_contact(MATE, "MATE")
         given = {
             name: getattr(self, name)
             for name in wanted
@@ -137,6 +140,7 @@ def lab(
             inventory=AsyncSmartInventory(direct, clock=clock),
             sample_gold_key=sample_key("gold-1", "GOLD"),
             registered_bestie=BOB,
+            registered_mate=MATE,
             backoffs=backoffs,
             monkeypatch=monkeypatch,
             tally=Tally(),
@@ -327,6 +331,16 @@ async def test_a_release_without_the_stale_rule(lab: Lab, meanwhile: str) -> Non
         of_the_inventory.test_release_coin_that_has_no_place_any_more_returns_false,
         meanwhile=meanwhile,
     )
+
+
+# Priorities --------------------------------------------------------------------------------
+
+
+@in_the_lab
+async def test_a_higher_priority_that_drops_coins(lab: Lab) -> None:
+    """Only a downgrade trims: test_set_priority_upgrade_drops_nothing."""
+    lab.without(_scripts.INV_SET_PRIORITY, "local lowered = false", "local lowered = true")
+    await lab.is_noticed_by(of_the_inventory.test_set_priority_upgrade_drops_nothing)
 
 
 # Order -------------------------------------------------------------------------------------

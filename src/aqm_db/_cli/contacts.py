@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aqm_db._escaping import escaped
-from aqm_db._stock import counts_of
+from aqm_db._stock import counts_of, excess_of
 from aqm_db._validate import check_priority
 from aqm_db.errors import ContactNotRegisteredError, CorruptEntryError
 from aqm_db.sync import ClientDatabase
@@ -75,15 +75,14 @@ def set_priority(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Change how many coins a contact is worth; those above the new caps are dropped.
+    """Change how many coins a contact is worth; a lower priority drops those above its caps.
 
     Asks first if there are such. JSON: contact_id, priority, coins_dropped.
     """
     with database(url, owner, debug=debug) as db:
         wanted = check_priority("priority", priority.upper())
         summary = db.inventory.get_inventory(contact_id)
-        caps = db.inventory.budget_caps[wanted]
-        dropped = sum(max(count - caps[of], 0) for of, count in counts_of(summary).items())
+        dropped = excess_of(summary, wanted, db.inventory.budget_caps)
         if dropped:
             confirm(f"As a {wanted}, {contact_id!r} loses {coins(dropped)}.", yes=yes)
         db.inventory.set_contact_priority(contact_id, wanted)

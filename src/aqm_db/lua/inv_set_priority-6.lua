@@ -1,6 +1,8 @@
--- Changes a contact's priority, and drops the newest coins above the new caps.
+-- Changes a contact's priority. A lower one drops the newest coins above its caps; a higher one, or
+-- the same, drops nothing, and so does any that takes the place of a malformed one.
 -- KEYS: meta, used, claim, idx GOLD, idx SILVER, idx BRONZE
--- ARGV: priority, row prefix, claim ttl (ms), cap GOLD, cap SILVER, cap BRONZE
+-- ARGV: priority, row prefix, claim ttl (ms), cap GOLD, cap SILVER, cap BRONZE,
+--       the priorities above it ...
 -- Returns: {OK, dropped} | {NOT_REGISTERED} | {CORRUPT}
 -- Again: the claim says how many the request dropped. Without it a request that is sent again, or
 --        arrives late, would undo what others decided meanwhile, and drop what they stored.
@@ -12,14 +14,21 @@ local before = redis.call('GET', claim_key)
 if before then
   return {OK, tonumber(before)}
 end
-if not redis.call('HGET', meta, 'priority') then
+local priority = redis.call('HGET', meta, 'priority')
+if not priority then
   return unregistered(meta)
 end
+local lowered = false
+for position = 7, #ARGV do
+  lowered = lowered or ARGV[position] == priority
+end
 local excess = {}
-for queue = 4, 6 do
-  local cap = tonumber(ARGV[queue])
-  for _, id in ipairs(redis.call('ZRANGE', KEYS[queue], cap, -1)) do
-    excess[#excess + 1] = {KEYS[queue], id}
+if lowered then
+  for queue = 4, 6 do
+    local cap = tonumber(ARGV[queue])
+    for _, id in ipairs(redis.call('ZRANGE', KEYS[queue], cap, -1)) do
+      excess[#excess + 1] = {KEYS[queue], id}
+    end
   end
 end
 -- Rehearsals: what can't be written is found out while nothing is.
