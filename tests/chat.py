@@ -74,10 +74,11 @@ async def minted(person: Person, db: AsyncClientDatabase, tier: CoinCategory) ->
 
 def selected(person: Person, coin: FreshCoin) -> InventoryEntry:
     """A coin as its owner's friend selects it."""
+    tier: Any = coin.private.coin_category
     return InventoryEntry(
         person.name,
         coin.private.key_id,
-        coin.private.coin_category,
+        tier,
         coin.public_key,
         coin.signature,
         0,

@@ -44,17 +44,18 @@ def flipped(data: bytes, position: int) -> bytes:
 def sealed_row(coin: coins.MintedCoin) -> VaultEntry:
     """A coin's private half as the vault would give it back."""
     public = coin.public
+    tier: Any = public.coin_category
     sealed = coins.seal(
         coin.private_key,
         KEY,
         owner=OWNER,
         key_id=public.key_id,
-        coin_category=public.coin_category,
+        coin_category=tier,
         coin_version=public.coin_version,
     )
     return VaultEntry(
         key_id=public.key_id,
-        coin_category=public.coin_category,
+        coin_category=tier,
         encrypted_blob=sealed.encrypted_blob,
         encryption_iv=sealed.encryption_iv,
         auth_tag=sealed.auth_tag,

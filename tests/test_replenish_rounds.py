@@ -128,7 +128,7 @@ async def test_no_coin_is_lost_and_no_budget_passed(
         AsyncSmartInventory(client, budget_bytes=BUDGET_BYTES, clock=clock) for client in clients
     )
     for contact_id, priority in CONTACTS.items():
-        await first.register_contact(contact_id, priority)  # type: ignore[arg-type]
+        await first.register_contact(contact_id, priority)
     replenishers = (
         AsyncReplenisher(first, server.fetch, backoff_seconds=1, concurrency=2),
         AsyncReplenisher(second, server.fetch, backoff_seconds=1, concurrency=5),

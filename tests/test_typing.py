@@ -20,6 +20,7 @@ from aqm_db import (
     SecureVault,
     SmartInventory,
     StorageReporter,
+    coins,
     connect,
     sync,
 )
@@ -62,7 +63,7 @@ async def test_asynchronous_vault() -> None:
             assert_type(entry, VaultEntry)
             assert_type(entry.coin_category, CoinCategory)
         assert_type(await vault.burn_key("k"), bool)
-        assert_type(await vault.count_active(), dict[CoinCategory, int])
+        assert_type(await vault.count_active(), dict[str, int])
         assert_type(await vault.count_active("GOLD"), int)
         assert_type(await vault.get_all_active_ids(), list[str])
         assert_type(await vault.purge_expired(), int)
@@ -84,7 +85,7 @@ async def test_what_runs_in_the_background() -> None:
         async with replenisher.running(every=60):
             pass
         minter = AsyncMinter(db.vault, lambda _: FreshCoin(KEY, b"p", b"s"), targets={"GOLD": 1})
-        assert_type(await minter.top_up(), dict[CoinCategory, int])
+        assert_type(await minter.top_up(), dict[str, int])
         [half] = assert_type(await minter.pending_upload(), list[PublicHalf])
         assert_type(await minter.mark_published([half.key_id]), int)
 
@@ -102,7 +103,7 @@ def test_synchronous_vault() -> None:
             assert_type(entry, VaultEntry)
             assert_type(entry.coin_category, CoinCategory)
         assert_type(vault.burn_key("k"), bool)
-        assert_type(vault.count_active(), dict[CoinCategory, int])
+        assert_type(vault.count_active(), dict[str, int])
         assert_type(vault.count_active("GOLD"), int)
         assert_type(vault.get_all_active_ids(), list[str])
         assert_type(vault.purge_expired(), int)
@@ -122,7 +123,7 @@ async def test_asynchronous_inventory() -> None:
         assert_type(await inventory.get_inventory(), dict[str, InventorySummary])
         assert_type(await inventory.get_inventory(BOB), InventorySummary)
         assert_type(await inventory.has_keys_for(BOB), bool)
-        assert_type(await inventory.get_available_tiers(BOB), list[CoinCategory])
+        assert_type(await inventory.get_available_tiers(BOB), list[str])
         coin = assert_type(await inventory.select_coin(BOB, "GOLD"), InventoryEntry | None)
         assert coin is not None
         assert_type(await inventory.release_coin(coin), bool)
@@ -131,7 +132,7 @@ async def test_asynchronous_inventory() -> None:
             dict[str, InventoryEntry | AQMDatabaseError | None],
         )
         assert_type(await inventory.consume_key(BOB, "c2"), bool)
-        assert_type(await inventory.count_stale(), dict[str, dict[CoinCategory, int]])
+        assert_type(await inventory.count_stale(), dict[str, dict[str, int]])
         assert [assert_type(page, list[str]) async for page in inventory.contact_pages()] == [[BOB]]
         assert_type(await inventory.forget_contact(BOB), int)
         assert_type(inventory.clock, Callable[[], int])
@@ -150,7 +151,7 @@ def test_synchronous_inventory() -> None:
         assert_type(inventory.get_inventory(), dict[str, InventorySummary])
         assert_type(inventory.get_inventory(BOB), InventorySummary)
         assert_type(inventory.has_keys_for(BOB), bool)
-        assert_type(inventory.get_available_tiers(BOB), list[CoinCategory])
+        assert_type(inventory.get_available_tiers(BOB), list[str])
         coin = assert_type(inventory.select_coin(BOB, "GOLD"), InventoryEntry | None)
         assert coin is not None
         assert_type(inventory.release_coin(coin), bool)
@@ -159,7 +160,7 @@ def test_synchronous_inventory() -> None:
             dict[str, InventoryEntry | AQMDatabaseError | None],
         )
         assert_type(inventory.consume_key(BOB, "c2"), bool)
-        assert_type(inventory.count_stale(), dict[str, dict[CoinCategory, int]])
+        assert_type(inventory.count_stale(), dict[str, dict[str, int]])
         assert list(assert_type(inventory.contact_pages(), Iterator[list[str]])) == [[BOB]]
         assert_type(inventory.forget_contact(BOB), int)
         assert_type(inventory.clock, Callable[[], int])
@@ -178,7 +179,7 @@ async def test_asynchronous_rest() -> None:
     reporter = assert_type(db.reporter, AsyncStorageReporter)
     assert_type(await reporter.get_storage_usage(), StorageReport)
     assert_type(await reporter.get_vault_report(), VaultStats)
-    assert_type(await reporter.get_replenish_needs(), dict[str, dict[CoinCategory, int]])
+    assert_type(await reporter.get_replenish_needs(), dict[str, dict[str, int]])
     assert_type(await reporter.get_full_dashboard(), Dashboard)
     assert_type(await db.health(), HealthStatus)
     assert_type(await db.doctor(), Diagnosis)
@@ -197,12 +198,93 @@ def test_synchronous_rest() -> None:
     reporter = assert_type(db.reporter, StorageReporter)
     assert_type(reporter.get_storage_usage(), StorageReport)
     assert_type(reporter.get_vault_report(), VaultStats)
-    assert_type(reporter.get_replenish_needs(), dict[str, dict[CoinCategory, int]])
+    assert_type(reporter.get_replenish_needs(), dict[str, dict[str, int]])
     assert_type(reporter.get_full_dashboard(), Dashboard)
     assert_type(db.health(), HealthStatus)
     assert_type(db.doctor(), Diagnosis)
     assert_type(db.check(repair=True), IntegrityReport)
     db.close()
+
+
+@pytest.mark.asyncio
+async def test_tiers_and_priorities_that_are_any_text() -> None:
+    """The specification writes ``str``: what a program read somewhere goes in as it is."""
+    tiers: list[str] = ["GOLD", "SILVER", "BRONZE"]
+    priorities: list[str] = ["MATE", "BESTIE"]
+    async with connect("memory://") as db:
+        await db.inventory.register_contact(BOB, priorities[0])
+        await db.inventory.set_contact_priority(BOB, priorities[1])
+        for tier in tiers:
+            await db.vault.store_key(f"1 {tier}", tier, b"blob", b"iv", b"tag")
+            await db.vault.store_keys([NewKey(f"2 {tier}", tier, b"blob", b"iv", b"tag")])
+            assert await db.vault.count_active(tier) == 2
+            assert len(await db.vault.get_all_active_ids(tier)) == 2
+            await db.inventory.store_key(BOB, f"1 {tier}", tier, b"public", b"signature")
+            await db.inventory.store_keys([NewCoin(BOB, f"2 {tier}", tier, b"p", b"s")])
+        counts: dict[str, int] = await db.vault.count_active()
+        stale: dict[str, dict[str, int]] = await db.inventory.count_stale(30)
+        left: list[str] = await db.inventory.get_available_tiers(BOB)
+        assert (counts, stale, left) == (
+            {"GOLD": 2, "SILVER": 2, "BRONZE": 2},
+            {BOB: {"GOLD": 2, "SILVER": 2, "BRONZE": 1}},
+            tiers,
+        )
+        for tier in left:
+            assert await db.inventory.select_coin(BOB, tier) is not None
+            await db.inventory.select_coins([BOB], tier)
+        needs: dict[str, dict[str, int]] = await db.reporter.get_replenish_needs()
+        assert needs == {BOB: {"GOLD": 5, "SILVER": 4, "BRONZE": 1}}
+
+
+@pytest.mark.asyncio
+async def test_tiers_of_the_users_own_code() -> None:
+    """A function of the user's may take a tier as any text, or as one of three."""
+
+    async def source(contact_id: str, tier: str, count: int) -> list[NewCoin]:
+        return [NewCoin(contact_id, f"{tier}{n}", tier, b"p", b"s") for n in range(count)]
+
+    def mint(tier: str) -> FreshCoin:
+        minted = coins.mint(identity, f"minted {tier}", tier)
+        public, version = minted.public, minted.public.coin_version
+        key = NewKey(public.key_id, public.coin_category, b"blob", b"iv", b"tag", version)
+        return FreshCoin(key, public.public_key, public.signature)
+
+    identity = coins.Identity.generate()
+    marks: dict[str, int] = {"GOLD": 1, "SILVER": 0, "BRONZE": 0}
+    literal_marks: dict[CoinCategory, int] = {"GOLD": 1}
+    async with connect("memory://") as db:
+        await db.inventory.register_contact(BOB, "BESTIE")
+        report = await AsyncReplenisher(db.inventory, source, low_water=marks).replenish()
+        assert report.stored == 5
+        AsyncReplenisher(db.inventory, source, low_water=literal_marks)
+        stored: dict[str, int] = await AsyncMinter(db.vault, mint, targets=marks).top_up()
+        assert stored == marks
+        AsyncMinter(db.vault, mint, targets=literal_marks)
+
+
+def test_tiers_of_coins() -> None:
+    """The same for keys and signatures."""
+    identity, vault_key = coins.Identity.generate(), bytes(32)
+    tiers: list[str] = ["GOLD", "SILVER", "BRONZE"]
+    for tier in tiers:
+        minted = coins.mint(identity, "k", tier)
+        version, key, signature = (
+            minted.public.coin_version,
+            minted.public.public_key,
+            minted.public.signature,
+        )
+        coins.verify(coins.PublicCoin("k", tier, version, key, signature), identity.public)
+        coins.seal(
+            minted.private_key,
+            vault_key,
+            owner="bob",
+            key_id="k",
+            coin_category=tier,
+            coin_version=version,
+        )
+        found = coins.encapsulate(key, tier)
+        secret = coins.decapsulate(minted.private_key, tier, found.ciphertext)
+        assert secret == found.shared_secret
 
 
 def test_wrong_types_are_errors() -> None:
@@ -213,8 +295,8 @@ def test_wrong_types_are_errors() -> None:
         AsyncSecureVault(redis.Redis())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     inventory = SmartInventory(fakeredis.FakeRedis())
     with pytest.raises(InvalidArgumentError):
-        inventory.register_contact(BOB, "ENEMY")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        inventory.register_contact(BOB, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     with pytest.raises(InvalidArgumentError):
-        inventory.select_coin(BOB, "PLATINUM")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        inventory.select_coin(BOB, None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError):
         inventory.store_key(BOB, "k", "GOLD", b"p", b"s", 5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

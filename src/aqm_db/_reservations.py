@@ -19,7 +19,7 @@ from ._outcome import checked
 from ._scripts import Code
 from ._seam import Argument, Call, Reply, Seam
 from ._stock import TIERS, bytes_of, caps_of
-from ._validate import check_coin
+from ._validate import check_category, check_coin
 from .errors import AQMDatabaseError, BudgetExceededError, NoSlotError
 from .types import CoinCategory, NewCoin
 
@@ -128,9 +128,9 @@ class Reservations:
         for coin in coins:
             # What is wrong with a coin is said when it's stored.
             with suppress(AQMDatabaseError):
-                check_coin(coin)
-                tiers = wanted.setdefault(coin.contact_id, {})
-                tiers[coin.coin_category] = tiers.get(coin.coin_category, 0) + 1
+                contact_id, tier = _place_of(check_coin(coin))
+                tiers = wanted.setdefault(contact_id, {})
+                tiers[tier] = tiers.get(tier, 0) + 1
         leases = await self.reserve(wanted)
         try:
             return await self.store(coins, leases)
@@ -223,8 +223,7 @@ class Reservations:
         return _scripts.INV_UNRESERVE, (keys.inv_leases, keys.inv_epoch), names
 
     def _prepared(self, leases: Leases, coin: NewCoin) -> Call:
-        check_coin(coin)
-        lease = leases.get((coin.contact_id, coin.coin_category))
+        lease = leases.get(_place_of(check_coin(coin)))
         if isinstance(lease, AQMDatabaseError):
             raise lease
         if lease is None:
@@ -232,7 +231,7 @@ class Reservations:
         return self._storing(coin, lease.name)
 
     def _finished(self, leases: Leases, coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
-        lease = leases.get((coin.contact_id, coin.coin_category))
+        lease = leases.get(_place_of(coin))
         if isinstance(lease, Lease) and lease.refusal and _says(reply, Code.NO_SLOT):
             return self._stored(coin, lease.refusal)
         return self._stored(coin, reply)
@@ -241,6 +240,11 @@ class Reservations:
 def _names(request_id: str, contact_id: str) -> list[str]:
     """What the leases of a request are called, by tier."""
     return [f"{request_id}:{tier}:{contact_id}" for tier in TIERS]
+
+
+def _place_of(coin: NewCoin) -> tuple[str, CoinCategory]:
+    """Whose slot a coin takes, and of which tier."""
+    return coin.contact_id, check_category("coin_category", coin.coin_category)
 
 
 def _is_stale(reply: Reply | AQMDatabaseError) -> bool:

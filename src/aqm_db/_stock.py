@@ -13,13 +13,13 @@ PRIORITIES: tuple[Priority, Priority, Priority] = ("BESTIE", "MATE", "STRANGER")
 Caps = Mapping[str, Mapping[str, int]]
 
 
-def caps_of(caps: Caps, tier: CoinCategory) -> tuple[int, int, int]:
+def caps_of(caps: Caps, tier: str) -> tuple[int, int, int]:
     """The caps of a tier, by priority."""
     bestie, mate, stranger = (caps[priority][tier] for priority in PRIORITIES)
     return bestie, mate, stranger
 
 
-def priorities_above(priority: Priority) -> tuple[Priority, ...]:
+def priorities_above(priority: str) -> tuple[Priority, ...]:
     """The priorities that are higher than one."""
     return PRIORITIES[: PRIORITIES.index(priority)]
 
@@ -33,7 +33,7 @@ def counts_of(summary: InventorySummary) -> dict[CoinCategory, int]:
     }
 
 
-def excess_of(summary: InventorySummary, priority: Priority, caps: Caps) -> int:
+def excess_of(summary: InventorySummary, priority: str, caps: Caps) -> int:
     """How many coins a contact loses with a new priority: what is above its caps, if it's lower."""
     if summary.priority not in priorities_above(priority):
         return 0
@@ -45,9 +45,7 @@ def bytes_of(summary: InventorySummary) -> int:
     return sum(config.COIN_SIZE_BYTES[tier] * count for tier, count in counts_of(summary).items())
 
 
-def needs_of(
-    summaries: Iterable[InventorySummary], caps: Caps
-) -> dict[str, dict[CoinCategory, int]]:
+def needs_of(summaries: Iterable[InventorySummary], caps: Caps) -> dict[str, dict[str, int]]:
     """How many coins are missing to each cap, by contact id and tier, without STRANGERs."""
     return {
         summary.contact_id: {

@@ -129,7 +129,7 @@ class PublicCoin:
     """
 
     key_id: str
-    coin_category: CoinCategory
+    coin_category: str
     coin_version: str
     public_key: bytes = field(repr=False)
     signature: bytes = field(repr=False)
@@ -180,7 +180,7 @@ class Encapsulation:
 def mint(
     identity: Identity,
     key_id: str,
-    coin_category: CoinCategory,
+    coin_category: str,
     *,
     coin_version: str | None = None,
 ) -> MintedCoin:
@@ -253,7 +253,7 @@ def seal(
     *,
     owner: str,
     key_id: str,
-    coin_category: CoinCategory,
+    coin_category: str,
     coin_version: str,
     random: Callable[[int], bytes] = os.urandom,
 ) -> SealedKey:
@@ -338,7 +338,7 @@ def unseal(entry: VaultEntry, key: bytes, *, owner: str) -> bytes:
         ) from None
 
 
-def encapsulate(public_key: bytes, coin_category: CoinCategory) -> Encapsulation:
+def encapsulate(public_key: bytes, coin_category: str) -> Encapsulation:
     """Make a secret that only the owner of a verified coin can find.
 
     GOLD and SILVER: ML-KEM-768 (FIPS 203). BRONZE: X25519 (RFC 7748) with an ephemeral key, whose
@@ -361,7 +361,7 @@ def encapsulate(public_key: bytes, coin_category: CoinCategory) -> Encapsulation
         raise InvalidCoinError(f"this is not a public key of a {coin_category} coin") from None
 
 
-def decapsulate(private_key: bytes, coin_category: CoinCategory, ciphertext: bytes) -> bytes:
+def decapsulate(private_key: bytes, coin_category: str, ciphertext: bytes) -> bytes:
     """Find the secret that a sender made with the coin's public half.
 
     A ciphertext of the right length that was tampered with gives *another secret*, not an error:

@@ -152,7 +152,7 @@ class Audience(Protocol):
     def replay_refused(self, number: int) -> None:
         """A message came again, and its key was burned."""
 
-    def ran_out(self, needs: dict[CoinCategory, int]) -> None:
+    def ran_out(self, needs: dict[str, int]) -> None:
         """There was no coin for another message; this is what to ask the server for."""
 
     def collected(self, planned: GCResult, done: GCResult) -> None:

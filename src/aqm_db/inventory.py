@@ -38,7 +38,7 @@ from .errors import (
     KeyAlreadyExistsError,
     KeyAlreadyUsedError,
 )
-from .types import CoinCategory, ContactMeta, InventoryEntry, InventorySummary, NewCoin, Priority
+from .types import ContactMeta, InventoryEntry, InventorySummary, NewCoin
 
 if TYPE_CHECKING:
     from ._reservations import Reservations
@@ -112,7 +112,7 @@ class AsyncSmartInventory:
         self.request_ids = request_ids
 
     async def register_contact(
-        self, contact_id: str, priority: Priority, display_name: str = ""
+        self, contact_id: str, priority: str, display_name: str = ""
     ) -> bool:
         """Registers a contact; one that is registered stays as it is.
 
@@ -139,7 +139,7 @@ class AsyncSmartInventory:
         [created] = checked(reply, contact_id=contact_id)
         return bool(created)
 
-    async def set_contact_priority(self, contact_id: str, priority: Priority) -> bool:
+    async def set_contact_priority(self, contact_id: str, priority: str) -> bool:
         """Changes a contact's priority.
 
         A lower one drops the newest coins above its caps. A higher one drops nothing: coins above
@@ -229,7 +229,7 @@ class AsyncSmartInventory:
         self,
         contact_id: str,
         key_id: str,
-        coin_category: CoinCategory,
+        coin_category: str,
         public_key: bytes,
         signature: bytes,
         *,
@@ -293,9 +293,7 @@ class AsyncSmartInventory:
             return await self._reservations().store_within_budget(coins)
         return await run_batch(self._seam, coins, self._storing, self._stored)
 
-    async def select_coin(
-        self, contact_id: str, desired_tier: CoinCategory
-    ) -> InventoryEntry | None:
+    async def select_coin(self, contact_id: str, desired_tier: str) -> InventoryEntry | None:
         """Takes the oldest coin of a tier, or of the next lower tier that has one.
 
         The coin is handed out to this caller alone, and never again. One that isn't used after
@@ -323,7 +321,7 @@ class AsyncSmartInventory:
         return self._selected(contact_id, desired_tier, reply)
 
     async def select_coins(
-        self, contact_ids: Sequence[str], desired_tier: CoinCategory
+        self, contact_ids: Sequence[str], desired_tier: str
     ) -> dict[str, InventoryEntry | AQMDatabaseError | None]:
         """Takes a coin of each of many contacts in one round trip: for a message to a group.
 
@@ -447,7 +445,7 @@ class AsyncSmartInventory:
         """
         return bool(await self.get_available_tiers(contact_id))
 
-    async def get_available_tiers(self, contact_id: str) -> list[CoinCategory]:
+    async def get_available_tiers(self, contact_id: str) -> list[str]:
         """The tiers that have at least one coin cached, best first.
 
         Raises:
@@ -494,7 +492,7 @@ class AsyncSmartInventory:
                 _log.warning("corrupt_entry", extra=told)
         return coins
 
-    async def count_stale(self, within_days: int = 0) -> dict[str, dict[CoinCategory, int]]:
+    async def count_stale(self, within_days: int = 0) -> dict[str, dict[str, int]]:
         """Counts cached coins whose private half is gone by then, by contact id and tier.
 
         It walks the whole database (SCAN), and malformed contacts are logged and left out.
@@ -510,7 +508,7 @@ class AsyncSmartInventory:
         """
         check_days("within_days", within_days)
         then = self.clock() + within_days * DAY_MS
-        stale: dict[str, dict[CoinCategory, int]] = {}
+        stale: dict[str, dict[str, int]] = {}
         async for contact_ids in self.contact_pages():
             replies = await self._seam.run_all(
                 [
@@ -599,7 +597,7 @@ class AsyncSmartInventory:
         _log.debug("key_stored", extra=told)
         return True
 
-    def _selecting(self, contact_id: str, desired_tier: CoinCategory) -> Call:
+    def _selecting(self, contact_id: str, desired_tier: str) -> Call:
         check_id("contact_id", contact_id)
         check_category("desired_tier", desired_tier)
         names = self.keys.of(contact_id)
@@ -616,7 +614,7 @@ class AsyncSmartInventory:
         return _scripts.INV_SELECT, keys, arguments
 
     def _selected(
-        self, contact_id: str, desired_tier: CoinCategory, reply: Reply | AQMDatabaseError
+        self, contact_id: str, desired_tier: str, reply: Reply | AQMDatabaseError
     ) -> InventoryEntry | None:
         [aside, *coin] = checked(reply, contact_id=contact_id)
         if aside:
@@ -665,7 +663,7 @@ class AsyncSmartInventory:
     def _inv_key(self, contact_id: str, key_id: str) -> str:
         return self.keys.of(contact_id).row(key_id)
 
-    def _idx_key(self, contact_id: str, coin_category: CoinCategory) -> str:
+    def _idx_key(self, contact_id: str, coin_category: str) -> str:
         return self.keys.of(contact_id).queues[TIERS.index(coin_category)]
 
     def _meta_key(self, contact_id: str) -> str:

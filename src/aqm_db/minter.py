@@ -72,7 +72,7 @@ class AsyncMinter:
         self._batch = check_count("batch", batch, 1)
         self._run = check_callable("run", run)
 
-    async def top_up(self) -> dict[CoinCategory, int]:
+    async def top_up(self) -> dict[str, int]:
         """Mints what is missing to the targets, as the vault's counters say.
 
         Several minters may do so at once: together they store no coin beyond a target.
@@ -87,7 +87,7 @@ class AsyncMinter:
 
         What ``mint`` raises comes through. What was stored before any of these stays on the list.
         """
-        stored = dict.fromkeys(TIERS, 0)
+        stored: dict[str, int] = dict.fromkeys(TIERS, 0)
         with Progress() as progress:
             for tier, target in self._targets.items():
                 while (missing := target - await self._vault.count_active(tier)) > 0:

@@ -156,7 +156,7 @@ class AsyncReplenisher:
         source: Source,
         *,
         verifier: Verifier | None = None,
-        low_water: Mapping[CoinCategory, int] | None = None,
+        low_water: Mapping[CoinCategory, int] | Mapping[str, int] | None = None,
         on_low: OnLow | None = None,
         concurrency: int = 4,
         backoff_seconds: float = 30,
@@ -290,8 +290,9 @@ class AsyncReplenisher:
         needs = needs_of(summaries, self._inventory.budget_caps)
         missing: dict[str, dict[CoinCategory, int]] = {}
         for summary in summaries:
-            for tier, needed in needs.get(summary.contact_id, {}).items():
-                count = counts_of(summary)[tier]
+            needed_of = needs.get(summary.contact_id, {})
+            for tier, count in counts_of(summary).items():
+                needed = needed_of.get(tier, 0)
                 if not needed or count >= self._marks.get(tier, count + needed):
                     continue
                 await self._tell_low(summary.contact_id, tier, count)

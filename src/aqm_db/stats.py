@@ -3,7 +3,7 @@
 from ._stock import bytes_of, needs_of
 from ._validate import check_kind
 from .inventory import AsyncSmartInventory
-from .types import CoinCategory, Dashboard, InventorySummary, StorageReport, VaultStats
+from .types import Dashboard, InventorySummary, StorageReport, VaultStats
 from .vault import AsyncSecureVault
 
 
@@ -34,7 +34,7 @@ class AsyncStorageReporter:
         """The vault's counters."""
         return await self._vault.get_stats()
 
-    async def get_replenish_needs(self) -> dict[str, dict[CoinCategory, int]]:
+    async def get_replenish_needs(self) -> dict[str, dict[str, int]]:
         """How many coins to fetch, by contact id and tier, until each cap is reached.
 
         Contacts who are STRANGERs are left out; 0 means that a tier is full.
@@ -51,7 +51,7 @@ class AsyncStorageReporter:
             contacts=list(inventory.values()),
         )
 
-    def _needs(self, inventory: dict[str, InventorySummary]) -> dict[str, dict[CoinCategory, int]]:
+    def _needs(self, inventory: dict[str, InventorySummary]) -> dict[str, dict[str, int]]:
         return needs_of(inventory.values(), self._inventory.budget_caps)
 
     def _storage(self, inventory: dict[str, InventorySummary]) -> StorageReport:

@@ -34,7 +34,6 @@ from .gc import AsyncGarbageCollector
 from .inventory import AsyncSmartInventory
 from .stats import AsyncStorageReporter
 from .types import (
-    CoinCategory,
     ContactMeta,
     Dashboard,
     GCResult,
@@ -43,7 +42,6 @@ from .types import (
     InventorySummary,
     NewCoin,
     NewKey,
-    Priority,
     StorageReport,
     VaultEntry,
     VaultStats,
@@ -122,7 +120,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
     def store_key(
         self,
         key_id: str,
-        coin_category: CoinCategory,
+        coin_category: str,
         encrypted_blob: bytes,
         encryption_iv: bytes,
         auth_tag: bytes,
@@ -244,14 +242,12 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         return drive(self._async.exists(key_id))
 
     @overload
-    def count_active(self, coin_category: None = None) -> dict[CoinCategory, int]: ...
+    def count_active(self, coin_category: None = None) -> dict[str, int]: ...
 
     @overload
-    def count_active(self, coin_category: CoinCategory) -> int: ...
+    def count_active(self, coin_category: str) -> int: ...
 
-    def count_active(
-        self, coin_category: CoinCategory | None = None
-    ) -> dict[CoinCategory, int] | int:
+    def count_active(self, coin_category: str | None = None) -> dict[str, int] | int:
         """Counts active keys: of one tier, or of each.
 
         Raises:
@@ -259,10 +255,10 @@ class SecureVault(Wrapper[AsyncSecureVault]):
             CorruptEntryError: the stored counters are malformed.
         """
         coroutine: Any = self._async.count_active(coin_category)
-        result: dict[CoinCategory, int] | int = drive(coroutine)
+        result: dict[str, int] | int = drive(coroutine)
         return result
 
-    def get_all_active_ids(self, coin_category: CoinCategory | None = None) -> list[str]:
+    def get_all_active_ids(self, coin_category: str | None = None) -> list[str]:
         """Lists active keys, of one tier or of all; malformed rows are logged and left out.
 
         It walks the whole database (SCAN): for background use.
@@ -390,7 +386,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         """A fresh id for every call, of ASCII letters, digits, ``-`` and ``_``."""
         return self._async.request_ids
 
-    def register_contact(self, contact_id: str, priority: Priority, display_name: str = "") -> bool:
+    def register_contact(self, contact_id: str, priority: str, display_name: str = "") -> bool:
         """Registers a contact; one that is registered stays as it is.
 
         Args:
@@ -409,7 +405,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         """
         return drive(self._async.register_contact(contact_id, priority, display_name))
 
-    def set_contact_priority(self, contact_id: str, priority: Priority) -> bool:
+    def set_contact_priority(self, contact_id: str, priority: str) -> bool:
         """Changes a contact's priority.
 
         A lower one drops the newest coins above its caps. A higher one drops nothing: coins above
@@ -459,7 +455,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         self,
         contact_id: str,
         key_id: str,
-        coin_category: CoinCategory,
+        coin_category: str,
         public_key: bytes,
         signature: bytes,
         *,
@@ -524,7 +520,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         """
         return drive(self._async.store_keys(coins, enforce_budget=enforce_budget))
 
-    def select_coin(self, contact_id: str, desired_tier: CoinCategory) -> InventoryEntry | None:
+    def select_coin(self, contact_id: str, desired_tier: str) -> InventoryEntry | None:
         """Takes the oldest coin of a tier, or of the next lower tier that has one.
 
         The coin is handed out to this caller alone, and never again. One that isn't used after all
@@ -548,7 +544,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         return drive(self._async.select_coin(contact_id, desired_tier))
 
     def select_coins(
-        self, contact_ids: Sequence[str], desired_tier: CoinCategory
+        self, contact_ids: Sequence[str], desired_tier: str
     ) -> dict[str, InventoryEntry | AQMDatabaseError | None]:
         """Takes a coin of each of many contacts in one round trip: for a message to a group.
 
@@ -628,7 +624,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         """
         return drive(self._async.has_keys_for(contact_id))
 
-    def get_available_tiers(self, contact_id: str) -> list[CoinCategory]:
+    def get_available_tiers(self, contact_id: str) -> list[str]:
         """The tiers that have at least one coin cached, best first.
 
         Raises:
@@ -649,7 +645,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         """
         return drive(self._async.list_coins(contact_id))
 
-    def count_stale(self, within_days: int = 0) -> dict[str, dict[CoinCategory, int]]:
+    def count_stale(self, within_days: int = 0) -> dict[str, dict[str, int]]:
         """Counts cached coins whose private half is gone by then, by contact id and tier.
 
         It walks the whole database (SCAN), and malformed contacts are logged and left out.
@@ -672,7 +668,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
     def _inv_key(self, contact_id: str, key_id: str) -> str:
         return self._async._inv_key(contact_id, key_id)  # noqa: SLF001 - specified
 
-    def _idx_key(self, contact_id: str, coin_category: CoinCategory) -> str:
+    def _idx_key(self, contact_id: str, coin_category: str) -> str:
         return self._async._idx_key(contact_id, coin_category)  # noqa: SLF001 - specified
 
     def _meta_key(self, contact_id: str) -> str:
@@ -767,7 +763,7 @@ class StorageReporter(Wrapper[AsyncStorageReporter]):
         """The vault's counters."""
         return drive(self._async.get_vault_report())
 
-    def get_replenish_needs(self) -> dict[str, dict[CoinCategory, int]]:
+    def get_replenish_needs(self) -> dict[str, dict[str, int]]:
         """How many coins to fetch, by contact id and tier, until each cap is reached.
 
         Contacts who are STRANGERs are left out; 0 means that a tier is full.

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 CoinCategory: TypeAlias = Literal["GOLD", "SILVER", "BRONZE"]
-"""A coin's tier."""
+"""A coin's tier, as it's returned; whatever takes one takes any ``str``, and checks it."""
 Priority: TypeAlias = Literal["BESTIE", "MATE", "STRANGER"]
-"""How many coins a contact is worth (``config.BUDGET_CAPS``)."""
+"""How many coins a contact is worth (``config.BUDGET_CAPS``), as it's returned; the same holds."""
 KeyStatus: TypeAlias = Literal["ACTIVE", "BURNED"]
 
 
@@ -103,7 +103,7 @@ class NewKey(_Record):
     """
 
     key_id: str
-    coin_category: CoinCategory
+    coin_category: str
     encrypted_blob: bytes = field(repr=False)
     encryption_iv: bytes = field(repr=False)
     auth_tag: bytes = field(repr=False)
@@ -125,7 +125,7 @@ class NewCoin(_Record):
 
     contact_id: str
     key_id: str
-    coin_category: CoinCategory
+    coin_category: str
     public_key: bytes = field(repr=False)
     signature: bytes = field(repr=False)
     expires_at: int | None = None
@@ -226,5 +226,5 @@ class Dashboard(TypedDict):
 
     vault: VaultStats
     inventory_storage: StorageReport
-    replenish_needs: dict[str, dict[CoinCategory, int]]
+    replenish_needs: dict[str, dict[str, int]]
     contacts: list[InventorySummary]

@@ -24,7 +24,7 @@ from .errors import (
     KeyNotFoundError,
     VaultUnavailableError,
 )
-from .types import CoinCategory, NewKey, VaultEntry, VaultStats
+from .types import NewKey, VaultEntry, VaultStats
 
 if TYPE_CHECKING:
     from ._unpublished import Unpublished
@@ -87,7 +87,7 @@ class AsyncSecureVault:
     async def store_key(
         self,
         key_id: str,
-        coin_category: CoinCategory,
+        coin_category: str,
         encrypted_blob: bytes,
         encryption_iv: bytes,
         auth_tag: bytes,
@@ -228,14 +228,12 @@ class AsyncSecureVault:
         return bool(found)
 
     @overload
-    async def count_active(self, coin_category: None = None) -> dict[CoinCategory, int]: ...
+    async def count_active(self, coin_category: None = None) -> dict[str, int]: ...
 
     @overload
-    async def count_active(self, coin_category: CoinCategory) -> int: ...
+    async def count_active(self, coin_category: str) -> int: ...
 
-    async def count_active(
-        self, coin_category: CoinCategory | None = None
-    ) -> dict[CoinCategory, int] | int:
+    async def count_active(self, coin_category: str | None = None) -> dict[str, int] | int:
         """Counts active keys: of one tier, or of each.
 
         Raises:
@@ -245,14 +243,14 @@ class AsyncSecureVault:
         if coin_category is not None:
             check_category("coin_category", coin_category)
         stats = await self.get_stats()
-        counts: dict[CoinCategory, int] = {
+        counts = {
             "GOLD": stats.active_gold,
             "SILVER": stats.active_silver,
             "BRONZE": stats.active_bronze,
         }
         return counts if coin_category is None else counts[coin_category]
 
-    async def get_all_active_ids(self, coin_category: CoinCategory | None = None) -> list[str]:
+    async def get_all_active_ids(self, coin_category: str | None = None) -> list[str]:
         """Lists active keys, of one tier or of all; malformed rows are logged and left out.
 
         It walks the whole database (SCAN): for background use.

@@ -53,7 +53,7 @@ class VaultModel:
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
-        self.counted: dict[str, CoinCategory] = {}
+        self.counted: dict[str, str] = {}
         self.unnoticed: list[str] = []
         self.burned = 0
         self.expired = 0
@@ -186,13 +186,11 @@ class Contact:
     priority: str
     last_msg_at: int
     display_name: str
-    queues: dict[CoinCategory, list[str]] = field(
-        default_factory=lambda: {tier: [] for tier in TIERS}
-    )
+    queues: dict[str, list[str]] = field(default_factory=lambda: {tier: [] for tier in TIERS})
     rows: dict[str, Row] = field(default_factory=dict[str, Row])
     used: dict[str, int] = field(default_factory=dict[str, int])
 
-    def fault(self, key_id: str, tier: CoinCategory, now: int) -> str | None:
+    def fault(self, key_id: str, tier: str, now: int) -> str | None:
         """Why a queued coin can't be handed out."""
         row = self.rows.get(key_id)
         if row is None:
@@ -207,12 +205,12 @@ class Contact:
             return "corrupt"
         return "stale" if _expiry(row) <= now else None
 
-    def set_aside(self, tier: CoinCategory, now: int) -> None:
+    def set_aside(self, tier: str, now: int) -> None:
         """Takes from a queue what can't be handed out; corrupt rows stay for inspection."""
         for key_id in list(self.queues[tier]):
             self.skip(key_id, tier, now)
 
-    def skip(self, key_id: str, tier: CoinCategory, now: int) -> bool:
+    def skip(self, key_id: str, tier: str, now: int) -> bool:
         """Takes a coin from its queue if it can't be handed out, and says whether it did."""
         fault = self.fault(key_id, tier, now)
         if fault == "stale":

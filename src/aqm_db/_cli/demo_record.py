@@ -9,7 +9,6 @@ from aqm_db._stock import counts_of
 from aqm_db.coins import PublicCoin
 from aqm_db.demo import Delivery, Home
 from aqm_db.types import (
-    CoinCategory,
     Dashboard,
     GCResult,
     HealthStatus,
@@ -63,7 +62,7 @@ class Record:
         """Which message came again."""
         self._told["replayed"] = number
 
-    def ran_out(self, needs: Mapping[CoinCategory, int]) -> None:
+    def ran_out(self, needs: Mapping[str, int]) -> None:
         """What to ask the server for."""
         self._told["to_fetch"] = dict(needs)
 

@@ -14,7 +14,6 @@ from aqm_db._stock import counts_of
 from aqm_db.coins import PublicCoin
 from aqm_db.demo import Delivery, Home
 from aqm_db.types import (
-    CoinCategory,
     Dashboard,
     GCResult,
     HealthStatus,
@@ -24,7 +23,7 @@ from aqm_db.types import (
 
 from .tables import amounts, budget, table_of, tier
 
-_ALGORITHMS: Final[Mapping[CoinCategory, tuple[str, str]]] = {
+_ALGORITHMS: Final[Mapping[str, tuple[str, str]]] = {
     "GOLD": ("ML-KEM-768", "ML-DSA-44"),
     "SILVER": ("ML-KEM-768", "Ed25519"),
     "BRONZE": ("X25519", "Ed25519"),
@@ -61,7 +60,7 @@ class View:
         self._step(f"Bob mints {len(published)} coins")
         self._say("Private halves are sealed into his vault, public halves are published.")
         table = table_of("tier", ">coins", "key pair", "signature", ">public half")
-        minted: Counter[CoinCategory] = Counter(coin.coin_category for coin in published)
+        minted = Counter(coin.coin_category for coin in published)
         sizes = {coin.coin_category: _size(coin) for coin in published}
         for name, count in minted.items():
             table.add_row(tier(name), str(count), *_ALGORITHMS[name], f"{sizes[name]:,} B")
@@ -105,7 +104,7 @@ class View:
             f"Replay of message {number}: refused; its key is burned (KeyAlreadyBurnedError)."
         )
 
-    def ran_out(self, needs: Mapping[CoinCategory, int]) -> None:
+    def ran_out(self, needs: Mapping[str, int]) -> None:
         """There was no coin for another message; this is what to ask the server for."""
         self._step("An 11th message finds no coin")
         self._say(f"To fetch from the server: {amounts(needs)}.")

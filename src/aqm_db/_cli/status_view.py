@@ -10,13 +10,13 @@ from rich.text import Text
 
 from aqm_db._stock import TIERS, counts_of
 from aqm_db.sync import ClientDatabase
-from aqm_db.types import CoinCategory, Dashboard, InventorySummary
+from aqm_db.types import Dashboard, InventorySummary
 
 from .tables import amounts, bar, budget, cell, stock, table_of
 
 STALE_DAYS: Final = 7
 """How close to its end a coin is worth a mention."""
-_NONE: Final[Mapping[CoinCategory, int]] = {"GOLD": 0, "SILVER": 0, "BRONZE": 0}
+_NONE: Final[Mapping[str, int]] = {"GOLD": 0, "SILVER": 0, "BRONZE": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +30,18 @@ class Reading:
     """
 
     dashboard: Dashboard
-    stale: Mapping[str, Mapping[CoinCategory, int]]
+    stale: Mapping[str, Mapping[str, int]]
     caps: Mapping[str, Mapping[str, int]]
 
     def contacts(self) -> list[InventorySummary]:
         """All contacts in the order of their ids."""
         return sorted(self.dashboard["contacts"], key=lambda summary: summary.contact_id)
 
-    def to_fetch(self, contact_id: str) -> Mapping[CoinCategory, int]:
+    def to_fetch(self, contact_id: str) -> Mapping[str, int]:
         """What a contact lacks to its caps."""
         return self.dashboard["replenish_needs"].get(contact_id, _NONE)
 
-    def soon_stale(self, contact_id: str) -> Mapping[CoinCategory, int]:
+    def soon_stale(self, contact_id: str) -> Mapping[str, int]:
         """What a contact is about to lose."""
         return self.stale.get(contact_id, _NONE)
 
@@ -92,7 +92,7 @@ def as_text(reading: Reading) -> RenderableType:
     """For people."""
     vault, storage = reading.dashboard["vault"], reading.dashboard["inventory_storage"]
     heads = Table.grid(padding=(0, 2, 0, 0))
-    active: dict[CoinCategory, int] = {
+    active = {
         "GOLD": vault.active_gold,
         "SILVER": vault.active_silver,
         "BRONZE": vault.active_bronze,
@@ -130,9 +130,9 @@ def _totals(reading: Reading) -> Text:
     return Text(f"To fetch: {amounts(to_fetch)}. Stale within {STALE_DAYS} days: {amounts(stale)}.")
 
 
-def _total(of: Collection[Mapping[CoinCategory, int]]) -> dict[CoinCategory, int]:
+def _total(of: Collection[Mapping[str, int]]) -> dict[str, int]:
     return {tier: sum(counted[tier] for counted in of) for tier in TIERS}
 
 
-def _number(of: Mapping[CoinCategory, int]) -> str:
+def _number(of: Mapping[str, int]) -> str:
     return str(sum(of.values()) or "")

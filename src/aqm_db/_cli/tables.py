@@ -10,7 +10,7 @@ from rich.text import Text
 from aqm_db._escaping import escaped
 from aqm_db.types import CoinCategory, StorageReport
 
-_COLOURS: Final[Mapping[CoinCategory, str]] = {
+_COLOURS: Final[Mapping[str, str]] = {
     "GOLD": "bold yellow",
     "SILVER": "grey66",
     "BRONZE": "dark_orange3",
@@ -33,12 +33,12 @@ def table_of(*columns: str) -> Table:
     return made
 
 
-def tier(name: CoinCategory) -> Text:
+def tier(name: str) -> Text:
     """A tier in its colour."""
     return Text(name, style=_COLOURS[name])
 
 
-def amounts(of: Mapping[CoinCategory, int]) -> str:
+def amounts(of: Mapping[CoinCategory, int] | Mapping[str, int]) -> str:
     """Coins by tier in words."""
     return ", ".join(f"{count} {name}" for name, count in of.items() if count) or "nothing"
 
@@ -64,7 +64,7 @@ def bar(value: float, full: float, width: int, style: str = "green") -> Text:
     return Text("█" * cells, style=style) + Text("░" * (width - cells), style="dim")
 
 
-def stock(name: CoinCategory, count: int, cap: int) -> Text:
+def stock(name: str, count: int, cap: int) -> Text:
     """A tier's coins against its cap."""
     if not cap and not count:
         return Text("-", style="dim")

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from aqm_db import coins
 from aqm_db.minter import PublicHalf
-from aqm_db.types import CoinCategory, NewCoin
+from aqm_db.types import NewCoin
 
-_VERSIONS: Final[dict[CoinCategory, str]] = {
+_VERSIONS: Final[dict[str, str]] = {
     "GOLD": "kyber768_v1",
     "SILVER": "kyber768_v1",
     "BRONZE": "x25519_v1",
