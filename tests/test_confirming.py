@@ -4,8 +4,10 @@ What a failover then costs is tried in ``tests/cluster``.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from aqm_db.errors import (
     VaultUnavailableError,
 )
 from tests.backends import REDIS_6, REDIS_8, VALKEY_9, Backend, RunningServer
-from tests.clusters import RunningPrimary
+from tests.clusters import Node, RunningPrimary
 from tests.faces import ASYNC, Face
 from tests.samples import BOB, sample_key, stock
 from tests.test_doctor import FACES, allow, diagnosed, found, unix
@@ -31,6 +33,7 @@ pytestmark = pytest.mark.asyncio
 
 ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
 PATIENT = {"confirm_replicas": 1, "confirm_timeout": 4000}
+HASTY = {"confirm_replicas": 1, "confirm_timeout": 20}
 
 
 @pytest.fixture(scope="module", params=[VALKEY_9, REDIS_8], ids=lambda backend: backend.name)
@@ -137,6 +140,100 @@ async def test_such_a_server_of_ones_own_client(face: Face) -> None:
             with pytest.raises(VaultUnavailableError, match="Redis 7.2, or Valkey, and an append"):
                 await vault.store_key(**sample_key("k", "GOLD"))
             assert await vault.exists("k")
+
+
+# Care ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def silent_replica(running: RunningPrimary) -> Generator[None]:
+    """The replica confirms nothing until the block ends."""
+    running.nodes[1].freeze()
+    try:
+        yield
+    finally:
+        running.nodes[1].thaw()
+
+
+async def test_garbage_collection_waits_for_replicas(face: Face, pair: RunningPrimary) -> None:
+    """A collector's changes are confirmed as those of its inventory are."""
+    async with client_of(face, pair.nodes[0].port) as client:
+        inventory = await stocked(face, client, **HASTY)
+        gc = face.gc(inventory, client)
+        with silent_replica(pair):
+            for collect in (gc.garbage_collect, partial(gc.collect_single_contact, BOB)):
+                with pytest.raises(InventoryUnavailableError, match="0 of 1 replicas") as caught:
+                    await collect()
+                assert caught.value.outcome_unknown
+        patient = face.gc(face.inventory(client, owner="alice", **PATIENT), client)
+        assert (await patient.collect_single_contact(BOB)).keys_deleted == 0
+    assert pair.nodes[1].client.zcard("aqm:{alice}:inv:v1:idx:bob_test_uuid:GOLD") == 0
+
+
+async def test_the_end_of_an_owner_waits_for_replicas(face: Face, pair: RunningPrimary) -> None:
+    """So does what an earlier call deleted, and nothing is left of that."""
+    primary, replica = pair.nodes
+    async with client_of(face, primary.port) as client:
+        await stocked(face, client)
+        hasty = face.database(client, client, **HASTY)
+        with silent_replica(pair):
+            for _ in range(2):
+                with pytest.raises(VaultUnavailableError, match="0 of 1 replicas") as caught:
+                    await hasty.delete_owner("alice")
+                assert caught.value.outcome_unknown
+                assert primary.client.dbsize() <= 1
+        assert await face.database(client, client, **PATIENT).delete_owner("alice") <= 1
+    assert primary.client.dbsize() == 0
+    eventually(lambda: replica.client.dbsize() == 0)
+
+
+async def test_care_waits_for_disks(face: Face, pair: RunningPrimary) -> None:
+    """A collector's changes, and the end of an owner."""
+    primary = pair.nodes[0]
+    options = {**PATIENT, "confirm_fsync": True}
+    async with client_of(face, primary.port) as client:
+        inventory = await stocked(face, client, **options)
+        primary.client.config_resetstat()
+        await face.gc(inventory, client).collect_single_contact(BOB)
+        assert _waited(primary) == 1
+        await face.database(client, client, **options).delete_owner("alice")
+        # For each page of keys, and once more in the end.
+        assert _waited(primary) >= 3
+
+
+def _waited(primary: Node) -> int:
+    """How often changes were confirmed by disks."""
+    waited = primary.info("commandstats", "cmdstat_waitaof")
+    assert waited["failed_calls"] == 0
+    return int(waited["calls"])
+
+
+async def test_maintenance_waits_for_replicas(
+    pair: RunningPrimary, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A round isn't begun by a program that isn't sure of its turn."""
+    delays: asyncio.Queue[float] = asyncio.Queue()
+    never = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        delays.put_nowait(seconds)
+        await never.wait()
+
+    async def care(**options: Any) -> list[tuple[str, Any]]:
+        """What a round logs."""
+        caplog.clear()
+        caplog.set_level(logging.INFO, "aqm_db.maintenance")
+        async with connect(pair.url, **options) as db, db.maintenance(sleep=sleep):
+            await delays.get()
+        return [(record.msg, record.__dict__.get("error")) for record in caplog.records]
+
+    with silent_replica(pair):
+        assert await care(**HASTY) == [("maintenance_failed", InventoryUnavailableError.__name__)]
+    pair.nodes[0].client.flushall()
+    assert await care(**PATIENT) == [("maintenance_completed", None)]
+
+
+# Arguments ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [1, "yes", None])

@@ -86,11 +86,11 @@ async def test_a_healthy_database_is_clean(place: Place) -> None:
 
 async def test_a_queue_above_its_cap_is_no_problem(place: Place) -> None:
     """A higher priority drops no coin, though its cap for the tier may be lower."""
-    await place.db.inventory.register_contact("friend", "MATE")
-    await place.db.inventory.store_keys(
+    await place.other.inventory.register_contact("friend", "MATE")
+    await place.other.inventory.store_keys(
         [NewCoin("friend", f"b{number}", "BRONZE", b"p", b"s") for number in range(4)]
     )
-    await place.db.inventory.set_contact_priority("friend", "BESTIE")
+    await place.other.inventory.set_contact_priority("friend", "BESTIE")
     before = await place.state()
     assert (await place.db.check(repair=True)).clean
     assert await place.state() == before

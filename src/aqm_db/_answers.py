@@ -75,6 +75,12 @@ async def read(ask: Ask, commands: Sequence[Sequence[Argument]]) -> list[Any]:
     return replies
 
 
+async def delete(ask: Ask, keys: Sequence[Argument]) -> int:
+    """Deletes keys."""
+    [count] = await read(ask, [("UNLINK", *keys)])
+    return cast("int", count)
+
+
 async def probe(ask: Ask, commands: Sequence[Sequence[Argument]]) -> list[Denial | None]:
     """Tries commands."""
     replies = await ask([packed(*command) for command in commands])

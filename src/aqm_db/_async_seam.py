@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from redis.asyncio.retry import Retry
@@ -73,8 +74,12 @@ class AsyncSeam:
         """See :class:`~aqm_db._seam.Seam`."""
         return await _answers.read(self._look, commands)
 
+    async def delete(self, *keys: Argument) -> int:
+        """See :class:`~aqm_db._seam.ClientSeam`."""
+        return await _answers.delete(partial(_asked, self._change), keys)
+
     async def probe(self, *commands: Sequence[Argument]) -> list[Denial | None]:
-        """See :class:`~aqm_db._seam.Seam`."""
+        """See :class:`~aqm_db._seam.ClientSeam`."""
         return await _answers.probe(self._look, commands)
 
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
@@ -86,12 +91,8 @@ class AsyncSeam:
         await self._channel.aclose()
 
     async def _look(self, commands: Sequence[bytes]) -> list[Any]:
-        """Sends commands that change nothing, so that a cancelled one leaves nothing to settle."""
-        try:
-            return await self._ask(commands)
-        except CancelledAfterSending as cancelled:
-            # asyncio.timeout takes no other class for a cancellation, not even one of that kind.
-            raise asyncio.CancelledError(*cancelled.args) from None
+        """Sends commands that change nothing."""
+        return await _asked(self._ask, commands)
 
     def _confirmed(self, ask: _answers.Ask) -> _answers.Ask:
         if self._confirmation is None:
@@ -169,6 +170,15 @@ class AsyncSeam:
             while not task.done():
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait((task,))
+
+
+async def _asked(ask: _answers.Ask, commands: Sequence[bytes]) -> list[Any]:
+    """Sends commands of which a cancelled caller leaves nothing to settle."""
+    try:
+        return await ask(commands)
+    except CancelledAfterSending as cancelled:
+        # asyncio.timeout takes no other class for a cancellation, not even one of that kind.
+        raise asyncio.CancelledError(*cancelled.args) from None
 
 
 async def _nothing_to_clean(_: Exception) -> None:

@@ -10,7 +10,7 @@ from redis.asyncio import Redis, RedisCluster, SSLConnection
 from ._async_seam import AsyncSeam
 from ._channels import channels_of, close_at_home
 from ._confirming import Confirmation
-from ._seam import ProbingSeam
+from ._seam import ClientSeam
 from .errors import InvalidArgumentError, UnavailableError
 
 AsyncClient: TypeAlias = Redis
@@ -85,8 +85,9 @@ def seam_over(
     unavailable: type[UnavailableError],
     user: str,
     tag: str = "",
-    confirmation: Confirmation | None = None,
-) -> ProbingSeam:
+    *,
+    confirmation: Confirmation | None,
+) -> ClientSeam:
     """The seam over a client.
 
     Args:
@@ -123,8 +124,10 @@ def seam_over(
 
 async def seams_over(
     client: object, unavailable: type[UnavailableError], user: str
-) -> Sequence[ProbingSeam]:
+) -> Sequence[ClientSeam]:
     """A seam over each server that takes writes: the only one, or all primaries of a cluster.
+
+    They are for reading: nothing confirms a change.
 
     Raises:
         TypeError: the client is of another kind.
@@ -140,7 +143,7 @@ async def seams_over(
         from ._cluster import primary_seams  # noqa: PLC0415
 
         return await primary_seams(_checked(client, _ASYNC, user), unavailable)
-    return [seam_over(client, unavailable, user)]
+    return [seam_over(client, unavailable, user, confirmation=None)]
 
 
 async def close_client(client: AnyAsyncClient) -> None:

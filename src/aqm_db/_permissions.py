@@ -15,7 +15,7 @@ from ._confirming import Confirmation
 from ._keys import Keys
 from ._safety import Problem, told
 from ._scripts import Script
-from ._seam import Argument, ProbingSeam, Seam
+from ._seam import Argument, ClientSeam, Seam
 
 Database: TypeAlias = Literal["vault", "inventory"]
 _Need: TypeAlias = tuple[str, tuple[str, ...]]
@@ -83,7 +83,7 @@ _ACTED_ON = re.compile(r"[^A-Za-z0-9_.:@+*?{}%-]")
 
 
 async def missing_permissions(
-    seam: ProbingSeam, database: Database, keys: Keys, confirmation: Confirmation | None = None
+    seam: ClientSeam, database: Database, keys: Keys, confirmation: Confirmation | None = None
 ) -> list[Problem]:
     """What the user lacks in one of the two databases: a problem for each command or key pattern.
 

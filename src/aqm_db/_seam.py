@@ -74,8 +74,12 @@ class Seam(Protocol):
         ...
 
 
-class ProbingSeam(Seam, Protocol):
-    """The seam over a client, which can tell what its user may do."""
+class ClientSeam(Seam, Protocol):
+    """The seam over a client, which can also delete, and tell what its user may do."""
+
+    async def delete(self, *keys: Argument) -> int:
+        """Deletes keys in one round trip (UNLINK), and says how many of them there were."""
+        ...
 
     async def probe(self, *commands: Sequence[Argument]) -> list[Denial | None]:
         """Tries commands in one round trip, for no more than whether they may be run.

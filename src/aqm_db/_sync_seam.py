@@ -58,8 +58,12 @@ class SyncSeam:
         """See :class:`~aqm_db._seam.Seam`."""
         return await _answers.read(self._ask, commands)
 
+    async def delete(self, *keys: Argument) -> int:
+        """See :class:`~aqm_db._seam.ClientSeam`."""
+        return await _answers.delete(self._changing(self._exchange()), keys)
+
     async def probe(self, *commands: Sequence[Argument]) -> list[Denial | None]:
-        """See :class:`~aqm_db._seam.Seam`."""
+        """See :class:`~aqm_db._seam.ClientSeam`."""
         return await _answers.probe(self._ask, commands)
 
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:

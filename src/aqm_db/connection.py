@@ -70,7 +70,8 @@ async def _close(vault_client: AnyAsyncClient, inventory_client: AnyAsyncClient)
         (inventory_client, InventoryUnavailableError),
     ):
         # Whose seam it is makes no difference to what it closes.
-        await seam_over(client, unavailable, "close_all", "any owner's").aclose()
+        seam = seam_over(client, unavailable, "close_all", "any owner's", confirmation=None)
+        await seam.aclose()
         await close_client(client)
 
 

@@ -189,7 +189,7 @@ class AsyncClientDatabase:
         """Deletes all that is kept of an owner, claims and tombstones included (UNLINK).
 
         It may be called again, after a failure for example. What the owner's programs store
-        meanwhile may stay.
+        meanwhile may stay. It's confirmed as other changes are, also what an earlier call deleted.
 
         Args:
             owner: whose data it is.
@@ -206,14 +206,20 @@ class AsyncClientDatabase:
             ConcurrencyError: the owner's slot is being moved.
         """
         keys = Keys(check_id("owner", owner))
+        confirmation = confirmation_of(keys, *self._confirming)
         deleted = 0
         with Progress() as progress:
             for client, unavailable in self._databases():
-                seam = seam_over(client, unavailable, "delete_owner", keys.prefix)
+                seam = seam_over(
+                    client, unavailable, "delete_owner", keys.prefix, confirmation=confirmation
+                )
                 async for page in seam.scan(keys.pattern()):
-                    [count] = await seam.read(("UNLINK", *page))
-                    deleted += count
+                    deleted += await seam.delete(*page)
                     progress.made = deleted > 0
+                if confirmation is not None:
+                    await seam.delete(keys.confirm)
+                    # What marks that goes, too; unconfirmed, since it's gone in a second anyway.
+                    await seam.read(("UNLINK", keys.confirm))
         return deleted
 
     def maintenance(
@@ -254,7 +260,7 @@ class AsyncClientDatabase:
         return Maintenance(
             self.vault,
             self.gc,
-            seam_over(self._clients[1], InventoryUnavailableError, "maintenance", keys.prefix),
+            self.inventory._seam_over(self._clients[1], "maintenance"),  # noqa: SLF001 - its own part
             lease=keys.maintenance,
             holder=self._request_ids(),
             every=every,

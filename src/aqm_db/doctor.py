@@ -26,7 +26,7 @@ from ._safety import (
     replica_in,
     told,
 )
-from ._seam import ProbingSeam, Seam
+from ._seam import ClientSeam, Seam
 from .errors import InventoryUnavailableError, UnavailableError, VaultUnavailableError
 
 FindingName: TypeAlias = Literal[
@@ -154,7 +154,7 @@ class _Patient:
         confirmation: Confirmation | None,
     ) -> None:
         self.name: Database = name
-        self.seam: ProbingSeam = seam_over(client, unavailable, "doctor", tag)
+        self.seam: ClientSeam = seam_over(client, unavailable, "doctor", tag, confirmation=None)
         self.confirmation = confirmation
         self.route: Route = route_of(client)
 

@@ -3,18 +3,14 @@
 import logging
 
 from . import _scripts, config
-from ._clients import AnyAsyncClient, seam_over
+from ._clients import AnyAsyncClient
 from ._defaults import DAY_MS
 from ._orphans import Mode, remove_orphans
 from ._outcome import Progress, checked
 from ._seam import Call, Seam
 from ._stock import TIERS
 from ._validate import check_days, check_id, check_kind
-from .errors import (
-    ContactNotRegisteredError,
-    CorruptEntryError,
-    InventoryUnavailableError,
-)
+from .errors import ContactNotRegisteredError, CorruptEntryError
 from .inventory import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS, AsyncSmartInventory
 from .types import GCResult
 
@@ -31,7 +27,7 @@ class AsyncGarbageCollector:
     step that deletes, so one that a coin is selected for meanwhile keeps its coins.
 
     Args:
-        inventory: what to collect from; its owner and clock hold here too.
+        inventory: what to collect from; its owner, clock and confirmations hold here too.
         client: the inventory's ``redis.asyncio.Redis``.
 
     Raises:
@@ -45,9 +41,7 @@ class AsyncGarbageCollector:
 
     def __init__(self, inventory: AsyncSmartInventory, client: AnyAsyncClient) -> None:
         check_kind("inventory", inventory, AsyncSmartInventory)
-        self._seam: Seam = seam_over(
-            client, InventoryUnavailableError, type(self).__name__, inventory.keys.prefix
-        )
+        self._seam: Seam = inventory._seam_over(client, type(self).__name__)  # noqa: SLF001 - its other half
         self._inventory = inventory
         self._keys = inventory.keys
         self._clock = inventory.clock

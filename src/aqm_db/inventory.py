@@ -14,7 +14,7 @@ from ._keys import Keys
 from ._orphans import remove_orphans
 from ._outcome import Progress, checked
 from ._rows import Row, row_of
-from ._seam import Argument, Call, Reply, Seam
+from ._seam import Argument, Call, ClientSeam, Reply, Seam
 from ._stock import TIERS, caps_of, priorities_above
 from ._validate import (
     check_caps,
@@ -99,13 +99,10 @@ class AsyncSmartInventory:
         confirm_fsync: bool = False,
     ) -> None:
         self.keys: Keys = Keys(owner)
-        self._seam: Seam = seam_over(
-            client,
-            InventoryUnavailableError,
-            type(self).__name__,
-            self.keys.prefix,
-            confirmation_of(self.keys, confirm_replicas, confirm_timeout, confirm_fsync),
+        self._confirmation = confirmation_of(
+            self.keys, confirm_replicas, confirm_timeout, confirm_fsync
         )
+        self._seam: Seam = self._seam_over(client, type(self).__name__)
         self.clock = clock
         self.budget_caps: Mapping[str, Mapping[str, int]] = check_caps("budget_caps", budget_caps)
         self.budget_bytes: int = check_count("budget_bytes", budget_bytes, 1)
@@ -532,6 +529,21 @@ class AsyncSmartInventory:
             contact_ids = [found for key in page if (found := self.keys.meta_id(key)) is not None]
             if contact_ids:
                 yield contact_ids
+
+    def _seam_over(self, client: AnyAsyncClient, user: str) -> ClientSeam:
+        """The seam over a client of this inventory's database, whose changes are confirmed as here.
+
+        Args:
+            client: as of this class.
+            user: the class or function that the client was passed to.
+        """
+        return seam_over(
+            client,
+            InventoryUnavailableError,
+            user,
+            self.keys.prefix,
+            confirmation=self._confirmation,
+        )
 
     async def _summaries(self, contact_ids: list[str]) -> list[InventorySummary | AQMDatabaseError]:
         reads = [

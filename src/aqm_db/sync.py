@@ -683,7 +683,7 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
     step that deletes, so one that a coin is selected for meanwhile keeps its coins.
 
     Args:
-        inventory: what to collect from; its owner and clock hold here too.
+        inventory: what to collect from; its owner, clock and confirmations hold here too.
         client: the inventory's ``redis.Redis``.
 
     Raises:
@@ -895,7 +895,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         """Deletes all that is kept of an owner, claims and tombstones included (UNLINK).
 
         It may be called again, after a failure for example. What the owner's programs store
-        meanwhile may stay.
+        meanwhile may stay. It's confirmed as other changes are, also what an earlier call deleted.
 
         Args:
             owner: whose data it is.

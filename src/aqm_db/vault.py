@@ -79,7 +79,9 @@ class AsyncSecureVault:
             VaultUnavailableError,
             type(self).__name__,
             self._keys.prefix,
-            confirmation_of(self._keys, confirm_replicas, confirm_timeout, confirm_fsync),
+            confirmation=confirmation_of(
+                self._keys, confirm_replicas, confirm_timeout, confirm_fsync
+            ),
         )
         self._clock = clock
         self._request_ids = request_ids

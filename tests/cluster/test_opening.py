@@ -104,6 +104,23 @@ async def test_a_database_of_each_of_many_owners(face: Face, server: RunningClus
         assert await database.delete_owner(owners[0]) == 0
 
 
+async def test_the_end_of_another_owner_is_confirmed(face: Face, server: RunningCluster) -> None:
+    """By the replicas of the node that has their keys, and no owner is left of that."""
+    owners = ["alice", "bob", "carol"]
+    patient = {"confirm_replicas": 1, "confirm_timeout": 4000}
+    async with opened(face, server.url, owner="first", **patient) as database:
+        for owner in owners:
+            await database.for_owner(owner).vault.store_key(**sample_key("k", "GOLD"))
+        for owner in owners:
+            assert await database.delete_owner(owner) >= 3
+        assert [owner async for owner in database.iter_owners()] == []
+    hasty = {"confirm_replicas": 2, "confirm_timeout": 20}
+    async with opened(face, server.url, owner="first", **hasty) as database:
+        with pytest.raises(VaultUnavailableError, match="1 of 2 replicas") as caught:
+            await database.delete_owner("alice")
+        assert caught.value.outcome_unknown
+
+
 async def test_owners_share_one_connection_to_each_node(server: RunningCluster) -> None:
     """However many there are, and however much they do at once."""
     async with connect(server.url, owner="first") as database:

@@ -416,10 +416,9 @@ async def test_permissions_that_are_asked_for_of_a_busy_server(tmp_path: Path) -
         client = Redis(
             unix_socket_path=str(tmp_path / "s"), protocol=2, retry=Retry(NoBackoff(), 0)
         )
+        seam = seam_over(client, InventoryUnavailableError, "test", confirmation=None)
         with pytest.raises(InventoryUnavailableError) as caught:
-            await seam_over(client, InventoryUnavailableError, "test").probe(
-                ("PING",), ("ECHO", "x")
-            )
+            await seam.probe(("PING",), ("ECHO", "x"))
         assert caught.value.outcome_unknown is False
         await client.aclose()
 

@@ -5,8 +5,9 @@ taken out, and which test then fails; the same test passes with it, in the same 
 """
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, cast
 
@@ -29,22 +30,26 @@ from aqm_db import (
     _keys,
     _scripts,
     coins,
+    database,
 )
 from aqm_db._async_seam import AsyncSeam
 from aqm_db._failures import LinkFailure
 from aqm_db._scripts import Script
-from aqm_db._seam import Call, Reply
-from aqm_db.errors import AccessDeniedError, AQMDatabaseError
+from aqm_db._seam import Call, ClientSeam, Reply
+from aqm_db.errors import AccessDeniedError, AQMDatabaseError, InventoryUnavailableError
 from aqm_db.types import CoinCategory
 from tests import (
     test_coins as of_coins,
+    test_confirming as of_confirmations,
     test_connection as of_connections,
     test_inventory as of_the_inventory,
     test_keys as of_names,
     test_vault as of_the_vault,
 )
 from tests.backends import VALKEY_9, RunningServer, Servers
+from tests.clusters import RunningPrimary
 from tests.conftest import INVENTORY_DB
+from tests.faces import ASYNC
 from tests.faults import (
     test_cancellation as of_cancellation,
     test_environment as of_environment,
@@ -494,6 +499,64 @@ async def test_a_server_that_forgot_its_scripts(lab: Lab) -> None:
         client=lab.direct,
         name="inventory.select_coin(BRONZE)",
     )
+
+
+# Confirmation ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair() -> Iterator[RunningPrimary]:
+    """A primary and its replica."""
+    with RunningPrimary(VALKEY_9, replicas=1) as running:
+        yield running
+
+
+@in_the_lab
+@pytest.mark.parametrize("user", ["AsyncGarbageCollector", "maintenance"])
+async def test_care_that_nothing_confirms(
+    pair: RunningPrimary,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    user: str,
+) -> None:
+    """One confirmation for all: test_garbage_collection_waits_for_replicas, test_maintenance_..."""
+    seam_over = AsyncSmartInventory._seam_over
+
+    def forgetful(inventory: AsyncSmartInventory, client: Redis, name: str) -> ClientSeam:
+        if name == user:
+            return _clients.seam_over(client, InventoryUnavailableError, name, confirmation=None)
+        return seam_over(inventory, client, name)
+
+    monkeypatch.setattr(AsyncSmartInventory, "_seam_over", forgetful)
+    if user == "maintenance":
+        test: Any = partial(of_confirmations.test_maintenance_waits_for_replicas, caplog=caplog)
+    else:
+        test = partial(of_confirmations.test_garbage_collection_waits_for_replicas, face=ASYNC)
+    await _is_noticed_with_a_replica(pair, monkeypatch, test)
+
+
+@in_the_lab
+async def test_an_end_of_an_owner_that_nothing_confirms(
+    pair: RunningPrimary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same of a whole database: test_the_end_of_an_owner_waits_for_replicas."""
+
+    def none_of(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(database, "confirmation_of", none_of)
+    test = partial(of_confirmations.test_the_end_of_an_owner_waits_for_replicas, face=ASYNC)
+    await _is_noticed_with_a_replica(pair, monkeypatch, test)
+
+
+async def _is_noticed_with_a_replica(
+    pair: RunningPrimary, monkeypatch: pytest.MonkeyPatch, test: Callable[..., Awaitable[None]]
+) -> None:
+    with pytest.raises(NOTICED):
+        await test(pair=pair)
+    monkeypatch.undo()
+    pair.nodes[0].client.flushall()
+    await test(pair=pair)
 
 
 # Names -------------------------------------------------------------------------------------

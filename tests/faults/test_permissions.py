@@ -85,7 +85,7 @@ def _run(
     limited: Limited, script: Script, keys: Sequence[str], *arguments: Argument
 ) -> Awaitable[Any]:
     """Runs a script that other calls come to only after a script that is forbidden as much."""
-    return seam_over(limited.client, InventoryUnavailableError, "test").run(
+    return seam_over(limited.client, InventoryUnavailableError, "test", confirmation=None).run(
         (script, keys, arguments)
     )
 

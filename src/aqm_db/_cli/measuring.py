@@ -72,7 +72,9 @@ class Bench:
             request_ids=self._request_id,
         )
         # The same connection that the inventory's calls take.
-        self._seam: Seam = seam_over(inventory_client, InventoryUnavailableError, "bench")
+        self._seam: Seam = seam_over(
+            inventory_client, InventoryUnavailableError, "bench", confirmation=None
+        )
 
     async def aclose(self) -> None:
         """Closes the clients; the namespace was removed by then."""
