@@ -29,7 +29,7 @@ def entries(results: Sequence[Any]) -> None:
 
 def script_coins(replies: Sequence[Any]) -> None:
     """What the script of ``select_coin`` replied is as many coins."""
-    distinct([reply[2] if reply[2:] else None for reply in replies])
+    distinct([reply[3] if reply[3:] else None for reply in replies])
 
 
 def script_ok(replies: Sequence[Any]) -> None:

@@ -74,7 +74,7 @@ class Recorder:
     async def run(self, call: Call, _undo: object) -> list[Any]:
         """Answers that there is no coin."""
         self.calls.append(call)
-        return [Code.OK, []]
+        return [Code.OK, call[1][0].encode(), []]
 
 
 def paired(

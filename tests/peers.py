@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import hiredis
 
@@ -44,6 +45,27 @@ class ScriptedServer:
                 if reply is None:
                     return
                 writer.write(reply)
+
+
+def encode_reply(value: bytes | int | list[Any] | None) -> bytes:
+    """A reply as it goes over the wire (RESP2)."""
+    if value is None:
+        return b"$-1\r\n"
+    if isinstance(value, int):
+        return b":%d\r\n" % value
+    if isinstance(value, bytes):
+        return b"$%d\r\n%s\r\n" % (len(value), value)
+    return b"*%d\r\n" % len(value) + b"".join(map(encode_reply, value))
+
+
+def answer_select(command: list[bytes], *coin: bytes | None) -> bytes:
+    """What a server says to a command that selects a coin: the coin, or nothing."""
+    return encode_reply([0, claim_of(command), [], *coin])
+
+
+def claim_of(command: list[bytes]) -> bytes:
+    """The claim that such a command names, after its name, the script and the number of KEYS."""
+    return command[3]
 
 
 class Cutter:

@@ -28,7 +28,7 @@ from aqm_db.errors import (
 from aqm_db.types import NewCoin, NewKey
 from tests.backends import VALKEY_9, RunningServer, Servers
 from tests.conftest import INVENTORY_DB, VAULT_DB
-from tests.peers import ScriptedServer, listening
+from tests.peers import ScriptedServer, answer_select, listening
 from tests.samples import BOB, MATE, halves, sample_key, stock
 
 pytestmark = pytest.mark.asyncio
@@ -232,17 +232,14 @@ async def test_a_release_that_is_refused_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where a cancelled call can't be taken back, the log says so."""
-    coin_reply = b"*9\r\n:0\r\n*0\r\n" + b"".join(
-        b"$%d\r\n%s\r\n" % (len(part), part)
-        for part in (b"k", b"GOLD", b"p", b"s", b"1", b"99999999999999", b"2")
-    )
+    coin = (b"k", b"GOLD", b"p", b"s", b"1", b"99999999999999", b"2")
     asked = asyncio.Event()
 
     def answer(command: list[bytes]) -> bytes:
         if command[2] == b"6":
             first = not asked.is_set()
             asked.set()
-            return b"" if first else coin_reply * 2
+            return b"" if first else answer_select(command, *coin) * 2
         return b"-NOPERM no permission\r\n"
 
     server = ScriptedServer(answer)
@@ -277,7 +274,7 @@ async def test_a_batch_that_is_cancelled_between_two_requests_loses_no_coin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What its first request took is back though its second one was never sent."""
-    coin_reply = [0, [], b"k", b"GOLD", b"p", b"s", b"1", None, b"2"]
+    coin_reply = [0, b"inv:v1:claim:a:id", [], b"k", b"GOLD", b"p", b"s", b"1", None, b"2"]
     asked: list[bytes] = []
 
     async def ask(_: AsyncSeam, commands: list[bytes], end: float | None = None) -> list[Any]:
@@ -291,12 +288,12 @@ async def test_a_batch_that_is_cancelled_between_two_requests_loses_no_coin(
                 # Cancelled while it still waits for a connection.
                 raise asyncio.CancelledError
             case 5:
-                return [coin_reply, [5]]
+                return [coin_reply, [5, b"inv:v1:claim:b:id"]]
             case _:
                 return [[0, 1]]
 
     monkeypatch.setattr(AsyncSeam, "_ask", ask)
-    inventory = AsyncSmartInventory(Redis())
+    inventory = AsyncSmartInventory(Redis(), request_ids=lambda: "id")
     with pytest.raises(asyncio.CancelledError):
         await inventory.select_coins(["a", "b"], "GOLD")
     assert len(asked) == 6

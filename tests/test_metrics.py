@@ -10,7 +10,11 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from redis.asyncio import Redis
 
 from aqm_db import AsyncClientDatabase, AsyncSmartInventory, sync
-from aqm_db.errors import ContactNotRegisteredError, KeyAlreadyBurnedError
+from aqm_db.errors import (
+    ContactNotRegisteredError,
+    InventoryUnavailableError,
+    KeyAlreadyBurnedError,
+)
 from aqm_db.metrics import instrument
 from aqm_db.types import NewCoin
 from tests.backends import RunningServer
@@ -144,6 +148,27 @@ async def test_an_operation_that_is_broken_off_is_counted(
     with pytest.raises(ConnectionResetError):
         await db.inventory.select_coins([BOB, "carol"], "GOLD")
     assert counted(reader) == {("inv_select", "ConnectionResetError", "GOLD", None): 2}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "reply", [[0, b"another claim", [], b"k"], [0, 1], [5], [], 7, {b"k": b""}]
+)
+async def test_a_reply_to_another_call_is_counted_as_its_error(
+    reader: InMemoryMetricReader, reply: Any
+) -> None:
+    """And doesn't fail here: its caller is to be told."""
+    db = AsyncClientDatabase(Redis(), Redis())
+
+    class OutOfStep:
+        async def run(self, *_: object) -> Any:
+            return reply
+
+    db.inventory._seam = OutOfStep()  # type: ignore[assignment]
+    instrument(db, provider(reader).get_meter("test"))
+    with pytest.raises(InventoryUnavailableError, match="out of step"):
+        await db.inventory.select_coin(BOB, "GOLD")
+    assert counted(reader) == {("inv_select", "InventoryUnavailableError", "GOLD", None): 1}
 
 
 @pytest.mark.asyncio

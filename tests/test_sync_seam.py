@@ -28,7 +28,7 @@ from aqm_db.errors import (
     VaultUnavailableError,
 )
 from tests.backends import FAKEREDIS, VALKEY_9, Backend, RunningServer, Servers
-from tests.peers import ScriptedServer, listening
+from tests.peers import ScriptedServer, answer_select, listening
 from tests.samples import BOB, halves, sample_key
 
 DB = 11
@@ -244,7 +244,7 @@ def test_a_call_that_is_interrupted_before_it_is_sent_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing was done, so nothing is asked."""
-    server = ScriptedServer(lambda _: b"*2\r\n:0\r\n*0\r\n")
+    server = ScriptedServer(answer_select)
     with served(server, tmp_path / "s") as path, interruptible(path, protocol=2) as interrupted:
         inventory = SmartInventory(interrupted)
         monkeypatch.setattr(Interruptible, "sending", iter([True]))
@@ -259,9 +259,9 @@ def test_an_interrupted_selection_that_can_not_be_taken_back(
 ) -> None:
     """Where the server takes no coin back, the log says so."""
     coin = [b"c", b"SILVER", b"public", b"signature", b"1", b"1", b"1"]
-    fields = b"".join(b"$%d\r\n%s\r\n" % (len(field), field) for field in coin)
-    replies = iter([b"*9\r\n:0\r\n*0\r\n" + fields] * 2 + [b"-OOM\r\n"])
-    server = ScriptedServer(lambda _: next(replies))
+    server = ScriptedServer(
+        lambda command: answer_select(command, *coin) if command[2] == b"6" else b"-OOM\r\n"
+    )
     with served(server, tmp_path / "s") as path, interruptible(path, protocol=2) as interrupted:
         monkeypatch.setattr(Interruptible, "reading", 1)
         with pytest.raises(KeyboardInterrupt):

@@ -142,7 +142,7 @@ async def settle(again: Ask, ask: Ask, calls: Sequence[Call], undos: Sequence[Un
         backs = [
             _taking_back(undo, reply)
             for undo, reply in zip(undos or (), replies, strict=undos is not None)
-            if isinstance(reply, list) and reply[0] == Code.OK
+            if isinstance(reply, list) and reply[:1] == [Code.OK]
         ]
         undone = await run_all(ask, [back for back in backs if isinstance(back, tuple)])
         unsettled = [

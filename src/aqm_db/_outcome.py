@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import Self
 
 from ._scripts import Code
-from ._seam import Reply
+from ._seam import Call, Reply
 from .errors import (
     AQMDatabaseError,
     BudgetExceededError,
@@ -40,6 +40,16 @@ class Progress:
     ) -> None:
         if self.made and isinstance(error, UnavailableError):
             raise type(error)(str(error), outcome_unknown=True) from None
+
+
+def names_claim(call: Call, reply: object) -> bool:
+    """Whether the reply of a script that hands something out is to this call.
+
+    It names the claim, the first of the script's KEYS, after its code. On a link that is out of
+    step (of a process that was forked, say) it's another call's reply, maybe of another script.
+    """
+    # It may be of any type, then.
+    return isinstance(reply, list) and len(reply) > 1 and reply[1] == call[1][0].encode()
 
 
 def checked(

@@ -12,7 +12,7 @@ from ._confirming import confirmation_of
 from ._defaults import DAY_MS, new_request_id, now_ms
 from ._keys import Keys
 from ._orphans import remove_orphans
-from ._outcome import Progress, checked
+from ._outcome import Progress, checked, names_claim
 from ._rows import Row, row_of
 from ._seam import Argument, Call, ClientSeam, Reply, Seam
 from ._stock import TIERS, caps_of, priorities_above
@@ -312,10 +312,9 @@ class AsyncSmartInventory:
             CorruptEntryError: the stored contact or one of its indexes is malformed; no coin was
                 taken.
         """
-        reply = await self._seam.run(
-            self._selecting(contact_id, desired_tier), partial(self._taken_back, contact_id)
-        )
-        return self._selected(contact_id, desired_tier, reply)
+        call = self._selecting(contact_id, desired_tier)
+        reply = await self._seam.run(call, partial(self._taken_back, contact_id, call))
+        return self._selected(contact_id, desired_tier, call, reply)
 
     async def select_coins(
         self, contact_ids: Sequence[str], desired_tier: str
@@ -341,12 +340,19 @@ class AsyncSmartInventory:
         check_category("desired_tier", desired_tier)
         if len(set(contact_ids)) < len(contact_ids):
             raise InvalidArgumentError("contact_ids", "must name each contact once")
+        calls: dict[str, Call] = {}
+
+        def selecting(contact_id: str) -> Call:
+            return calls.setdefault(contact_id, self._selecting(contact_id, desired_tier))
+
         outcomes = await run_batch(
             self._seam,
             contact_ids,
-            lambda contact_id: self._selecting(contact_id, desired_tier),
-            lambda contact_id, reply: self._selected(contact_id, desired_tier, reply),
-            lambda contact_id: partial(self._taken_back, contact_id),
+            selecting,
+            lambda contact_id, reply: self._selected(
+                contact_id, desired_tier, calls[contact_id], reply
+            ),
+            lambda contact_id: partial(self._taken_back, contact_id, calls[contact_id]),
         )
         return dict(zip(contact_ids, outcomes, strict=True))
 
@@ -626,9 +632,9 @@ class AsyncSmartInventory:
         return _scripts.INV_SELECT, keys, arguments
 
     def _selected(
-        self, contact_id: str, desired_tier: str, reply: Reply | AQMDatabaseError
+        self, contact_id: str, desired_tier: str, call: Call, reply: Reply | AQMDatabaseError
     ) -> InventoryEntry | None:
-        [aside, *coin] = checked(reply, contact_id=contact_id)
+        _, aside, *coin = checked(_own(call, reply), contact_id=contact_id)
         if aside:
             _warn_of(contact_id, aside)
         if not coin:
@@ -644,8 +650,8 @@ class AsyncSmartInventory:
         _log.debug("coin_selected", extra=told)
         return entry
 
-    def _taken_back(self, contact_id: str, reply: Reply) -> Call | None:
-        [_, *coin] = checked(reply)
+    def _taken_back(self, contact_id: str, call: Call, reply: Reply) -> Call | None:
+        _, _, *coin = checked(_own(call, reply))
         return self._release(self._deserialize_entry(contact_id, coin)) if coin else None
 
     def _release(self, entry: InventoryEntry) -> Call:
@@ -697,6 +703,19 @@ class AsyncSmartInventory:
             )
         except UnicodeDecodeError:
             raise CorruptEntryError(f"a coin of {contact_id!r} has an id that is no text") from None
+
+
+def _own(call: Call, reply: Reply | AQMDatabaseError) -> Reply | AQMDatabaseError:
+    """The reply of a selection, once it's sure that it is its own.
+
+    Raises:
+        InventoryUnavailableError: it's another call's, and nothing in it may be used.
+    """
+    if names_claim(call, reply) or isinstance(reply, AQMDatabaseError):
+        return reply
+    raise InventoryUnavailableError(
+        "the reply is to another call: the link is out of step", outcome_unknown=True
+    )
 
 
 def _coin_in(contact_id: str, key_id: str, row: Row) -> InventoryEntry:

@@ -18,11 +18,12 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Protocol, TypeAlias
 
+from ._outcome import names_claim
 from ._scripts import Code
 from ._seam import Argument, Call, Reply, Seam, Undo
 from ._validate import check_kind
 from .database import AsyncClientDatabase
-from .errors import AQMDatabaseError
+from .errors import AQMDatabaseError, InventoryUnavailableError
 from .sync import ClientDatabase
 from .types import Dashboard
 
@@ -156,12 +157,15 @@ class _Recorder:
         tier = None if place is None else arguments[place]
         if isinstance(outcome, BaseException):
             attributes["outcome"] = type(outcome).__name__
+        elif script.name == "inv_select" and not names_claim(call, outcome):
+            # As its caller is told.
+            attributes["outcome"] = InventoryUnavailableError.__name__
         elif script.name == "inv_select" and len(outcome) == _NO_COIN:
             attributes["outcome"] = "empty"
         else:
             attributes["outcome"] = Code(outcome[0]).name.lower()
             if script.name == "inv_select" and outcome[0] == Code.OK:
-                given = outcome[3].decode()
+                given = outcome[4].decode()
                 attributes["fallback"] = given != tier
                 tier = given
         if isinstance(tier, str):
@@ -181,7 +185,7 @@ def _kept_apart() -> Generator[None]:
 
 _TIER_ARGUMENT = {"vault_store": 2, "inv_store": 2, "inv_release": 1, "inv_select": 5}
 """Where the tier stands in the ARGV of a script."""
-_NO_COIN = 2
+_NO_COIN = 3
 """The length of a reply of ``inv_select`` that holds no coin."""
 
 

@@ -21,17 +21,12 @@ from aqm_db.errors import (
     InventoryUnavailableError,
 )
 from tests.faces import ASYNC, Face
-from tests.peers import ScriptedServer, listening_on_loopback
+from tests.peers import ScriptedServer, answer_select, listening_on_loopback
 from tests.samples import BOB
 
 pytestmark = pytest.mark.asyncio
 SLOT = key_slot(b"aqm:{alice}:")
-DONE = b"*2\r\n:0\r\n*0\r\n"
-"""No coin."""
-COIN = (
-    b"*9\r\n:0\r\n*0\r\n$2\r\nk1\r\n$4\r\nGOLD\r\n$1\r\np\r\n$1\r\ns\r\n"
-    b"$13\r\n1800000000000\r\n$-1\r\n$13\r\n1800000000000\r\n"
-)
+COIN = (b"k1", b"GOLD", b"p", b"s", b"1800000000000", None, b"1800000000000")
 RELEASED = b"*2\r\n:0\r\n:1\r\n"
 
 
@@ -106,7 +101,11 @@ async def test_a_batch_of_which_a_part_was_executed(face: Face) -> None:
     """Each part has its own outcome: what can't be done now stops no other."""
 
     def answer(command: list[bytes]) -> bytes:
-        return DONE if b"carol" in command[4] else b"-TRYAGAIN Multiple keys request\r\n"
+        return (
+            answer_select(command)
+            if b"carol" in command[4]
+            else b"-TRYAGAIN Multiple keys request\r\n"
+        )
 
     async with clustered(face, Node(answer)) as (inventory, _):
         outcomes = await inventory.select_coins([BOB, "carol"], "GOLD")
@@ -139,11 +138,11 @@ async def test_nodes_that_disagree(face: Face) -> None:
 @pytest.mark.parametrize("host", ["", "127.0.0.1"])
 async def test_a_slot_that_moved_to_an_unknown_node(face: Face, host: str) -> None:
     """The topology is asked for anew, and each part of a batch goes where it belongs."""
-    new = Node(lambda _: DONE)
+    new = Node(answer_select)
 
     def answer(command: list[bytes]) -> bytes:
         if b"carol" in command[4]:
-            return DONE
+            return answer_select(command)
         for node in (old, new):
             node.slots = [(0, 16383, ports[1])]
         return f"-MOVED {SLOT} {host}:{ports[1]}\r\n".encode()
@@ -162,7 +161,7 @@ async def test_a_slot_that_moved_to_an_unknown_node(face: Face, host: str) -> No
 
 async def test_a_slot_that_nobody_has(face: Face) -> None:
     """It's asked for again, until the retries are over."""
-    node = Node(lambda _: DONE)
+    node = Node(answer_select)
     node.slots = [(0, 0, 0)]
     async with clustered(face, node) as (inventory, _):
         with pytest.raises(InventoryUnavailableError) as caught:
@@ -184,14 +183,14 @@ async def test_a_cluster_that_does_not_tell_its_topology() -> None:
 async def test_a_call_that_is_cancelled_on_its_way_to_another_node() -> None:
     """A part of it was executed: its coin is put back."""
     tasks: list[asyncio.Task[Any]] = []
-    new = Node(lambda command: RELEASED if command[1] == RELEASE else COIN)
+    new = Node(lambda command: RELEASED if command[1] == RELEASE else answer_select(command, *COIN))
     moved: list[bytes] = []
 
     def answer(command: list[bytes]) -> bytes:
         if command[1] == RELEASE:
             return RELEASED
         if b"carol" in command[4] or moved:
-            return COIN
+            return answer_select(command, *COIN)
         moved.append(command[1])
         old.when_asked = tasks[0].cancel
         return b"-MOVED %d 127.0.0.1:1\r\n" % SLOT
@@ -234,7 +233,8 @@ async def test_a_change_that_is_not_confirmed(
     """The caller is told, and gets no coin."""
 
     def answer(command: list[bytes]) -> bytes:
-        return ({b"SET": b"+OK\r\n"} | said).get(command[0], COIN)
+        told = {b"SET": b"+OK\r\n"} | said
+        return told[command[0]] if command[0] in told else answer_select(command, *COIN)
 
     node = Node(answer)
     async with clustered(face, node, confirm_replicas=2, confirm_timeout=70) as (inventory, _):
@@ -261,7 +261,9 @@ async def test_a_change_that_no_disk_confirms(
 ) -> None:
     """The same, where it has to be on the disks."""
     told = {b"SET": b"+OK\r\n", b"WAIT": b":0\r\n", b"WAITAOF": said}
-    node = Node(lambda command: told.get(command[0], COIN))
+    node = Node(
+        lambda command: told[command[0]] if command[0] in told else answer_select(command, *COIN)
+    )
     options: dict[str, Any] = {"confirm_timeout": 70, "confirm_fsync": True}
     async with clustered(face, node, confirm_replicas=1, **options) as (inventory, _):
         with pytest.raises(error, match=words):

@@ -43,7 +43,7 @@ from tests.faults.refusing import Command
 from tests.faults.scene import Scene, library_client, unavailable_at
 from tests.faults.tally import Tally
 from tests.faults.trial import Leap
-from tests.peers import ScriptedServer, listening
+from tests.peers import ScriptedServer, answer_select, listening
 from tests.samples import BOB
 
 pytestmark = pytest.mark.asyncio
@@ -328,8 +328,11 @@ async def test_a_part_that_was_done_before_the_server_went_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody is told that nothing was executed, though the last attempt could not be sent."""
-    replies = [b"*2\r\n:0\r\n*0\r\n", b"-BUSY Redis is busy\r\n"]
-    server = ScriptedServer(lambda _: replies.pop(0))
+    server = ScriptedServer(
+        lambda command: (
+            answer_select(command) if len(server.requests) == 1 else b"-BUSY Redis is busy\r\n"
+        )
+    )
     async with listening(server, tmp_path / "s"):
         client = Redis(
             unix_socket_path=str(tmp_path / "s"), protocol=2, retry=Retry(NoBackoff(), 1)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -44,6 +45,7 @@ from tests import (
     test_connection as of_connections,
     test_inventory as of_the_inventory,
     test_keys as of_names,
+    test_replies as of_replies,
     test_vault as of_the_vault,
 )
 from tests.backends import VALKEY_9, RunningServer, Servers
@@ -498,6 +500,26 @@ async def test_a_server_that_forgot_its_scripts(lab: Lab) -> None:
         of_environment.test_forgotten_scripts,
         client=lab.direct,
         name="inventory.select_coin(BRONZE)",
+    )
+
+
+# Replies -----------------------------------------------------------------------------------
+
+
+@in_the_lab
+@pytest.mark.parametrize("reply", ["another contact's coin", "another request's coin"])
+async def test_replies_that_nobody_looks_at(lab: Lab, tmp_path: Path, reply: str) -> None:
+    """The claim in a reply: test_a_reply_to_another_call_hands_nothing_out."""
+
+    def any_claim(*_: object) -> bool:
+        return True
+
+    lab.monkeypatch.setattr("aqm_db.inventory.names_claim", any_claim)
+    await lab.is_noticed_by(
+        of_replies.test_a_reply_to_another_call_hands_nothing_out,
+        tmp_path=tmp_path,
+        face=ASYNC,
+        reply=of_replies.FOREIGN[reply],
     )
 
 

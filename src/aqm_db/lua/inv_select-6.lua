@@ -2,8 +2,9 @@
 -- KEYS: claim, meta, used, idx GOLD, idx SILVER, idx BRONZE
 -- ARGV: row prefix, claim prefix, now (ms), coin ttl (ms), claim ttl (ms), tier wanted,
 --       tiers to fall back to ...
--- Returns: {OK, set aside} | {OK, set aside, key_id, coin_category, public_key, signature,
---          fetched_at, expires_at, used_at} | {NOT_REGISTERED} | {CORRUPT}
+-- Returns: {OK, claim, set aside} | {OK, claim, set aside, key_id, coin_category, public_key,
+--          signature, fetched_at, expires_at, used_at} | {NOT_REGISTERED, claim} | {CORRUPT, claim}
+--          claim: its name, and so the contact and the request, by which the client knows its reply
 --          set aside: {key_id, fault, key_id, fault, ...}
 -- Again: the claim holds what the request took.
 -- Runs: ZRANGE idx, HGET meta, HSET meta, EXISTS claim, HMGET claim
@@ -18,9 +19,9 @@ local function claimed()
     'fetched_at', 'expires_at', 'used_at')
   if not taken[1] or not queues[taken[2]] or not taken[3] or not taken[4] or not integer(taken[5])
     or (taken[6] and not integer(taken[6])) or not integer(taken[7]) then
-    return {CORRUPT}
+    return {CORRUPT, claim_key}
   end
-  return {OK, {}, unpack(taken, 1, 7)}
+  return {OK, claim_key, {}, unpack(taken, 1, 7)}
 end
 
 local aside = {}
@@ -32,14 +33,14 @@ for position = 6, #ARGV do
     local fields, row, fault = coin(prefix, id, tier, tonumber(now), ARGV[4])
     if fields then
       if not redis.call('HGET', meta, 'priority') then
-        return unregistered(meta)
+        return unregistered(meta, claim_key)
       end
       local used_at = claim(row, id, claim_key, ARGV[2], ARGV[5], ARGV[4], used, now, fields[6],
         fields[4], {queue}, meta)
       if not used_at then
         return claimed()
       end
-      return {OK, aside, id, tier, fields[2], fields[3], fields[4], fields[5], used_at}
+      return {OK, claim_key, aside, id, tier, fields[2], fields[3], fields[4], fields[5], used_at}
     end
     -- Asked again, it takes nothing from a queue, and so has nothing to tell.
     if #aside == 0 and redis.call('EXISTS', claim_key) == 1 then
@@ -55,6 +56,6 @@ if redis.call('EXISTS', claim_key) == 1 then
   return claimed()
 end
 if not redis.call('HGET', meta, 'priority') then
-  return unregistered(meta)
+  return unregistered(meta, claim_key)
 end
-return {OK, aside}
+return {OK, claim_key, aside}
