@@ -160,14 +160,20 @@ async def test_a_reply_to_another_call_is_counted_as_its_error(
     """And doesn't fail here: its caller is to be told."""
     db = AsyncClientDatabase(Redis(), Redis())
 
+    hung_up = []
+
     class OutOfStep:
         async def run(self, *_: object) -> Any:
             return reply
+
+        def distrust(self) -> None:
+            hung_up.append(reply)
 
     db.inventory._seam = OutOfStep()  # type: ignore[assignment]
     instrument(db, provider(reader).get_meter("test"))
     with pytest.raises(InventoryUnavailableError, match="out of step"):
         await db.inventory.select_coin(BOB, "GOLD")
+    assert hung_up == [reply]
     assert counted(reader) == {("inv_select", "InventoryUnavailableError", "GOLD", None): 1}
 
 

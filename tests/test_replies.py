@@ -66,6 +66,8 @@ async def test_a_reply_to_another_call_hands_nothing_out(
         assert CANARY.decode() not in str(error)
     # None of them was asked again: its own reply may be on its way to somebody else.
     assert len(server.requests) == 2
+    # And nobody reads on where replies are out of step.
+    assert server.clients == 2
 
 
 async def test_a_batch_of_which_two_replies_changed_places(tmp_path: Path, face: Face) -> None:

@@ -86,6 +86,10 @@ class AsyncSeam:
         """See :class:`~aqm_db._seam.Seam`."""
         return _answers.scan(self._look, pattern)
 
+    def distrust(self) -> None:
+        """See :class:`~aqm_db._seam.Seam`."""
+        self._channel.hang_up("the link is out of step")
+
     async def aclose(self) -> None:
         """See :class:`~aqm_db._seam.Seam`."""
         await self._channel.aclose()

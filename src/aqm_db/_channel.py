@@ -72,7 +72,7 @@ class Channel(Holds):
         self._link: Link | None = None
         self._opening: asyncio.Task[RedisError | None] | None = None
         self._returning: asyncio.Task[None] | None = None
-        self._has_lent = False
+        self._is_lent = self._has_lent = False
         self._reason, self._cause = _CLOSED, cast("BaseException | None", None)
         self._pending: Pending = deque()
         self._unwritten: list[bytes] = []
@@ -91,9 +91,9 @@ class Channel(Holds):
         Raises:
             CancelledAfterSending: cancelled, and the commands can't be kept back any more.
         """
-        if self._link is None or self._link.is_closed():
+        while self._link is None or self._link.is_closed():
             refusal = await self._opened()
-            if refusal is None and self._link is None:
+            if refusal is None and self._link is None and not self._is_lent:
                 # Gone before its first call; written now, this would wait for the next one's.
                 refusal = self._failure(sent=False)
             if refusal is not None:
@@ -103,7 +103,7 @@ class Channel(Holds):
         self._enqueue(packed, answers)
         try:
             replies = [await answer for answer in answers]
-            if self._has_lent and self._returning is not None:
+            if self._is_lent and self._returning is not None:
                 # The caller's next command may need the connection that was the last one.
                 with self.held():
                     await asyncio.wait((self._returning,))
@@ -126,6 +126,10 @@ class Channel(Holds):
             await self._source.drop_idle()
         # A transport closes its socket a turn later, and this may be the last one.
         await asyncio.sleep(0)
+
+    def hang_up(self, reason: str) -> None:
+        """Ends the connection; who waits for a reply is told the reason, and may ask again."""
+        self._part(reason, None)
 
     def is_open(self) -> bool:
         """Whether it has a connection."""
@@ -151,7 +155,7 @@ class Channel(Holds):
     def rest(self) -> None:
         """See :class:`~aqm_db._links.Listener`."""
         if self._source.is_exhausted():
-            self._has_lent = True
+            self._is_lent = self._has_lent = True
             self._part(_CLOSED, None, is_wanted=True)
 
     def end(self, error: BaseException | None) -> None:
@@ -190,6 +194,7 @@ class Channel(Holds):
             await loan.end(self._source, is_usable=False)
             raise
         self._link, self._loan, self._timeout = link, loan, loan.timeout
+        self._is_lent = False
         await close_with_loop(self)
         return None
 
@@ -292,7 +297,7 @@ class SentinelChannel(Channel):
         if demotion is None:
             return replies
         # The next connection is to the server that the sentinels name then.
-        self._part(_CLOSED, None)
+        self.hang_up(_CLOSED)
         return [demotion] * len(packed)
 
 

@@ -29,6 +29,7 @@ class Line(Protocol):
 
     def request(self, packed: Sequence[bytes]) -> Coroutine[Any, Any, list[Any]]: ...
     def held(self) -> AbstractContextManager[None]: ...
+    def hang_up(self, reason: str) -> None: ...
     async def aclose(self) -> None: ...
 
 
@@ -123,6 +124,12 @@ class Channels:
     def held(self) -> AbstractContextManager[None]:
         """See :meth:`~aqm_db._channel.Channel.held`."""
         return self.here().held()
+
+    def hang_up(self, reason: str) -> None:
+        """See :meth:`~aqm_db._channel.Channel.hang_up`."""
+        channel = self._channels.get(asyncio.get_running_loop())
+        if channel is not None:
+            channel.hang_up(reason)
 
     def here(self) -> "Channel | _Refusal":
         """The channel of the running event loop."""

@@ -88,6 +88,10 @@ class ClusterChannel:
         """See :meth:`~aqm_db._channel.Channel.held`."""
         return self._nodes.held()
 
+    def hang_up(self, reason: str) -> None:
+        """See :meth:`~aqm_db._channel.Channel.hang_up`; it's of every node's."""
+        self._nodes.hang_up(reason)
+
     def place(self) -> str | None:
         """The name of the node that has the slot, as far as it's known."""
         node = self._nodes.node_of(self._cluster, self._slot)
@@ -218,6 +222,11 @@ class Nodes(Holds):
         if channel is None:
             channel = self._channels[node.name] = Channels(_source_of(node))
         return channel
+
+    def hang_up(self, reason: str) -> None:
+        """Ends the connections to all nodes."""
+        for channels in tuple(self._channels.values()):
+            channels.hang_up(reason)
 
     def hang_up_unclosed(self) -> None:
         """Ends what was left open when the cluster's client was dropped."""

@@ -83,6 +83,12 @@ class ClusterExchange(Exchange):
         self._is_stale = False
         self._lost: str | None = None
 
+    def hang_up(self) -> None:
+        """See :class:`~aqm_db._exchange.Exchange`."""
+        for node in self._cluster.get_nodes():
+            if node.redis_connection is not None:
+                node.redis_connection.connection_pool.disconnect(inuse_connections=False)
+
     def _answers(self, commands: Sequence[bytes]) -> list[Any]:
         try:
             return self._routed(commands)

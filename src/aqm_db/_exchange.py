@@ -50,6 +50,10 @@ class Exchange(ABC):
             self.sent = self.sent or before
 
     @abstractmethod
+    def hang_up(self) -> None:
+        """Closes the connection that the last request was sent on."""
+
+    @abstractmethod
     def _answers(self, commands: Sequence[bytes]) -> list[Any]:
         """The replies, without a failure in them.
 
@@ -101,6 +105,10 @@ class ServerExchange(Exchange):
         self._client = client
         # redis-py's pools and connections have no annotations.
         self._pool: Any = client.connection_pool
+
+    def hang_up(self) -> None:
+        """See :class:`Exchange`; it was given back, and what other threads use is theirs."""
+        self._pool.disconnect(inuse_connections=False)
 
     def _answers(self, commands: Sequence[bytes]) -> list[Any]:
         try:

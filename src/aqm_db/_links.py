@@ -231,7 +231,9 @@ class ReaderLink:
 
     def is_closed(self) -> bool:
         """See :class:`Link`."""
-        return not self._connection.is_connected
+        # An event loop that ends has cancelled it, and not let it go on yet.
+        reading = self._reading
+        return not self._connection.is_connected or reading.done() or reading.cancelling() > 0
 
     def detach(self) -> bool:
         """See :class:`Link`; it's taken away in the middle of reading."""

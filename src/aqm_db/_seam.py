@@ -69,6 +69,10 @@ class Seam(Protocol):
         """Pages of key names (SCAN): each key at least once."""
         ...
 
+    def distrust(self) -> None:
+        """Hangs up a link that is out of step: the replies that are still to come are others'."""
+        ...
+
     async def aclose(self) -> None:
         """Waits for what is in flight, and gives connections back to the client's pool."""
         ...

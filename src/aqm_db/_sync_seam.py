@@ -70,6 +70,10 @@ class SyncSeam:
         """See :class:`~aqm_db._seam.Seam`."""
         return _answers.scan(self._ask, pattern)
 
+    def distrust(self) -> None:
+        """See :class:`~aqm_db._seam.Seam`."""
+        self._exchange().hang_up()
+
     async def aclose(self) -> None:
         """See :class:`~aqm_db._seam.Seam`; each call has given its connection back already."""
 

@@ -634,7 +634,7 @@ class AsyncSmartInventory:
     def _selected(
         self, contact_id: str, desired_tier: str, call: Call, reply: Reply | AQMDatabaseError
     ) -> InventoryEntry | None:
-        _, aside, *coin = checked(_own(call, reply), contact_id=contact_id)
+        _, aside, *coin = checked(self._own(call, reply), contact_id=contact_id)
         if aside:
             _warn_of(contact_id, aside)
         if not coin:
@@ -651,8 +651,21 @@ class AsyncSmartInventory:
         return entry
 
     def _taken_back(self, contact_id: str, call: Call, reply: Reply) -> Call | None:
-        _, _, *coin = checked(_own(call, reply))
+        _, _, *coin = checked(self._own(call, reply))
         return self._release(self._deserialize_entry(contact_id, coin)) if coin else None
+
+    def _own(self, call: Call, reply: Reply | AQMDatabaseError) -> Reply | AQMDatabaseError:
+        """The reply of a selection, once it's sure that it is its own.
+
+        Raises:
+            InventoryUnavailableError: it's another call's, and nothing in it may be used.
+        """
+        if names_claim(call, reply) or isinstance(reply, AQMDatabaseError):
+            return reply
+        self._seam.distrust()
+        raise InventoryUnavailableError(
+            "the reply is to another call: the link is out of step", outcome_unknown=True
+        )
 
     def _release(self, entry: InventoryEntry) -> Call:
         names = self.keys.of(entry.contact_id)
@@ -703,19 +716,6 @@ class AsyncSmartInventory:
             )
         except UnicodeDecodeError:
             raise CorruptEntryError(f"a coin of {contact_id!r} has an id that is no text") from None
-
-
-def _own(call: Call, reply: Reply | AQMDatabaseError) -> Reply | AQMDatabaseError:
-    """The reply of a selection, once it's sure that it is its own.
-
-    Raises:
-        InventoryUnavailableError: it's another call's, and nothing in it may be used.
-    """
-    if names_claim(call, reply) or isinstance(reply, AQMDatabaseError):
-        return reply
-    raise InventoryUnavailableError(
-        "the reply is to another call: the link is out of step", outcome_unknown=True
-    )
 
 
 def _coin_in(contact_id: str, key_id: str, row: Row) -> InventoryEntry:

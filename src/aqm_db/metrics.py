@@ -227,5 +227,8 @@ class _MeteredSeam:
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         return self._seam.scan(pattern)
 
+    def distrust(self) -> None:
+        self._seam.distrust()
+
     async def aclose(self) -> None:
         await self._seam.aclose()
