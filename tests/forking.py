@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from aqm_db import AsyncClientDatabase, connect
@@ -27,9 +28,13 @@ async def selected(db: AsyncClientDatabase, contact_id: str) -> dict[str, Any]:
 
 
 async def ask(db: AsyncClientDatabase, contact_id: str) -> dict[str, Any]:
-    """Selects a coin, and closes the database."""
+    """Selects a coin, and closes the database, and the clients as only their user would."""
     outcome = await selected(db, contact_id)
     await db.aclose()
+    for client in db._both:
+        # redis-py waits on the parent's event loop for their ends.
+        with suppress(RuntimeError):
+            await client.aclose()
     return outcome
 
 
