@@ -180,7 +180,7 @@ async def test_a_transport_that_is_none(
     """It's left alone, and calls go through the connection's methods."""
 
     class Holding(Part):
-        def of(self, _: object) -> Any:
+        def of(self, holder: object) -> Any:  # noqa: ARG002 - the base's name
             return SimpleNamespace(transport=transport)
 
     before = transport.get_protocol() if isinstance(transport, Transport) else None

@@ -87,7 +87,11 @@ async def test_a_connection_without_a_transport(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where only the connection's own methods can be used, it ends and is made again too."""
-    monkeypatch.setattr(_foreign, "transport_of", lambda _: None)
+
+    def no_transport_of(_: object) -> None:
+        return None
+
+    monkeypatch.setattr(_foreign, "transport_of", no_transport_of)
     replies = [None, b"-OOM no\r\n", b":1\r\n"]
     server = ScriptedServer(lambda _: replies.pop(0))
     async with listening(server, tmp_path / "s"):

@@ -142,9 +142,7 @@ async def test_clients_that_are_dropped() -> None:
     with RunningServer(VALKEY_9) as server:
         watching = server.client(0)
         inventories = [AsyncSmartInventory(server.client(0)) for _ in range(10)]
-        for inventory in inventories:
-            assert await inventory.has_keys_for(BOB) is False
-        del inventory
+        assert [await each.has_keys_for(BOB) for each in inventories] == [False] * 10
         with pytest.warns(ResourceWarning, match="a client was dropped") as warned:
             drop(inventories)
         assert len(warned) == 10

@@ -25,6 +25,16 @@ NOTICED = (AssertionError, AttributeError, RedisError, pytest.fail.Exception)
 """How a test fails that notices a mutant."""
 
 
+def never(*_: object) -> bool:
+    """Does nothing, and says no."""
+    return False
+
+
+def always(*_: object) -> bool:
+    """Says yes."""
+    return True
+
+
 async def is_noticed(mutant: pytest.MonkeyPatch, test: Callable[[], Awaitable[None]]) -> None:
     """Makes sure that a test fails with a mutant, and passes without it."""
     with pytest.raises(NOTICED):
@@ -41,7 +51,7 @@ async def is_noticed(mutant: pytest.MonkeyPatch, test: Callable[[], Awaitable[No
 async def test_an_idle_link_that_keeps_the_last_connection(servers: Servers) -> None:
     """The user's own commands: test_an_idle_link_starves_nobody."""
     with pytest.MonkeyPatch.context() as mutant:
-        mutant.setattr(PooledSource, "is_exhausted", lambda _: False)
+        mutant.setattr(PooledSource, "is_exhausted", never)
         await is_noticed(
             mutant, lambda: of_pools.test_an_idle_link_starves_nobody(servers, ConnectionPool)
         )
@@ -61,7 +71,7 @@ async def test_a_blocking_pool_that_is_not_waited_for(servers: Servers) -> None:
 async def test_a_dropped_client_that_keeps_its_connection() -> None:
     """Dropped clients: test_clients_that_are_dropped."""
     with pytest.MonkeyPatch.context() as mutant:
-        mutant.setattr(Channels, "hang_up_unclosed", lambda _: None)
+        mutant.setattr(Channels, "hang_up_unclosed", never)
         await is_noticed(mutant, of_pools.test_clients_that_are_dropped)
 
 
@@ -74,5 +84,5 @@ async def test_a_transport_that_is_taken_unseen(servers: Servers) -> None:
             await of_foreign_parts.test_a_transport_that_is_none(servers, patched, transport)
 
     with pytest.MonkeyPatch.context() as mutant:
-        mutant.setattr(_foreign, "_can", lambda *_: True)
+        mutant.setattr(_foreign, "_can", always)
         await is_noticed(mutant, test)
