@@ -51,6 +51,15 @@ def test_a_child_of_an_embedded_database(tmp_path: Path) -> None:
     }
 
 
+def test_a_child_of_a_database_in_memory() -> None:
+    """It has a copy of all there is."""
+    assert forked("memory://") == {
+        "child": {"key_id": "carols"},
+        "parent": {"key_id": "bobs"},
+        "same connection": True,
+    }
+
+
 @pytest.mark.parametrize("kind", ["cluster", "sentinels"])
 def test_a_child_of_many_servers(kind: str) -> None:
     """What their clients know of connections can't be left behind: the child is told so at once."""

@@ -12,7 +12,8 @@ from redis.backoff import ConstantBackoff, NoBackoff
 from redis.exceptions import ConnectionError as LinkError
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, _channel, _foreign
-from aqm_db._links import ReaderLink
+from aqm_db._channels import channels_of
+from aqm_db._links import ReaderLink, WireLink
 from aqm_db.errors import NotWritableError, VaultUnavailableError
 from tests.backends import VALKEY_9, Servers
 from tests.conftest import INVENTORY_DB
@@ -173,6 +174,24 @@ async def test_a_call_that_waits_for_its_next_attempt_after_sending_is_settled(
         assert server.requests == 2 * server.requests[:1]
         assert not caplog.records
         await client.aclose()
+
+
+async def test_a_link_that_was_hung_up_while_its_peer_took_no_more(servers: Servers) -> None:
+    """What still comes is for nobody: the calls that wait by then wait for another link."""
+    client = servers[VALKEY_9].client(INVENTORY_DB)
+    assert await AsyncSecureVault(client).exists("k") is False
+    channel: Any = channels_of(client).here()
+    link: WireLink = channel._link
+    link.pause_writing()
+    assert link.is_full()
+    channel.hang_up("enough")
+    channel._pending.append(waiting := asyncio.get_running_loop().create_future())
+    link.data_received(b":1\r\n")
+    link.resume_writing()
+    assert not waiting.done()
+    channel._pending.clear()
+    assert await AsyncSecureVault(client).exists("k") is False
+    await client.aclose()
 
 
 async def test_silence_counts_while_a_reply_is_owed(

@@ -161,6 +161,23 @@ def test_a_loop_that_was_closed_early(server: RunningServer, limit: int) -> None
         gc.collect()
 
 
+def test_a_second_loop_that_finds_no_server(server: RunningServer) -> None:
+    """It's told that nothing was executed."""
+    client = server.client(0, retry=Retry(NoBackoff(), 0))
+    vault = AsyncSecureVault(client)
+
+    async def ask() -> bool:
+        return await vault.exists("k")
+
+    with closing(asyncio.new_event_loop()) as one, closing(asyncio.new_event_loop()) as two:
+        assert one.run_until_complete(ask()) is False
+        server.kill()
+        with pytest.raises(VaultUnavailableError) as caught:
+            two.run_until_complete(ask())
+        assert caught.value.outcome_unknown is False
+        one.run_until_complete(close_all(client, client))
+
+
 def test_closing_on_another_loop_waits_for_calls_on_the_first(server: RunningServer) -> None:
     """The client is closed there when they have ended."""
     client = server.client(0)

@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import MaxConnectionsError
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, close_all, connect
-from aqm_db.errors import VaultUnavailableError
+from aqm_db.errors import AccessDeniedError, VaultUnavailableError
 from tests.backends import FAKEREDIS, VALKEY_9, RunningServer, Servers
 from tests.clusters import RunningCluster
 from tests.faults.cancelling import turns
@@ -122,6 +122,17 @@ async def test_a_blocking_pool_whose_wait_is_over(servers: Servers) -> None:
     assert waits == 2
     assert await AsyncSecureVault(client).exists("k") is False
     await close_all(client, client)
+
+
+async def test_a_blocking_pool_that_is_refused(tmp_path: Path) -> None:
+    """What the server says of a password is told as ever."""
+    server = ScriptedServer(lambda _: b":1\r\n")
+    server.greeting = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+    async with listening(server, tmp_path / "s"):
+        client = client_with(BlockingConnectionPool, tmp_path / "s", password="wrong")
+        with pytest.raises(AccessDeniedError):
+            await AsyncSecureVault(client).exists("k")
+        await close_all(client, client)
 
 
 async def test_a_pool_without_room(servers: Servers) -> None:

@@ -48,6 +48,9 @@ class Holds:
             self._holds.discard(hold)
             hold.set_result(None)
 
+    def hang_up(self, reason: str) -> None:
+        """Ends what is open: nothing, here."""
+
     def _hold(self, task: asyncio.Task[None]) -> None:
         """The same for a task, until it's done."""
         self._holds.add(task)

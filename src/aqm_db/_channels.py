@@ -127,9 +127,7 @@ class Channels:
 
     def hang_up(self, reason: str) -> None:
         """See :meth:`~aqm_db._channel.Channel.hang_up`."""
-        channel = self._channels.get(asyncio.get_running_loop())
-        if channel is not None:
-            channel.hang_up(reason)
+        self.here().hang_up(reason)
 
     def here(self) -> "Channel | _Refusal":
         """The channel of the running event loop."""
@@ -260,5 +258,6 @@ _of_clients: WeakKeyDictionary[Redis, Channels] = WeakKeyDictionary()
 _inheritances: WeakSet[Inheritance] = WeakSet()
 _closings: set[asyncio.Task[None]] = set()
 
-if hasattr(os, "register_at_fork"):
+# Where it isn't there, nothing forks.
+with suppress(AttributeError):
     os.register_at_fork(after_in_child=_leave_to_parent)

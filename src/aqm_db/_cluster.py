@@ -278,7 +278,7 @@ class _NodeSource:
         return False
 
     async def drop_idle(self) -> None:
-        pass
+        """See :class:`~aqm_db._sources.Source`; redis-py keeps them to itself."""
 
 
 def _source_of(node: ClusterNode) -> Source:

@@ -59,6 +59,27 @@ async def idle(face: Face, victims: RunningCluster) -> AsyncIterator[Find]:
             yield lambda: asyncio.to_thread(lambda: sorted(sync_database.iter_owners()))
 
 
+async def test_a_reply_to_another_call(
+    face: Face, victims: RunningCluster, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hands nothing out, and the connection that it came on is used no more."""
+    inventory = face.inventory(client, owner="alice")
+    await inventory.register_contact(BOB, "MATE")
+    for key_id in ("1", "2"):
+        await inventory.store_key(BOB, key_id, "BRONZE", *HALVES)
+    with monkeypatch.context() as patched:
+        patched.setattr("aqm_db.inventory.names_claim", lambda *_: False)
+        with pytest.raises(InventoryUnavailableError, match="out of step") as caught:
+            await inventory.select_coin(BOB, "BRONZE")
+    assert caught.value.outcome_unknown is True
+    primary = victims.primary_of(ALICE)
+    before = {each["id"] for each in primary.client.client_list()}
+    coin = await inventory.select_coin(BOB, "BRONZE")
+    assert coin is not None
+    assert coin.key_id == "2"
+    assert {each["id"] for each in primary.client.client_list()} - before
+
+
 async def test_a_primary_is_killed(
     face: Face,
     victims: RunningCluster,
