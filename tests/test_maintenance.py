@@ -201,9 +201,12 @@ async def test_bad_input(db: AsyncClientDatabase) -> None:
 async def test_without_anyio(db: AsyncClientDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to install."""
     monkeypatch.setitem(sys.modules, "anyio", None)
-    with pytest.raises(InvalidArgumentError, match="pip install 'aqm-db\\[background\\]'"):
+    with pytest.raises(
+        InvalidArgumentError, match="pip install 'aqm-db\\[background\\]'"
+    ) as caught:
         async with db.maintenance():
             pass
+    assert isinstance(caught.value.__cause__, ImportError)
 
 
 async def test_an_embedded_file_is_rewritten(tmp_path: Path, turns: Turns) -> None:

@@ -454,7 +454,9 @@ async def test_a_cancellation_of_the_sources_own_stops_no_other(
         return await fetch(contact_id, tier, wanted)
 
     report = await AsyncReplenisher(inventory, source, concurrency=1).replenish()
-    assert isinstance(result_of(report, "GOLD").error, RuntimeError)
+    error = result_of(report, "GOLD").error
+    assert isinstance(error, RuntimeError)
+    assert isinstance(error.__cause__, asyncio.CancelledError)
     assert report.stored == 4 + 1 + 6 + 4
 
 

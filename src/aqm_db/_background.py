@@ -17,23 +17,28 @@ async def beside(
     """Runs ``work`` until the block ends, and then cancels it and waits for its end.
 
     Args:
-        work: never ends by itself, and raises nothing.
+        work: never ends by itself; what it raises ends the block, and comes out of it.
         sleep: what it waits with; None is ``anyio.sleep``.
 
     Raises:
         InvalidArgumentError: anyio isn't installed.
     """
     anyio = _anyio()
-    failure: BaseException | None = None
-    async with anyio.create_task_group() as group:
-        group.start_soon(work, sleep or anyio.sleep)
-        try:
-            yield
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001
-            # Raised below, as itself and in no group; a cancellation is the group's own.
-            failure = error
-        group.cancel_scope.cancel()
-    if failure is not None:
+    failures: list[BaseException] = []
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(work, sleep or anyio.sleep)
+            try:
+                yield
+            except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001
+                # Raised below, as itself and in no group; a cancellation is the group's own.
+                failures.append(error)
+            group.cancel_scope.cancel()
+    except BaseExceptionGroup as raised:
+        failures += raised.exceptions
+    if len(failures) > 1:
+        raise BaseExceptionGroup("the block failed, and what ran beside it", failures)
+    for failure in failures:
         raise failure
 
 
@@ -45,8 +50,8 @@ def shielded() -> Any:
 def _anyio() -> Any:
     try:
         import anyio  # noqa: PLC0415 - an extra
-    except ImportError:
+    except ImportError as error:
         raise InvalidArgumentError(
             "every", "to do this again and again needs anyio: pip install 'aqm-db[background]'"
-        ) from None
+        ) from error
     return anyio

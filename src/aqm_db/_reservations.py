@@ -8,7 +8,6 @@ measured, and an epoch, which moves on when a lease ends, tells whether the meas
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -20,7 +19,7 @@ from ._scripts import Code
 from ._seam import Argument, Call, Reply, Seam
 from ._stock import TIERS, bytes_of, caps_of
 from ._validate import check_category, check_coin
-from .errors import AQMDatabaseError, BudgetExceededError, NoSlotError
+from .errors import AQMDatabaseError, BudgetExceededError, InvalidArgumentError, NoSlotError
 from .types import CoinCategory, NewCoin
 
 if TYPE_CHECKING:
@@ -127,10 +126,12 @@ class Reservations:
         wanted: dict[str, dict[CoinCategory, int]] = {}
         for coin in coins:
             # What is wrong with a coin is said when it's stored.
-            with suppress(AQMDatabaseError):
+            try:
                 contact_id, tier = _place_of(check_coin(coin))
-                tiers = wanted.setdefault(contact_id, {})
-                tiers[tier] = tiers.get(tier, 0) + 1
+            except InvalidArgumentError:
+                continue
+            tiers = wanted.setdefault(contact_id, {})
+            tiers[tier] = tiers.get(tier, 0) + 1
         leases = await self.reserve(wanted)
         try:
             return await self.store(coins, leases)

@@ -48,11 +48,11 @@ async def result_of(call: Awaitable[T]) -> T:
     """
     try:
         return await call
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as error:
         task: Any = asyncio.current_task()
         if task.cancelling():
             raise
-        raise RuntimeError("it was cancelled, and nobody had cancelled its caller") from None
+        raise RuntimeError("it was cancelled, and nobody had cancelled its caller") from error
 
 
 def _is_in_task() -> bool:

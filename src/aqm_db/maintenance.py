@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from . import _scripts
 from ._background import Sleep, beside, shielded
@@ -107,8 +107,9 @@ class Maintenance:
             done = True
         finally:
             if not done:
-                # Another program needn't wait until the lease ends, and may have more luck.
-                with shielded():
+                # Another program needn't wait until the lease ends, and may have more luck. It's
+                # the round that failed, whatever becomes of this.
+                with shielded(), suppress(AQMDatabaseError):
                     await self._seam.run(self._giving_back())
         _log.info(
             "maintenance_completed",

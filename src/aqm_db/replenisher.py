@@ -9,15 +9,14 @@ import random as random_module
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from inspect import isawaitable
 from typing import Any, TypeAlias, cast
 
 from . import config
 from ._anyio import anyio
 from ._background import Sleep, beside, shielded
 from ._backoff import Backoff
+from ._callbacks import Raised, answer_of
 from ._reservations import Lease, Reservations
-from ._shelter import result_of
 from ._stock import PRIORITIES, counts_of, needs_of
 from ._validate import check_callable, check_count, check_kind, check_seconds, check_tiers
 from .errors import (
@@ -254,6 +253,9 @@ class AsyncReplenisher:
 
         Raises:
             InvalidArgumentError: an argument is of the wrong kind.
+
+        An error that isn't the database's, nor of the client's own functions, ends the block, and
+        comes out of it.
         """
         check_seconds("every", every)
         if on_report is not None:
@@ -261,25 +263,30 @@ class AsyncReplenisher:
 
         async def work(sleep: Sleep) -> None:
             while True:
-                try:
-                    await self._run_once(on_report)
-                except Exception as error:  # noqa: BLE001 - the next time may be better
-                    _log.warning("replenish_failed", extra={"error": type(error).__name__})
+                await self._run_once(on_report)
                 await sleep(every)
 
         async with beside(work, sleep):
             yield
 
     async def _run_once(self, on_report: OnReport | None) -> None:
-        report = await self.replenish()
         try:
-            if on_report is None:
+            report = await self.replenish()
+        except AQMDatabaseError as error:
+            # The next time may be better.
+            _warn("replenish_failed", error)
+            return
+        is_taken = False
+        try:
+            if on_report is not None:
+                answer = await answer_of(on_report, report)
+                if isinstance(answer, Raised):
+                    _warn("replenish_failed", answer.error)
+                else:
+                    is_taken = True
+        finally:
+            if not is_taken:
                 self._keep(report.results)
-            else:
-                await result_of(on_report(report))
-        except BaseException:
-            self._keep(report.results)
-            raise
 
     def _keep(self, results: Iterable[Replenished]) -> None:
         self._unreported += (result for result in results if result.refused)
@@ -309,28 +316,22 @@ class AsyncReplenisher:
     async def _tell_low(self, contact_id: str, tier: CoinCategory, count: int) -> None:
         if self._on_low is None:
             return
-        try:
-            await result_of(self._on_low(contact_id, tier, count))
-        except Exception as error:  # noqa: BLE001 - whoever listens must not stop the fetching
-            _log.warning(
-                "on_low_failed",
-                extra={
-                    "contact_id": contact_id,
-                    "coin_category": tier,
-                    "error": type(error).__name__,
-                },
-            )
+        answer = await answer_of(self._on_low, contact_id, tier, count)
+        if isinstance(answer, Raised):
+            # Whoever listens must not stop the fetching.
+            _warn("on_low_failed", answer.error, contact_id=contact_id, coin_category=tier)
 
     async def _filled(self, order: "_Order", reservations: Reservations) -> Replenished:
         """Fetches, verifies and stores."""
         key = (order.contact_id, order.tier)
-        try:
-            fetching = self._source(order.contact_id, order.tier, order.lease.slots)
-            coins = list(await result_of(fetching))
-        except Exception as error:  # noqa: BLE001 - a source fails as it likes
+        coins = await answer_of(self._source, order.contact_id, order.tier, order.lease.slots)
+        if not isinstance(coins, Raised):
+            # What holds them is the source's own, too.
+            coins = await answer_of(list, coins)
+        if isinstance(coins, Raised):
             self._backoff.failed(key)
-            _log.warning("source_failed", extra={**order.told(), "error": type(error).__name__})
-            return order.done(error=error)
+            _warn("source_failed", coins.error, **order.told())
+            return order.done(error=coins.error)
         outcomes = [await self._fault(order, coin) for coin in coins]
         good = [place for place, fault in enumerate(outcomes) if fault is None]
         stored = await self._stored([coins[place] for place in good], order, reservations)
@@ -361,12 +362,9 @@ class AsyncReplenisher:
             return InvalidArgumentError("source", "gave a coin of another contact or tier")
         if self._verifier is None:
             return None
-        try:
-            verdict = self._verifier(order.contact_id, coin)
-            if isawaitable(verdict):
-                verdict = await result_of(verdict)
-        except Exception as error:  # noqa: BLE001 - a verifier refuses as it likes
-            return error
+        verdict = await answer_of(self._verifier, order.contact_id, coin)
+        if isinstance(verdict, Raised):
+            return verdict.error
         return InvalidCoinError("the verifier refused the coin") if verdict is False else None
 
     async def _stored(
@@ -413,6 +411,10 @@ class _Order:
         return Replenished(
             self.contact_id, self.tier, self.needed, asked=self.lease.slots, **result
         )
+
+
+def _warn(event: str, error: Exception, **about: object) -> None:
+    _log.warning(event, extra={**about, "error": type(error).__name__})
 
 
 async def _outcomes(
