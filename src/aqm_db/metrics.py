@@ -147,8 +147,7 @@ class _Recorder:
             yield
         finally:
             attributes = {"db.system.name": "redis", "db.operation.name": operation}
-            with _kept_apart():
-                self._durations.record(self._seconds() - started, attributes)
+            _hand_over(self._durations.record, self._seconds() - started, attributes)
 
     def ended(self, call: Call, outcome: Reply | BaseException) -> None:
         script, _, arguments = call
@@ -170,15 +169,15 @@ class _Recorder:
                 tier = given
         if isinstance(tier, str):
             attributes["tier"] = tier
-        with _kept_apart():
-            self._operations.add(1, attributes)
+        _hand_over(self._operations.add, 1, attributes)
 
 
-@contextmanager
-def _kept_apart() -> Generator[None]:
+def _hand_over(
+    take: Callable[[Any, Attributes], None], amount: float, attributes: Attributes
+) -> None:
     """Logs what a meter raises: the operation was carried out, and its caller needs to know."""
     try:
-        yield
+        take(amount, attributes)
     except Exception as error:  # noqa: BLE001 - meters fail as they like
         _log.warning("metrics_failed", extra={"error": type(error).__name__})
 
