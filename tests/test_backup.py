@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +12,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from aqm_db import AsyncClientDatabase, AsyncSecureVault, AsyncSmartInventory
+from aqm_db import AsyncClientDatabase, AsyncSecureVault, AsyncSmartInventory, connect
 from aqm_db.backup import BackupReport, export_backup, import_backup
 from aqm_db.errors import (
     InvalidArgumentError,
@@ -205,6 +206,7 @@ async def test_a_file_is_never_replaced(
         with pytest.raises(InvalidArgumentError, match="^path: '.*' can't be used: ") as caught:
             await export_backup(db, wrong)
         assert caught.value.argument == "path"
+        assert isinstance(caught.value.__cause__, OSError)
     assert content_of(path) == b"precious"
     assert files(tmp_path) == [path.name]
 
@@ -239,6 +241,7 @@ def sealed(path: Path, *lines: Any) -> None:
 
 HEADER = {"format": "aqm_db backup", "version": 1, "created_at": 0}
 PRIVATE = {
+    "kind": "private",
     "key_id": "k",
     "coin_category": "GOLD",
     "coin_version": "v",
@@ -255,11 +258,9 @@ PRIVATE = {
         ([{"format": "other"}], "is no backup"),
         (["text"], "is no backup"),
         ([{**HEADER, "version": 2}], "was written by another version of aqm_db"),
-        ([HEADER, {"kind": "private"}], "holds a record that isn't understood"),
-        ([HEADER, {}], "holds a record that isn't understood"),
-        ([HEADER, 5], "holds a record that isn't understood"),
-        ([HEADER, {"kind": "private", **PRIVATE, "key_id": ["k"]}], "holds a record that isn't"),
         ([{"format": "aqm_db backup"}], "was written by another version of aqm_db"),
+        ([{"version": 1}], "is no backup, or was cut off$"),
+        ([], "is no backup, or was cut off$"),
     ],
 )
 async def test_what_is_not_understood_is_refused(
@@ -271,11 +272,45 @@ async def test_what_is_not_understood_is_refused(
         await import_backup(db, path)
 
 
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [
+        (5, "it's no object"),
+        ({}, "kind is missing"),
+        ({"kind": ["private"]}, "kind is no text"),
+        ({"kind": "other"}, "kind is none that is known"),
+        ({"kind": "private"}, "key_id is missing"),
+        ({**PRIVATE, "key_id": ["secret"]}, "key_id is no text"),
+        ({**PRIVATE, "key_id": ""}, "key_id: must be 1 to 256 bytes of valid UTF-8"),
+        ({**PRIVATE, "created_at": "secret"}, "created_at is no whole number"),
+        ({**PRIVATE, "created_at": True}, "created_at is no whole number"),
+        ({**PRIVATE, "auth_tag": "secret"}, "auth_tag is no Base64"),
+        ({**PRIVATE, "auth_tag": "\u20ac"}, "auth_tag is no Base64"),
+        ({"kind": "contact", "contact_id": "secret"}, "priority is missing"),
+        ({"kind": "public", "contact_id": "secret", "key_id": None}, "key_id is no text"),
+    ],
+)
+async def test_a_record_that_is_not_understood_is_refused(
+    path: Path, clock: Clock, record: Any, complaint: str
+) -> None:
+    """The error names the line and the field, and nothing of what is there; nothing is restored."""
+    sealed(path, HEADER, {**PRIVATE, "created_at": clock()}, record)
+    wanted = f"^path: holds a record that isn't understood, in line 3: {complaint}$"
+    async with connect("memory://", clock=clock) as db:
+        with pytest.raises(InvalidArgumentError, match=wanted) as caught:
+            await import_backup(db, path)
+        assert await db.vault.get_all_active_ids() == []
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
 async def test_what_is_nested_too_deeply_is_refused(db: AsyncClientDatabase, path: Path) -> None:
-    """It's no backup, whatever its checksum says."""
-    put(path, b"[" * 100_000 + b"\n{}\n")
-    with pytest.raises(InvalidArgumentError, match="^path: is no backup"):
-        await import_backup(db, path)
+    """It's no backup, whatever its checksum says; nor is what is no JSON at all."""
+    for line, content in ((1, b"[" * 100_000 + b"\n{}\n"), (3, b"{}\n{}\nsecret")):
+        put(path, content)
+        wanted = f"^path: is no backup, or was cut off: line {line} is no JSON$"
+        with pytest.raises(InvalidArgumentError, match=wanted) as caught:
+            await import_backup(db, path)
+        assert caught.value.__cause__ is None
 
 
 async def test_contacts_that_can_not_be_registered_are_left_out(
@@ -286,7 +321,7 @@ async def test_contacts_that_can_not_be_registered_are_left_out(
         {"kind": "contact", "contact_id": contact_id, "priority": "MATE", "display_name": ""}
         for contact_id in ("", "carol", BOB)
     ]
-    private = {"kind": "private", **PRIVATE, "created_at": clock()}
+    private = {**PRIVATE, "created_at": clock()}
     sealed(path, HEADER, private, *contacts)
     await db._clients[1].set("inv:v1:meta:carol", "x")
     assert await import_backup(db, path, inventory=True) == BackupReport(1, 1, 0, 2)

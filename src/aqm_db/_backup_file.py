@@ -6,13 +6,14 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from .errors import InvalidArgumentError
 
 Record: TypeAlias = dict[str, Any]
 FORMAT = "aqm_db backup"
 VERSION = 1
+_CUT_OFF = "is no backup, or was cut off"
 
 
 def write(path: Path, header: Record, records: Iterable[Record]) -> None:
@@ -35,10 +36,10 @@ def write(path: Path, header: Record, records: Iterable[Record]) -> None:
             # A link, where a rename would replace what is there.
             os.link(file.name, path)
     except OSError as error:
-        raise _unusable(path, error) from None
+        raise _unusable(path, error) from error
 
 
-def read(path: Path) -> list[Record]:
+def read(path: Path) -> list[Any]:
     """Reads the records of a file, after checking that it's whole.
 
     Raises:
@@ -48,21 +49,34 @@ def read(path: Path) -> list[Record]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise _unusable(path, error) from None
+        raise _unusable(path, error) from error
     body, _, last = content.removesuffix(b"\n").rpartition(b"\n")
-    try:
-        lines = [json.loads(line) for line in body.splitlines()]
-        header, checksum = lines[0], json.loads(last)["sha256"]
-        known, version = header["format"] == FORMAT, header.get("version")
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        raise InvalidArgumentError("path", "is no backup, or was cut off") from None
-    if not known:
+    rows = [_parsed(line, number) for number, line in enumerate(body.splitlines(), 1)]
+    checksum = _field(_parsed(last, len(rows) + 1), "sha256")
+    header, *records = rows or [None]
+    found = _field(header, "format")
+    if found is None or checksum is None:
+        raise InvalidArgumentError("path", _CUT_OFF)
+    if found != FORMAT:
         raise InvalidArgumentError("path", "is no backup")
-    if version != VERSION:
+    if _field(header, "version") != VERSION:
         raise InvalidArgumentError("path", "was written by another version of aqm_db")
     if checksum != hashlib.sha256(body + b"\n").hexdigest():
         raise InvalidArgumentError("path", "was altered: its checksum differs")
-    return lines[1:]
+    return records
+
+
+def _parsed(line: bytes, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        # The error holds what stands there.
+        raise InvalidArgumentError("path", f"{_CUT_OFF}: line {number} is no JSON") from None
+
+
+def _field(value: object, name: str) -> object:
+    """What an object has of this name; None if it's none, or has nothing."""
+    return cast("dict[str, object]", value).get(name) if isinstance(value, dict) else None
 
 
 def _unusable(path: Path, error: OSError) -> InvalidArgumentError:

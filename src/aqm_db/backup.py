@@ -9,7 +9,6 @@
 What a private half is encrypted with isn't in it; public halves and names of contacts are.
 """
 
-import base64
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -17,9 +16,10 @@ from typing import TypeVar
 
 from . import _backup_file
 from ._backup_file import Record
+from ._backup_records import content_of, of_contact, of_private, of_public
 from ._batch import AT_ONCE
 from ._outcome import Progress
-from ._validate import check_id, check_items, check_path
+from ._validate import check_items, check_path
 from .database import AsyncClientDatabase
 from .errors import (
     AccessDeniedError,
@@ -30,8 +30,6 @@ from .errors import (
     NotWritableError,
     UnavailableError,
 )
-from .inventory import COIN_TTL_MS
-from .types import ContactMeta, InventoryEntry, NewCoin, VaultEntry
 
 T = TypeVar("T")
 
@@ -80,7 +78,7 @@ async def export_backup(db: AsyncClientDatabase, path: str | PathLike[str]) -> B
             left_out += 1
         else:
             # It may have been burned since it was listed.
-            private += [_of_private(entry)] if entry is not None else []
+            private += [of_private(entry)] if entry is not None else []
     contacts: dict[str, Record] = {}
     public: dict[tuple[str, str], Record] = {}
     async for page in db.inventory.contact_pages():
@@ -92,14 +90,14 @@ async def export_backup(db: AsyncClientDatabase, path: str | PathLike[str]) -> B
                 continue
             if meta is None:
                 continue
-            contacts[contact_id] = _of_contact(meta)
+            contacts[contact_id] = of_contact(meta)
             try:
                 coins = await db.inventory.list_coins(contact_id)
             except CorruptEntryError:
                 left_out += 1
                 continue
             for coin in coins:
-                public[coin.contact_id, coin.key_id] = _of_public(coin)
+                public[coin.contact_id, coin.key_id] = of_public(coin)
     header = {"created_at": db.inventory.clock()}
     _backup_file.write(file, header, [*private, *contacts.values(), *public.values()])
     return BackupReport(len(private), len(contacts), len(public), left_out)
@@ -140,40 +138,30 @@ async def import_backup(
     What was restored before one of these stays, and importing the file again restores the rest.
     """
     check_items("used", used, str)
-    records = _backup_file.read(check_path("path", path))
-    try:
-        private = [_private_in(record) for record in records if record["kind"] == "private"]
-        contacts = [
-            (record["contact_id"], record["priority"], record["display_name"])
-            for record in records
-            if record["kind"] == "contact"
-        ]
-        public = [_public_in(record) for record in records if record["kind"] == "public"]
-    except (KeyError, TypeError, ValueError):
-        raise InvalidArgumentError("path", "holds a record that isn't understood") from None
+    content = content_of(_backup_file.read(check_path("path", path)))
     excluded = set(used)
-    halves = [entry for entry in private if entry.key_id not in excluded]
+    halves = [entry for entry in content.private if entry.key_id not in excluded]
     with Progress() as progress:
         restored = await _restored(
             db.vault.restore_keys, halves, (*_HINDRANCES, CorruptEntryError), progress
         )
-        report = BackupReport(restored, 0, 0, len(private) - restored)
+        report = BackupReport(restored, 0, 0, len(content.private) - restored)
         if not inventory:
             return report
         refused = 0
-        for contact in contacts:
+        for contact in content.contacts:
             try:
                 await db.inventory.register_contact(*contact)
             except (InvalidArgumentError, CorruptEntryError):
                 refused += 1
             else:
                 progress.made = True
-        restored = await _restored(db.inventory.store_keys, public, _HINDRANCES, progress)
+        restored = await _restored(db.inventory.store_keys, content.public, _HINDRANCES, progress)
     return replace(
         report,
-        contacts=len(contacts) - refused,
+        contacts=len(content.contacts) - refused,
         public_halves=restored,
-        left_out=report.left_out + refused + len(public) - restored,
+        left_out=report.left_out + refused + len(content.public) - restored,
     )
 
 
@@ -202,70 +190,3 @@ async def _restored(
                 raise outcome
         count += outcomes.count(True)
     return count
-
-
-def _of_private(entry: VaultEntry) -> Record:
-    return {
-        "kind": "private",
-        "key_id": entry.key_id,
-        "coin_category": entry.coin_category,
-        "encrypted_blob": _text(entry.encrypted_blob),
-        "encryption_iv": _text(entry.encryption_iv),
-        "auth_tag": _text(entry.auth_tag),
-        "created_at": entry.created_at,
-        "coin_version": entry.coin_version,
-    }
-
-
-def _private_in(record: Record) -> VaultEntry:
-    return VaultEntry(
-        key_id=check_id("key_id", record["key_id"]),
-        coin_category=record["coin_category"],
-        encrypted_blob=_blob(record["encrypted_blob"]),
-        encryption_iv=_blob(record["encryption_iv"]),
-        auth_tag=_blob(record["auth_tag"]),
-        status="ACTIVE",
-        created_at=record["created_at"],
-        coin_version=record["coin_version"],
-    )
-
-
-def _of_contact(contact: ContactMeta) -> Record:
-    return {
-        "kind": "contact",
-        "contact_id": contact.contact_id,
-        "priority": contact.priority,
-        "display_name": contact.display_name,
-    }
-
-
-def _of_public(coin: InventoryEntry) -> Record:
-    return {
-        "kind": "public",
-        "contact_id": coin.contact_id,
-        "key_id": coin.key_id,
-        "coin_category": coin.coin_category,
-        "public_key": _text(coin.public_key),
-        "signature": _text(coin.signature),
-        # A restored coin is as old as it was: what it would be stale at, it's stale at still.
-        "expires_at": coin.expires_at or coin.fetched_at + COIN_TTL_MS,
-    }
-
-
-def _public_in(record: Record) -> NewCoin:
-    return NewCoin(
-        contact_id=record["contact_id"],
-        key_id=record["key_id"],
-        coin_category=record["coin_category"],
-        public_key=_blob(record["public_key"]),
-        signature=_blob(record["signature"]),
-        expires_at=record["expires_at"],
-    )
-
-
-def _text(blob: bytes) -> str:
-    return base64.b64encode(blob).decode()
-
-
-def _blob(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
