@@ -226,26 +226,34 @@ async def test_bad_owner(inventory_client: Redis, owner: Any) -> None:
         connect("memory://", owner=owner)
 
 
+FEW = {"GOLD": 1, "SILVER": 1}
+
+
 @pytest.mark.parametrize(
-    "caps",
+    ("caps", "seen"),
     [
-        None,
-        5,
-        {},
-        {"BESTIE": 5},
-        {**config.BUDGET_CAPS, "MATE": {"GOLD": 1}},
-        {**config.BUDGET_CAPS, "MATE": {"GOLD": 1, "SILVER": 1, "BRONZE": -1}},
-        {**config.BUDGET_CAPS, "MATE": {"GOLD": 1, "SILVER": 1, "BRONZE": True}},
-        {**config.BUDGET_CAPS, "MATE": {"GOLD": 1, "SILVER": 1, "BRONZE": 1.5}},
+        (None, "BESTIE and BRONZE is missing"),
+        (5, "BESTIE and BRONZE is missing"),
+        ({}, "BESTIE and BRONZE is missing"),
+        ({"BESTIE": 5}, "BESTIE and BRONZE is missing"),
+        ({**config.BUDGET_CAPS, "MATE": {"GOLD": 1}}, "MATE and BRONZE is missing"),
+        ({**config.BUDGET_CAPS, "MATE": {**FEW, "BRONZE": -1}}, "MATE and BRONZE is -1"),
+        ({**config.BUDGET_CAPS, "MATE": {**FEW, "BRONZE": True}}, "MATE and BRONZE is True"),
+        ({**config.BUDGET_CAPS, "MATE": {**FEW, "BRONZE": 1.5}}, "MATE and BRONZE is 1.5"),
+        ({**config.BUDGET_CAPS, "MATE": {**FEW, "BRONZE": [1]}}, "MATE and BRONZE is list"),
         # More than a script's numbers hold.
-        {**config.BUDGET_CAPS, "MATE": {"GOLD": 1, "SILVER": 1, "BRONZE": sys.maxsize}},
+        (
+            {**config.BUDGET_CAPS, "MATE": {**FEW, "BRONZE": sys.maxsize}},
+            f"MATE and BRONZE is {sys.maxsize}",
+        ),
     ],
 )
-async def test_bad_caps(inventory_client: Redis, caps: Any) -> None:
-    """Every priority needs a whole number for every tier."""
-    with pytest.raises(InvalidArgumentError, match="^budget_caps: "):
+async def test_bad_caps(inventory_client: Redis, caps: Any, seen: str) -> None:
+    """Every priority needs a whole number for every tier; the error says which is none."""
+    wanted = f"^budget_caps: must map every priority to an int .*; that of {seen}$"
+    with pytest.raises(InvalidArgumentError, match=wanted):
         AsyncSmartInventory(inventory_client, budget_caps=caps)
-    with pytest.raises(InvalidArgumentError, match="^budget_caps: "):
+    with pytest.raises(InvalidArgumentError, match=wanted):
         connect("memory://", budget_caps=caps)
 
 

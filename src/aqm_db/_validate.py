@@ -180,20 +180,17 @@ def check_items(argument: str, value: object, kind: type) -> None:
 
 def check_caps(argument: str, value: object) -> Mapping[str, Mapping[str, int]]:
     """Budget caps: one whole number of coins for every priority and tier."""
-    caps = cast("Mapping[str, Mapping[str, int]]", value)
-    try:
-        complete = all(
-            type(caps[priority][tier]) is int and 0 <= caps[priority][tier] <= _MAX_COUNT
-            for priority in config.VALID_PRIORITIES
-            for tier in config.VALID_COIN_CATEGORIES
-        )
-    except (KeyError, TypeError):
-        complete = False
-    if not complete:
-        raise InvalidArgumentError(
-            argument, f"must map every priority to an int from 0 to {_MAX_COUNT} for every tier"
-        )
-    return caps
+    for priority in sorted(config.VALID_PRIORITIES):
+        for tier in sorted(config.VALID_COIN_CATEGORIES):
+            cap = _entry_of(_entry_of(value, priority), tier)
+            if type(cap) is not int or not 0 <= cap <= _MAX_COUNT:
+                raise InvalidArgumentError(
+                    argument,
+                    f"must map every priority to an int from 0 to {_MAX_COUNT} for every tier; "
+                    f"that of {priority} and {tier} is "
+                    f"{'missing' if cap is None else _shown(cap)}",
+                )
+    return cast("Mapping[str, Mapping[str, int]]", value)
 
 
 def check_count(argument: str, value: object, least: int) -> int:
@@ -245,6 +242,11 @@ def _utf8_size(value: str) -> int:
         return len(value.encode())
     except UnicodeEncodeError:
         return -1
+
+
+def _entry_of(value: object, key: str) -> object:
+    """What a mapping holds; None if it's none, or holds nothing of this name."""
+    return cast("Mapping[str, object]", value).get(key) if isinstance(value, Mapping) else None
 
 
 def _shown(value: object) -> str:
