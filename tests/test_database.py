@@ -200,6 +200,27 @@ async def test_options_that_a_url_can_not_have(face: str, url: str) -> None:
         async with opened(face, url):
             raise AssertionError(url)
     assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@FACES
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("redis+cluster://127.0.0.1:1?socket_timeout=1", "socket_timeout"),
+        ("redis+cluster://127.0.0.1:1?startup_nodes=1", "startup_nodes"),
+        ("redis+cluster://127.0.0.1:1?decode_responses=1", "decode_responses"),
+        ("redis+sentinel://127.0.0.1:1/name?socket_connect_timeout=1", "socket_connect_timeout"),
+        ("redis+sentinel://127.0.0.1:1/name?decode_responses=1", "decode_responses"),
+        ("unix:///nowhere?decode_responses=1", "decode_responses"),
+    ],
+)
+async def test_options_that_are_the_librarys_own(face: str, url: str, name: str) -> None:
+    """The error names them: they're part of no password."""
+    wanted = f"^url: has an option that isn't allowed: {name}$"
+    with pytest.raises(InvalidArgumentError, match=wanted):
+        async with opened(face, url, owner="alice"):
+            raise AssertionError(url)
 
 
 async def test_an_option_that_a_clusters_url_can_not_have() -> None:

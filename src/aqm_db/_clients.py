@@ -11,6 +11,7 @@ from ._async_seam import AsyncSeam
 from ._channels import channels_of, close_at_home
 from ._confirming import Confirmation
 from ._seam import ClientSeam
+from ._url_options import made_with
 from .errors import InvalidArgumentError, UnavailableError
 
 AsyncClient: TypeAlias = Redis
@@ -175,13 +176,12 @@ def check_options(client: AnySyncClient | AnyAsyncClient) -> None:
         client: of one server, or of one that sentinels name.
 
     Raises:
-        TypeError: it doesn't know one.
-        ValueError: one has a wrong value.
-        RedisError: the same.
+        InvalidArgumentError: it doesn't know one, or one has a wrong value.
     """
-    if _options(client).get("decode_responses"):
-        raise ValueError("decode_responses")
-    _connection_class(client)(**_options(client))
+    options = _options(client)
+    if options.get("decode_responses"):
+        raise InvalidArgumentError("url", "has an option that isn't allowed: decode_responses")
+    made_with(_connection_class(client), given=options)
 
 
 def _needed(tag: str) -> str:

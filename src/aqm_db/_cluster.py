@@ -25,6 +25,7 @@ from ._redirects import ASKING, HOPS, is_down, redirect_in, settled, slot_of, un
 from ._seam import Argument
 from ._sources import OwnSource, Source, asked_once
 from ._target import Cluster
+from ._url_options import made_with
 from .errors import UnavailableError
 
 
@@ -303,11 +304,16 @@ def nodes_of(cluster: RedisCluster) -> Nodes:
 
 
 def client_of(target: Cluster, options: dict[str, Any]) -> RedisCluster:
-    """A client of a cluster, which isn't connected yet."""
-    return RedisCluster(
+    """A client of a cluster, which isn't connected yet.
+
+    Raises:
+        InvalidArgumentError: the url has an option that can't be.
+    """
+    return made_with(
+        RedisCluster,
+        given=target.options,
         startup_nodes=[ClusterNode(host, port) for host, port in target.hosts],
         require_full_coverage=False,
-        **target.options,
         **options,
     )
 

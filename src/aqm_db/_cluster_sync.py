@@ -17,6 +17,7 @@ from ._redirects import ASKING, HOPS, is_down, redirect_in, settled, slot_of, un
 from ._seam import Argument
 from ._sync_seam import SyncSeam
 from ._target import Cluster
+from ._url_options import made_with
 from .errors import UnavailableError
 
 T = TypeVar("T")
@@ -178,16 +179,20 @@ def client_of(
         unavailable: what is raised when no node can be reached.
 
     Raises:
+        InvalidArgumentError: the url has an option that can't be.
         UnavailableError: no node can be reached.
         AccessDeniedError: the password is wrong, or the user may not ask for the topology.
     """
     node: Any = ClusterNode
 
     def make() -> RedisCluster:
-        return RedisCluster(
+        return made_with(
+            RedisCluster,
+            given=target.options,
+            # It asks the nodes at once, and what they say is no fault of the url's.
+            refusals=(TypeError, ValueError),
             startup_nodes=[node(host, port) for host, port in target.hosts],
             require_full_coverage=False,
-            **target.options,
             **options,
         )
 

@@ -19,6 +19,7 @@ from ._clients import AnySyncClient, AsyncClient, Blocking, blocking, check_opti
 from ._failures import may_pass
 from ._shelter import finish, sheltered
 from ._target import Cluster, Sentinels
+from ._url_options import made_with
 from .embedded import EmbeddedServer
 from .errors import EmbeddedServerError, VaultUnavailableError
 
@@ -46,11 +47,12 @@ class Face(ABC):
         """A client of the server at a url.
 
         Raises:
-            TypeError: the url has an option that redis-py doesn't know.
-            ValueError: an option has a wrong value.
-            RedisError: the same.
+            InvalidArgumentError: the url has an option that redis-py doesn't know, or one with a
+                wrong value.
         """
-        client = self.client_class.from_url(url, db=db, **self.client_options())
+        client = made_with(
+            self.client_class.from_url, url, given={}, db=db, **self.client_options()
+        )
         check_options(client)
         return self.shaped(client)
 
@@ -63,7 +65,7 @@ class Face(ABC):
         """A client of a cluster, or of whichever server sentinels say.
 
         Raises:
-            TypeError: as of :meth:`client_of_url`, and so are ValueError and RedisError.
+            InvalidArgumentError: as of :meth:`client_of_url`.
             VaultUnavailableError: the cluster can't be reached.
             AccessDeniedError: the cluster refuses the user.
         """

@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from redis.exceptions import RedisError
-
 from . import config
 from ._clients import AsyncClient, seams_over
 from ._faces import Face
@@ -91,14 +89,12 @@ def _clients(
         InvalidArgumentError: the url has an option that isn't known, or an extra is missing.
     """
     databases = (config.REDIS_VAULT_DB, config.REDIS_INVENTORY_DB)
-    if isinstance(target, Server | Cluster | Sentinels):
-        try:
-            return _clients_of_url(face, target, databases)
-        except (TypeError, ValueError, RedisError):
-            # What is wrong with it may be a part of the password, so it isn't shown.
-            reason = "has an option that isn't known, or one with a value that isn't allowed"
-            raise InvalidArgumentError("url", reason) from None
-    if server is not None:
+    if isinstance(target, Cluster | Sentinels):
+        both = face.client_of_several(target)
+        return both, both
+    if isinstance(target, Server):
+        vault, inventory = (face.client_of_url(target.url, db) for db in databases)
+    elif server is not None:
         path = str(server.socket_path)
         vault, inventory = (face.client(db, unix_socket_path=path) for db in databases)
     else:
@@ -108,19 +104,11 @@ def _clients(
     return vault, inventory
 
 
-def _clients_of_url(
-    face: Face, target: Server | Cluster | Sentinels, databases: tuple[int, int]
-) -> tuple[AsyncClient, AsyncClient]:
-    if isinstance(target, Server):
-        vault, inventory = (face.client_of_url(target.url, db) for db in databases)
-        return vault, inventory
-    both = face.client_of_several(target)
-    return both, both
-
-
 def _fakeredis() -> Any:
     try:
         import fakeredis  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise InvalidArgumentError("url", "memory:// needs: pip install 'aqm-db[memory]'") from None
+    except ImportError as error:
+        raise InvalidArgumentError(
+            "url", "memory:// needs: pip install 'aqm-db[memory]'"
+        ) from error
     return fakeredis

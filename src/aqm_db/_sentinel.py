@@ -11,6 +11,7 @@ from redis.retry import Retry
 
 from ._failures import SentinelRefusal
 from ._target import Sentinels
+from ._url_options import made_with
 
 
 class _Sentinels(Sentinel):
@@ -48,25 +49,35 @@ class _WatchedSync(redis.Redis):
 
 
 def client_of(target: Sentinels, options: dict[str, Any]) -> Redis:
-    """An asynchronous client."""
+    """An asynchronous client.
+
+    Raises:
+        InvalidArgumentError: the url has an option that can't be.
+    """
     make: Any = _Sentinels
     sentinels = make(
         target.hosts,
         sentinel_kwargs=_asking(target, options) | {"retry": AsyncRetry(NoBackoff(), 0)},
     )
-    client: Redis = sentinels.master_for(target.name, _Watched, **target.options, **options)
+    client: Redis = made_with(
+        sentinels.master_for, target.name, _Watched, given=target.options, **options
+    )
     return client
 
 
 def sync_client_of(target: Sentinels, options: dict[str, Any]) -> redis.Redis:
-    """A synchronous client."""
+    """A synchronous client.
+
+    Raises:
+        InvalidArgumentError: the url has an option that can't be.
+    """
     make: Any = _SyncSentinels
     sentinels = make(
         target.hosts,
         sentinel_kwargs=_asking(target, options) | {"retry": Retry(NoBackoff(), 0)},
     )
-    client: redis.Redis = sentinels.master_for(
-        target.name, _WatchedSync, **target.options, **options
+    client: redis.Redis = made_with(
+        sentinels.master_for, target.name, _WatchedSync, given=target.options, **options
     )
     return client
 

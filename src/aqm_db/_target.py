@@ -81,17 +81,11 @@ def target_of(url: str | None) -> Target:
     """
     if url is None:
         url = os.environ.get("AQM_DB_URL") or "embedded://"
-    try:
-        parts = urlsplit(_text_of(url))
-        encryption, plus, kind = parts.scheme.partition("+")
-        if plus and encryption in {"redis", "rediss"} and kind in _PORTS:
-            return _several(parts, encryption, kind)
-        _ = parts.port, _as_asked_for(parts.hostname)
-    except InvalidArgumentError:
-        raise
-    except ValueError:
-        # What is wrong with it may be a part of the password, so it isn't shown.
-        raise InvalidArgumentError("url", "is malformed") from None
+    parts = _split(_text_of(url))
+    encryption, plus, kind = parts.scheme.partition("+")
+    if plus and encryption in {"redis", "rediss"} and kind in _PORTS:
+        return _several(parts, encryption, kind)
+    _place_in(parts)
     if parts.scheme == "embedded":
         if parts.query or parts.fragment:
             raise InvalidArgumentError("url", "must have %3F and %23 for ? and # in its path")
@@ -120,19 +114,15 @@ def _several(parts: SplitResult, encryption: str, kind: str) -> Cluster | Sentin
     """What a url with several hosts names.
 
     Raises:
-        ValueError: a port is no number, or a host no name.
-        InvalidArgumentError: a host, or the servers' name, is missing; or one too many is there.
+        InvalidArgumentError: a host, or the servers' name, is missing; or one too many is there; a
+            port is no number, a host no name, or an option has a wrong value.
     """
-    from redis import connection  # noqa: PLC0415 - most urls don't need it
-
     credentials, at, listed = parts.netloc.rpartition("@")
-    places = [urlsplit(f"//{place}") for place in listed.split(",")]
-    hosts = [(_as_asked_for(place.hostname), place.port or _PORTS[kind]) for place in places]
-    if not all(host for host, _ in hosts):
+    places = [_place_in(_split(f"//{place}")) for place in listed.split(",")]
+    if not all(host for host, _ in places):
         raise InvalidArgumentError("url", "must list hosts as host:port,host:port")
-    # redis-py knows what a url's query can say.
-    parse: Any = connection.parse_url
-    options: dict[str, Any] = parse(f"redis://{credentials}{at}?{parts.query}")
+    hosts = [(host, port or _PORTS[kind]) for host, port in places]
+    options = _options_in(f"redis://{credentials}{at}?{parts.query}")
     if options.pop("db", 0):
         raise InvalidArgumentError("url", "must name no database: all is in 0")
     if encryption == "rediss":
@@ -152,16 +142,43 @@ def _several(parts: SplitResult, encryption: str, kind: str) -> Cluster | Sentin
     return Cluster(hosts, options)
 
 
-def _as_asked_for(host: str | None) -> str:
-    """A host, or nothing.
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise _malformed() from None
+
+
+def _place_in(parts: SplitResult) -> tuple[str, int | None]:
+    """A host, or nothing, and a port.
 
     Raises:
-        ValueError: it's no name that could be asked for (RFC 3490), which the resolver's own error
-            wouldn't say in one class on both faces.
+        InvalidArgumentError: the port is no number; or the host is no name that could be asked for
+            (RFC 3490), which the resolver's own error wouldn't say in one class on both faces.
     """
-    name = host or ""
-    name.encode("idna")
-    return name
+    try:
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError:
+        raise _malformed() from None
+    return host, port
+
+
+def _options_in(url: str) -> dict[str, Any]:
+    """What connections are made with; redis-py knows what a url's query can say."""
+    from redis import connection  # noqa: PLC0415 - most urls don't need it
+
+    parse: Any = connection.parse_url
+    try:
+        options: dict[str, Any] = parse(url)
+    except ValueError:
+        raise _malformed() from None
+    return options
+
+
+def _malformed() -> InvalidArgumentError:
+    """What is wrong with it may be a part of the password, so it isn't shown."""
+    return InvalidArgumentError("url", "is malformed")
 
 
 def _directory(netloc: str, path: str) -> Path:
@@ -173,8 +190,8 @@ def _directory(netloc: str, path: str) -> Path:
         return Path(path)
     try:
         from platformdirs import user_data_path  # noqa: PLC0415 - an extra
-    except ImportError:
+    except ImportError as error:
         raise InvalidArgumentError(
             "url", "embedded:// without a path needs: pip install 'aqm-db[embedded]'"
-        ) from None
+        ) from error
     return user_data_path("aqm_db", appauthor=False)
