@@ -110,12 +110,15 @@ class EmbeddedServer:
         if importlib.util.find_spec("fcntl") is None:
             raise EmbeddedServerError("the embedded server needs Linux or macOS")
         try:
-            share = _Share(_prepare(directory))
-            share.begin(start_timeout)
+            path = Path(directory).expanduser().resolve()
         except (OSError, RuntimeError, ValueError) as error:
-            raise EmbeddedServerError(
-                f"the embedded server can't use {os.fspath(directory)!r}: {error}"
-            ) from error
+            # No such home, a circle of links, or no path at all.
+            raise _unusable(directory, error) from error
+        try:
+            share = _Share(_prepare(path))
+            share.begin(start_timeout)
+        except OSError as error:
+            raise _unusable(directory, error) from error
         return cls(share)
 
     @property
@@ -334,12 +337,15 @@ class _Lock:
         os.close(self.descriptor)
 
 
-def _prepare(directory: str | os.PathLike[str]) -> Path:
-    path = Path(directory).expanduser().resolve()
+def _unusable(directory: str | os.PathLike[str], error: Exception) -> EmbeddedServerError:
+    return EmbeddedServerError(f"the embedded server can't use {os.fspath(directory)!r}: {error}")
+
+
+def _prepare(path: Path) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except FileExistsError:
-        raise EmbeddedServerError(f"{str(path)!r} is a file, not a directory") from None
+    except FileExistsError as error:
+        raise EmbeddedServerError(f"{str(path)!r} is a file, not a directory") from error
     if path.stat().st_uid != os.geteuid():
         raise EmbeddedServerError(f"the directory {str(path)!r} belongs to another user")
     # In this order: the lock file is the first one that a database gets.
