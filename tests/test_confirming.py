@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +19,16 @@ from aqm_db import AsyncClientDatabase, AsyncSmartInventory, connect, sync
 from aqm_db.acl import acl_rules
 from aqm_db.errors import (
     AccessDeniedError,
+    ConcurrencyError,
     InvalidArgumentError,
     InventoryUnavailableError,
+    NotWritableError,
     VaultUnavailableError,
 )
 from tests.backends import REDIS_6, REDIS_8, VALKEY_9, Backend, RunningServer
 from tests.clusters import Node, RunningPrimary
 from tests.faces import ASYNC, Face
+from tests.peers import ScriptedServer, listening
 from tests.samples import BOB, sample_key, stock
 from tests.test_doctor import FACES, allow, diagnosed, found, unix
 from tests.waiting import eventually
@@ -126,6 +130,32 @@ async def test_a_server_that_can_not_say_what_is_on_its_disk(
             with pytest.raises(InvalidArgumentError, match="^confirm_fsync: WAITAOF ") as caught:
                 await opened(face, url, confirm_fsync=True)
             assert caught.value.argument == "confirm_fsync"
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "words"),
+    [
+        (b"ERR unknown command 'WAITAOF'", InvalidArgumentError, "the server refused WAITAOF"),
+        (b"ERR WAITAOF cannot be used when", InvalidArgumentError, "the server refused WAITAOF"),
+        (b"NOPERM User u has no permissions", AccessDeniedError, "denies access to WAITAOF"),
+        (b"MISCONF Errors writing to the AOF file", NotWritableError, "takes no writes now"),
+        (b"OOM command not allowed", NotWritableError, "takes no writes now"),
+        (b"MOVED 1 127.0.0.1:1", ConcurrencyError, "slot is being moved"),
+    ],
+)
+async def test_what_a_server_says_of_its_disk(
+    face: Face, tmp_path: Path, reply: bytes, error: type[Exception], words: str
+) -> None:
+    """What it can't do at all is the argument's fault; all else is called what it is."""
+    server = ScriptedServer(
+        lambda command: b"-%b\r\n" % reply if command[0] == b"WAITAOF" else b"+PONG\r\n"
+    )
+    async with listening(server, tmp_path / "s"):
+        with pytest.raises(error, match=words) as caught:
+            await opened(
+                face, f"unix://{tmp_path}/s?protocol=2", confirm_fsync=True, allow_unsafe=True
+            )
+    assert type(caught.value) is error
 
 
 async def test_such_a_server_of_ones_own_client(face: Face) -> None:

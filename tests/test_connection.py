@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +23,7 @@ from aqm_db.errors import (
 )
 from aqm_db.types import HealthStatus
 from tests.backends import FAKEREDIS, VALKEY_9, RunningServer, Servers
+from tests.peers import ScriptedServer, listening
 from tests.samples import sample_key
 
 FACES = pytest.mark.parametrize("face", [aqm_db, sync], ids=["aio", "sync"])
@@ -131,6 +133,41 @@ async def test_health_of_nothing(face: ModuleType, port: int) -> None:
         uptime_seconds=0.0,
     )
     await done(face.close_all(client, client))
+
+
+@FACES
+@pytest.mark.parametrize(
+    ("info", "is_connected"),
+    [
+        (b"$20\r\nuptime_in_seconds:70\r\n", True),
+        (b"-ERR unknown command 'INFO'\r\n", True),
+        (b"-NOPERM this user has no permissions\r\n", True),
+        (None, False),
+    ],
+    ids=["told", "unknown", "denied", "gone"],
+)
+@pytest.mark.asyncio
+async def test_health_of_a_server_that_tells_little(
+    face: ModuleType, tmp_path: Path, info: bytes | None, *, is_connected: bool
+) -> None:
+    """An uptime that isn't told is 0; a server that is gone by then isn't connected."""
+    server = ScriptedServer(lambda command: info if command[0] == b"INFO" else b":3\r\n")
+    path = tmp_path / "s"
+
+    async def ask() -> HealthStatus:
+        make: Any = AsyncRedis if face is aqm_db else Redis
+        retry = AsyncRetry if face is aqm_db else Retry
+        client = make(unix_socket_path=str(path), protocol=2, retry=retry(NoBackoff(), 0))
+        health: HealthStatus = await done(face.health_check(client, client))
+        await done(face.close_all(client, client))
+        return health
+
+    async with listening(server, path):
+        # In a thread, since a synchronous client blocks the loop that the server runs on.
+        health = await asyncio.to_thread(lambda: asyncio.run(ask()))
+    assert (health.vault_connected, health.inventory_connected) == (is_connected, is_connected)
+    assert health.vault_key_count == (3 if is_connected else 0)
+    assert health.uptime_seconds == (70.0 if info and info.startswith(b"$") else 0.0)
 
 
 @pytest.mark.asyncio

@@ -17,6 +17,7 @@ import aqm_db
 from aqm_db import connect, sync
 from aqm_db.embedded import EmbeddedServer
 from aqm_db.errors import (
+    ConcurrencyError,
     EmbeddedServerError,
     InvalidArgumentError,
     UnsafeServerError,
@@ -305,6 +306,21 @@ async def test_a_server_that_tells_nothing_is_opened(face: str) -> None:
         admin.execute_command("ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-info")
         async with opened(face, f"unix://u:p@{server.socket_path}") as db:
             assert await done(db.vault.exists("k")) is False
+
+
+@FACES
+async def test_a_server_that_can_not_tell_now(face: str, tmp_path: Path) -> None:
+    """It isn't taken for one that never tells: what is in the way is said."""
+    moved = b"-MOVED 1 127.0.0.1:1\r\n"
+    server = ScriptedServer(lambda command: moved if command[0] == b"INFO" else b"+PONG\r\n")
+
+    async def open_it() -> None:
+        async with opened(face, f"unix://{tmp_path}/s?protocol=2"):
+            pytest.fail("it was opened")
+
+    async with listening(server, tmp_path / "s"):
+        with pytest.raises(ConcurrencyError, match="INFO"):
+            await asyncio.to_thread(lambda: asyncio.run(open_it()))
 
 
 @FACES

@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 from ._answers import Ask
 from ._failures import Kind, error_for, kind_of
 from ._keys import Keys
+from ._safety import is_refusal
 from ._seam import Argument, Seam, packed
 from ._validate import check_count, check_flag, check_timeout
 from .errors import AccessDeniedError, AQMDatabaseError, InvalidArgumentError, UnavailableError
@@ -110,10 +111,10 @@ async def check_fsync(seam: Seam) -> None:
     try:
         # Its own connection has written nothing, so this waits for nothing.
         await seam.read(("WAITAOF", 1, 0, 1))
-    except (AccessDeniedError, UnavailableError):
-        raise
-    except AQMDatabaseError:
-        raise InvalidArgumentError("confirm_fsync", _NEEDED) from None
+    except AQMDatabaseError as error:
+        if not is_refusal(error):
+            raise
+        raise InvalidArgumentError("confirm_fsync", f"{_NEEDED}: {error}") from error
 
 
 def _unconfirmed(error: AQMDatabaseError, unavailable: type[UnavailableError]) -> AQMDatabaseError:

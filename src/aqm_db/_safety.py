@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ._seam import Argument, Seam
-from .errors import AQMDatabaseError, UnavailableError, UnsafeServerError
+from .errors import AccessDeniedError, AQMDatabaseError, UnsafeServerError
 
 Facts: TypeAlias = Mapping[str, str]
 """What a server tells of itself (INFO), by the names of its fields."""
@@ -35,10 +35,16 @@ async def told(seam: Seam, *commands: Sequence[Argument]) -> list[Any] | None:
     """The replies to reading commands; None if the server refuses them."""
     try:
         return await seam.read(*commands)
-    except UnavailableError:
+    except AQMDatabaseError as error:
+        if is_refusal(error) or isinstance(error, AccessDeniedError):
+            return None
         raise
-    except AQMDatabaseError:
-        return None
+
+
+def is_refusal(error: AQMDatabaseError) -> bool:
+    """Whether the server doesn't know a command, or can't run it: now, later, and for any user."""
+    # Each other reason has a class of its own.
+    return type(error) is AQMDatabaseError
 
 
 def eviction_in(facts: Facts) -> Problem | None:

@@ -3,10 +3,9 @@
 from . import _opening, config
 from ._clients import AnyAsyncClient, AsyncClient, close_client, seam_over, seams_over
 from ._faces import ASYNC, face_of
-from ._seam import Seam
+from ._safety import facts_of, number_in
 from .errors import (
     AccessDeniedError,
-    AQMDatabaseError,
     InventoryUnavailableError,
     UnavailableError,
     VaultUnavailableError,
@@ -79,22 +78,14 @@ async def _probed(
     client: AnyAsyncClient, unavailable: type[UnavailableError]
 ) -> tuple[int, float] | None:
     """The number of keys and the uptime in seconds; None if there's no access."""
-    count, uptimes = 0, []
+    count = 0
+    uptimes: list[float] = []
     try:
         for seam in await seams_over(client, unavailable, "health_check"):
             [keys] = await seam.read(("DBSIZE",))
             count += keys
-            uptimes.append(await _uptime(seam))
+            # Its uptime is all that's missing where INFO is: some don't tell, fakeredis is one.
+            uptimes.append(number_in(await facts_of(seam, "server"), "uptime_in_seconds"))
     except (UnavailableError, AccessDeniedError):
         return None
     return count, min(uptimes)
-
-
-async def _uptime(seam: Seam) -> float:
-    try:
-        [info] = await seam.read(("INFO", "server"))
-    except AQMDatabaseError:
-        # Its uptime is all that's missing: some servers don't tell, fakeredis is one.
-        return 0.0
-    lines = dict(line.partition(b":")[::2] for line in info.splitlines())
-    return float(lines.get(b"uptime_in_seconds", b"0"))
