@@ -18,7 +18,8 @@ both.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -357,8 +358,9 @@ def encapsulate(public_key: bytes, coin_category: str) -> Encapsulation:
     _check_type("public_key", public_key, bytes)
     try:
         return tier.kem.encapsulate(public_key)
-    except ValueError:
-        raise InvalidCoinError(f"this is not a public key of a {coin_category} coin") from None
+    except _MalformedError:
+        reason = f"this is not a public key of a {coin_category} coin"
+        raise InvalidCoinError(reason) from None
 
 
 def decapsulate(private_key: bytes, coin_category: str, ciphertext: bytes) -> bytes:
@@ -388,8 +390,9 @@ def decapsulate(private_key: bytes, coin_category: str, ciphertext: bytes) -> by
     _check_type("ciphertext", ciphertext, bytes)
     try:
         return tier.kem.decapsulate(private_key, ciphertext)
-    except ValueError:
-        raise InvalidCoinError(f"this is not a ciphertext for a {coin_category} coin") from None
+    except _MalformedError:
+        reason = f"this is not a ciphertext for a {coin_category} coin"
+        raise InvalidCoinError(reason) from None
 
 
 # Sizes in bytes: FIPS 203 table 3, FIPS 204 table 2, RFC 7748, RFC 8032, NIST SP 800-38D.
@@ -458,6 +461,19 @@ def _framed(*parts: str | bytes) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
 
 
+class _MalformedError(Exception):
+    """``cryptography`` can't use some bytes; the cause says why, and holds none of them."""
+
+
+@contextmanager
+def _looked_at() -> Generator[None]:
+    """Tells what ``cryptography`` refuses from what goes wrong elsewhere."""
+    try:
+        yield
+    except ValueError as error:
+        raise _MalformedError from error
+
+
 def _raw_pair(key: MLKEM768PrivateKey | X25519PrivateKey) -> tuple[bytes, bytes]:
     return key.private_bytes_raw(), key.public_key().public_bytes_raw()
 
@@ -465,13 +481,15 @@ def _raw_pair(key: MLKEM768PrivateKey | X25519PrivateKey) -> tuple[bytes, bytes]
 def _x25519_encapsulate(public_key: bytes) -> Encapsulation:
     ephemeral = X25519PrivateKey.generate()
     ciphertext = ephemeral.public_key().public_bytes_raw()
-    agreed = ephemeral.exchange(X25519PublicKey.from_public_bytes(public_key))
+    with _looked_at():
+        agreed = ephemeral.exchange(X25519PublicKey.from_public_bytes(public_key))
     return Encapsulation(_x25519_secret(agreed, ciphertext, public_key), ciphertext)
 
 
 def _x25519_decapsulate(private_key: bytes, ciphertext: bytes) -> bytes:
     key = X25519PrivateKey.from_private_bytes(private_key)
-    agreed = key.exchange(X25519PublicKey.from_public_bytes(ciphertext))
+    with _looked_at():
+        agreed = key.exchange(X25519PublicKey.from_public_bytes(ciphertext))
     return _x25519_secret(agreed, ciphertext, key.public_key().public_bytes_raw())
 
 
@@ -480,17 +498,25 @@ def _x25519_secret(agreed: bytes, ciphertext: bytes, public_key: bytes) -> bytes
     return HKDF(SHA256(), _SECRET_SIZE, salt=None, info=info).derive(agreed)
 
 
+def _ml_kem_encapsulate(public_key: bytes) -> Encapsulation:
+    with _looked_at():
+        secret, ciphertext = MLKEM768PublicKey.from_public_bytes(public_key).encapsulate()
+    return Encapsulation(secret, ciphertext)
+
+
+def _ml_kem_decapsulate(private_key: bytes, ciphertext: bytes) -> bytes:
+    key = MLKEM768PrivateKey.from_seed_bytes(private_key)
+    with _looked_at():
+        return key.decapsulate(ciphertext)
+
+
 _ML_KEM_768: Final = _Kem(
     version="kyber768_v1",
     private_size=64,
     public_size=1184,
     generate=lambda: _raw_pair(MLKEM768PrivateKey.generate()),
-    encapsulate=lambda public_key: Encapsulation(
-        *MLKEM768PublicKey.from_public_bytes(public_key).encapsulate()
-    ),
-    decapsulate=lambda private_key, ciphertext: MLKEM768PrivateKey.from_seed_bytes(
-        private_key
-    ).decapsulate(ciphertext),
+    encapsulate=_ml_kem_encapsulate,
+    decapsulate=_ml_kem_decapsulate,
 )
 _X25519: Final = _Kem(
     version="x25519_v1",
