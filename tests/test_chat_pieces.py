@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from aqm_db import AsyncClientDatabase, connect
 from aqm_db.chat_demo import mallory
+from aqm_db.chat_demo.coin_json import to_coin, to_json
 from aqm_db.chat_demo.envelope import Envelope, decrypt, envelope_of
 from aqm_db.chat_demo.fetch import Purse
 from aqm_db.chat_demo.journal import Journal
@@ -27,6 +28,7 @@ from aqm_db.chat_demo.sender import Sender
 from aqm_db.coins import unseal
 from aqm_db.demo import DemoError, ForgedMessageError
 from aqm_db.errors import InvalidCoinError
+from aqm_db.minter import PublicHalf
 from aqm_db.types import CoinCategory
 from tests.chat import OneCoin, Recorder, half, minted, running_server, selected, written
 
@@ -146,8 +148,57 @@ class TestServer:
 
     async def test_coins_of_nobody_are_refused(self, bob: Person, alices_link: Link) -> None:
         """The server must know whose signature to look for."""
-        with pytest.raises(DemoError, match="refused: KeyError"):
+        with pytest.raises(DemoError, match="refused: nobody has this name"):
             await alices_link.publish([half(mint(bob, "BRONZE"))])
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"key_id": 5},
+            {"key_id": ""},
+            {"coin_category": "PLATINUM"},
+            {"public_key": "secret"},
+            {"signature": None},
+            {"expires_at": "never"},
+        ],
+        ids=str,
+    )
+    async def test_malformed_coins_are_refused(
+        self,
+        bob: Person,
+        bobs_link: Link,
+        monkeypatch: pytest.MonkeyPatch,
+        change: dict[str, Any],
+    ) -> None:
+        """Whatever is wrong with them, and whoever sends it."""
+
+        def malformed(coin: PublicHalf) -> dict[str, Any]:
+            return to_json(coin) | change
+
+        monkeypatch.setattr("aqm_db.chat_demo.link.to_json", malformed)
+        with pytest.raises(DemoError, match="refused: Invalid"):
+            await bobs_link.publish([half(mint(bob, "BRONZE"))])
+
+    async def test_what_is_no_coin(self) -> None:
+        """It's said which field is missing."""
+        for value, wrong in (
+            ("coin", "it's no object"),
+            ({"key_id": "k"}, "coin_category is miss"),
+        ):
+            with pytest.raises(InvalidCoinError, match=f"^this is no coin: {wrong}"):
+                to_coin("bob", value)
+
+    async def test_a_mistake_of_the_servers_own_is_no_refusal(
+        self, bob: Person, bobs_link: Link, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The coin is good."""
+
+        def fail(*_: object) -> None:
+            raise KeyError("ours")
+
+        monkeypatch.setattr("aqm_db.chat_demo.server.verify", fail)
+        with pytest.raises(DemoError, match="500 Internal Server Error"):
+            await bobs_link.publish([half(mint(bob, "BRONZE"))])
 
     async def test_a_name_is_taken_once(self, alice: Person, bob: Person, bobs_link: Link) -> None:
         """By the same person again, and by nobody else."""
@@ -270,30 +321,49 @@ class TestEnvelope:
             await opened(bob, bobs, signed)
 
     @pytest.mark.parametrize(
-        "value",
+        ("value", "wrong"),
         [
-            None,
-            [],
-            {},
-            "text",
-            dict.fromkeys(
-                (
-                    *("message_id", "sender", "recipient", "key_id"),
-                    *("encapsulation", "nonce", "body", "signature"),
+            (None, "it's no object"),
+            ([], "it's no object"),
+            ({}, "message_id is missing"),
+            ("text", "it's no object"),
+            (
+                dict.fromkeys(
+                    (
+                        *("message_id", "sender", "recipient", "key_id"),
+                        *("encapsulation", "nonce", "body", "signature"),
+                    ),
+                    "not base64",
                 ),
-                "not base64",
+                "encapsulation is no Base64",
             ),
-            {
-                **dict.fromkeys(("message_id", "sender", "recipient", "key_id"), 1),
-                **dict.fromkeys(("encapsulation", "nonce", "body", "signature"), ""),
-            },
+            (
+                {
+                    **dict.fromkeys(("message_id", "sender", "recipient", "key_id"), 1),
+                    **dict.fromkeys(("encapsulation", "nonce", "body", "signature"), ""),
+                },
+                "message_id is no text",
+            ),
         ],
         ids=["null", "list", "empty", "text", "not base64", "numbers"],
     )
-    async def test_no_envelope(self, value: Any) -> None:
-        """Whatever the server sends."""
-        with pytest.raises(ForgedMessageError, match="no envelope"):
+    async def test_no_envelope(self, value: Any, wrong: str) -> None:
+        """Whatever the server sends; it's said which field is wrong."""
+        with pytest.raises(ForgedMessageError, match=f"^this is no envelope: {wrong}$"):
             envelope_of(value)
+
+    async def test_a_mistake_of_our_own_is_no_forgery(
+        self, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It isn't said of who sent the message."""
+
+        def fail(**_: object) -> None:
+            raise TypeError("ours")
+
+        message = written(alice, selected(bob, mint(bob, "BRONZE"))).as_json()
+        monkeypatch.setattr("aqm_db.chat_demo.envelope.Envelope", fail)
+        with pytest.raises(TypeError, match="^ours$"):
+            envelope_of(message)
 
 
 async def opened(bob: Person, db: AsyncClientDatabase, envelope: Envelope) -> str:

@@ -1,9 +1,11 @@
 """Coins' public halves as JSON, between a minter, the server and whoever caches them."""
 
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from typing import Any, Final
 
 from aqm_db import coins
+from aqm_db._json_fields import Fields
+from aqm_db.errors import InvalidCoinError
 from aqm_db.minter import PublicHalf
 from aqm_db.types import NewCoin
 
@@ -25,20 +27,20 @@ def to_json(half: PublicHalf) -> dict[str, Any]:
     }
 
 
-def to_coin(contact_id: str, value: dict[str, Any]) -> NewCoin:
+def to_coin(contact_id: str, value: object) -> NewCoin:
     """What the inventory stores of what a server gave; nothing in it is true until verified.
 
     Raises:
-        KeyError: a field is missing.
-        ValueError: the bytes are malformed.
+        InvalidCoinError: a field is missing or malformed.
     """
+    fields = Fields(value, _no_coin)
     return NewCoin(
         contact_id,
-        value["key_id"],
-        value["coin_category"],
-        b64decode(value["public_key"], validate=True),
-        b64decode(value["signature"], validate=True),
-        value["expires_at"],
+        fields.text("key_id"),
+        fields.text("coin_category"),
+        fields.blob("public_key"),
+        fields.blob("signature"),
+        fields.number("expires_at"),
     )
 
 
@@ -54,3 +56,7 @@ def verify(coin: NewCoin, identity: coins.PublicIdentity) -> None:
         coins.PublicCoin(coin.key_id, coin.coin_category, version, coin.public_key, coin.signature),
         identity,
     )
+
+
+def _no_coin(what: str) -> InvalidCoinError:
+    return InvalidCoinError(f"this is no coin: {what}")

@@ -2,7 +2,7 @@
 
 import json
 import os
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from aqm_db import coins
+from aqm_db._json_fields import Fields
 from aqm_db.demo import ForgedMessageError
 from aqm_db.types import CoinCategory, InventoryEntry
 
@@ -61,13 +62,9 @@ def envelope_of(value: Any) -> Envelope:
     Raises:
         ForgedMessageError: it's no envelope.
     """
-    try:
-        header: dict[str, Any] = {name: value[name] for name in _HEADER}
-        parts: dict[str, Any] = {name: b64decode(value[name], validate=True) for name in _PARTS}
-    except (KeyError, TypeError, ValueError):
-        raise ForgedMessageError("this is no envelope") from None
-    if not all(isinstance(text, str) for text in header.values()):
-        raise ForgedMessageError("this is no envelope")
+    fields = Fields(value, _no_envelope)
+    header: dict[str, Any] = {name: fields.text(name) for name in _HEADER}
+    parts: dict[str, Any] = {name: fields.blob(name) for name in _PARTS}
     return Envelope(**header, **parts)
 
 
@@ -106,6 +103,10 @@ def decrypt(
         return cipher.decrypt(envelope.nonce, envelope.body, None).decode()
     except (InvalidSignature, InvalidTag):
         raise ForgedMessageError(f"{envelope.message_id!r} isn't as it was sent") from None
+
+
+def _no_envelope(what: str) -> ForgedMessageError:
+    return ForgedMessageError(f"this is no envelope: {what}")
 
 
 def _message_key(secret: bytes) -> bytes:

@@ -98,12 +98,15 @@ class Server:
     async def publish(self, request: web.Request) -> web.Response:
         """Takes coins, if all of them are by whom they are said to be."""
         owner = request.match_info["name"]
+        identity = self._people.get(owner)
+        if identity is None:
+            raise web.HTTPNotFound(text="refused: nobody has this name")
         published = await request.json()
         try:
             for coin in published:
-                verify(to_coin(owner, coin), self._people[owner])
-        except (KeyError, ValueError, InvalidArgumentError, InvalidCoinError) as error:
-            raise web.HTTPBadRequest(text=f"refused: {type(error).__name__}") from None
+                verify(to_coin(owner, coin), identity)
+        except (InvalidArgumentError, InvalidCoinError) as error:
+            raise web.HTTPBadRequest(text=f"refused: {type(error).__name__}") from error
         new = await self._run(self._store.publish, owner, published)
         if new:
             await self._tell_all({"published": owner})
