@@ -56,7 +56,7 @@ class TestMain:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """One line says what to install."""
-        monkeypatch.setitem(sys.modules, "aqm_db._cli.app", None)
+        self.without_typer(monkeypatch)
         monkeypatch.setattr(sys, "argv", ["aqm-db", "demo"])
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -65,10 +65,17 @@ class TestMain:
 
     def test_missing_extras_in_detail(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """With --debug, the import that failed comes out."""
-        monkeypatch.setitem(sys.modules, "aqm_db._cli.app", None)
+        self.without_typer(monkeypatch)
         monkeypatch.setattr(sys, "argv", ["aqm-db", "demo", "--debug"])
-        with pytest.raises(ImportError):
+        with pytest.raises(ImportError, match="typer"):
             cli.main()
+
+    def without_typer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Lets the command's modules be imported anew, where one of its extras is missing."""
+        for name in [*sys.modules]:
+            if name.startswith("aqm_db._cli"):
+                monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "typer", None)
 
     @pytest.mark.parametrize("package", ["typer", "rich"])
     def test_each_extra(self, package: str) -> None:

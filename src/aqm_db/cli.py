@@ -3,6 +3,7 @@
 import sys
 
 from ._escaping import escape_stderr
+from ._extras import is_missing
 
 
 def main() -> None:
@@ -10,8 +11,8 @@ def main() -> None:
     escape_stderr()
     try:
         from ._cli.app import app  # noqa: PLC0415 - extras
-    except ImportError:
-        if "--debug" in sys.argv:
+    except ImportError as error:
+        if "--debug" in sys.argv or not is_missing(error):
             raise
         sys.stderr.write("aqm-db needs its extras: pip install 'aqm-db[all]'\n")
         sys.exit(2)

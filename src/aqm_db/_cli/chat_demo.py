@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import Progress
 
+from aqm_db._extras import is_missing
+
 from .errors import CommandError, told, warn
 from .options import Debug, Json
 from .output import PlainConsole, working, write
@@ -46,6 +48,8 @@ def _outcome(messages: int, progress: Progress, *, kill: bool, json: bool) -> "O
 
         from .chat_demo_view import ChatView, as_json  # noqa: PLC0415 - the same
     except ImportError as error:
+        if not is_missing(error):
+            raise
         raise CommandError("the chat demo needs its extras: pip install 'aqm-db[all]'") from error
     read: dict[str, int] = {}
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from aqm_db._extras import is_missing
+
 from .errors import CommandError, told
 from .options import Debug, Json
 
@@ -54,5 +56,7 @@ def _story(
     try:
         from .demo_story import play  # noqa: PLC0415 - extras that no other command needs
     except ImportError as error:
+        if not is_missing(error):
+            raise
         raise CommandError("the demo needs its extras: pip install 'aqm-db[all]'") from error
     return play(url, owner, keep, json=json)
