@@ -1,0 +1,122 @@
+"""Each error that keeps its name is needed to: where it's renamed, a test that names it fails.
+
+As in test_mutants, every docstring says which protection is taken out, and which test then fails.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from aqm_db import AsyncClientDatabase, _confirming, _opening, _safety, cli, connect
+from aqm_db.errors import (
+    AQMDatabaseError,
+    ConcurrencyError,
+    InvalidArgumentError,
+    InventoryUnavailableError,
+)
+from aqm_db.replenisher import AsyncReplenisher
+from tests import (
+    test_confirming as of_confirming,
+    test_database as of_databases,
+    test_programming_errors as of_mistakes,
+)
+from tests.faces import ASYNC
+
+pytestmark = pytest.mark.asyncio
+
+NOTICED = (AssertionError, AQMDatabaseError, SystemExit, pytest.fail.Exception)
+"""How a test fails that notices a mutant."""
+
+
+@pytest_asyncio.fixture
+async def db() -> AsyncIterator[AsyncClientDatabase]:
+    """An empty database."""
+    async with connect("memory://") as database:
+        yield database
+
+
+def always(_: object) -> bool:
+    """Tells nothing apart."""
+    return True
+
+
+async def is_noticed(
+    mutant: pytest.MonkeyPatch, test: Callable[[pytest.MonkeyPatch], Awaitable[None]]
+) -> None:
+    """Makes sure that a test fails with a mutant, and passes without it."""
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(NOTICED):
+        await test(patched)
+    mutant.undo()
+    with pytest.MonkeyPatch.context() as patched:
+        await test(patched)
+
+
+async def test_a_disk_that_is_full_is_an_argument(tmp_path: Path) -> None:
+    """What a server says of WAITAOF: test_what_a_server_says_of_its_disk."""
+
+    async def test(_: pytest.MonkeyPatch) -> None:
+        await of_confirming.test_what_a_server_says_of_its_disk(
+            ASYNC, tmp_path, b"MOVED 1 127.0.0.1:1", ConcurrencyError, "slot is being moved"
+        )
+
+    with pytest.MonkeyPatch.context() as mutant:
+        mutant.setattr(_confirming, "is_refusal", always)
+        await is_noticed(mutant, test)
+
+
+async def test_what_fails_is_what_is_not_told(tmp_path: Path) -> None:
+    """What a server says of INFO: test_a_server_that_can_not_tell_now."""
+
+    async def test(_: pytest.MonkeyPatch) -> None:
+        await of_databases.test_a_server_that_can_not_tell_now("aio", tmp_path)
+
+    with pytest.MonkeyPatch.context() as mutant:
+        mutant.setattr(_safety, "is_refusal", always)
+        await is_noticed(mutant, test)
+
+
+async def test_a_broken_module_is_an_extra() -> None:
+    """Imports of our own: test_a_broken_module_of_the_command."""
+    with pytest.MonkeyPatch.context() as mutant:
+        mutant.setattr(cli, "is_missing", always)
+        await is_noticed(mutant, of_mistakes.test_a_broken_module_of_the_command)
+
+
+async def test_a_mistake_in_the_background_is_the_databases(db: AsyncClientDatabase) -> None:
+    """What a run raises: test_a_mistake_ends_the_background."""
+    replenish = AsyncReplenisher.replenish
+
+    async def renaming(replenisher: AsyncReplenisher, *contact_id: str) -> Any:
+        try:
+            return await replenish(replenisher, *contact_id)
+        except TypeError:
+            raise InventoryUnavailableError("gone") from None
+
+    async def test(patched: pytest.MonkeyPatch) -> None:
+        await of_mistakes.test_a_mistake_ends_the_background(db, patched, TypeError)
+
+    with pytest.MonkeyPatch.context() as mutant:
+        mutant.setattr(AsyncReplenisher, "replenish", renaming)
+        await is_noticed(mutant, test)
+
+
+async def test_a_mistake_in_making_clients_is_the_urls() -> None:
+    """What making clients raises: test_a_mistake_in_making_clients."""
+    clients: Any = _opening._clients
+
+    def renaming(*arguments: Any) -> Any:
+        try:
+            return clients(*arguments)
+        except TypeError:
+            raise InvalidArgumentError("url", "has an option that isn't known") from None
+
+    async def test(patched: pytest.MonkeyPatch) -> None:
+        url = "redis+sentinel://127.0.0.1:1/name"
+        await of_mistakes.test_a_mistake_in_making_clients(patched, connect, url, TypeError)
+
+    with pytest.MonkeyPatch.context() as mutant:
+        mutant.setattr(_opening, "_clients", renaming)
+        await is_noticed(mutant, test)
