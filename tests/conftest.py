@@ -15,6 +15,7 @@ from aqm_db import (
 from tests.backends import BACKENDS, Backend, RunningServer, Servers
 from tests.faces import ASYNC, FACES, Face
 from tests.faults.tally import Tally
+from tests.patience import SECONDS, Patience, heed_interrupts
 from tests.samples import BOB, MATE, Clock, SampleKey, sample_key
 
 VAULT_DB = 15
@@ -27,6 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--thorough", action="store_true", help="try every fault everywhere, not a slice of them"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Sees to it that nothing hangs."""
+    heed_interrupts()
+    config.pluginmanager.register(Patience(SECONDS[config.option.thorough]))
 
 
 def pytest_terminal_summary(

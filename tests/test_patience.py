@@ -1,0 +1,93 @@
+"""Tests don't hang, wherever they are started."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.patience import Patience
+
+CONFTEST = """
+from tests.patience import Patience, heed_interrupts
+
+def pytest_configure(config):
+    heed_interrupts()
+    config.pluginmanager.register(Patience(0.2))
+"""
+
+
+def ran(test: str, directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Runs a test under the rules of these tests; a command may run it in turn."""
+    (directory / "conftest.py").write_text(CONFTEST)
+    path = directory / "test_it.py"
+    path.write_text(test)
+    return subprocess.run(
+        [*command, sys.executable, "-m", "pytest", f"--rootdir={directory}", str(path)],
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_these_tests_are_run_by_the_rules(pytestconfig: pytest.Config) -> None:
+    """Those that the others here are about."""
+    plugins = pytestconfig.pluginmanager.get_plugins()
+    assert [plugin for plugin in plugins if isinstance(plugin, Patience)]
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def test_a_test_that_hangs_ends_with_all_stacks(tmp_path: Path) -> None:
+    """That of the test, and those of the threads that it may be waiting for."""
+    hanging = """
+from threading import Event, Thread
+
+def wait_for_nothing():
+    Event().wait()
+
+def test_that_hangs():
+    Thread(target=wait_for_nothing, daemon=True).start()
+    Event().wait()
+"""
+    ended = ran(hanging, tmp_path)
+    assert ended.returncode == 1
+    assert "in test_that_hangs" in ended.stderr
+    assert "in wait_for_nothing" in ended.stderr
+
+
+def test_a_test_that_fails_and_hangs_when_it_tidies_up(tmp_path: Path) -> None:
+    """As when it leaves a thread that its event loop waits for."""
+    hanging = """
+from threading import Event
+import pytest
+
+@pytest.fixture
+def untidy():
+    yield
+    Event().wait()
+
+def test_that_fails(untidy):
+    assert False
+"""
+    ended = ran(hanging, tmp_path)
+    assert ended.returncode == 1
+    assert "in untidy" in ended.stderr
+
+
+def test_ctrl_c_reaches_what_a_test_starts(tmp_path: Path) -> None:
+    """Also where whoever starts the tests has it ignored."""
+    interrupted = """
+import subprocess, sys
+
+def test_it():
+    program = "import signal; signal.raise_signal(signal.SIGINT)"
+    ended = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE)
+    assert b"KeyboardInterrupt" in ended.stderr
+"""
+    ended = ran(interrupted, tmp_path, "sh", "-c", 'trap "" INT; exec "$@"', "sh")
+    assert ended.returncode == 0, ended.stdout
