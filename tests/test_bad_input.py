@@ -21,6 +21,7 @@ from aqm_db.errors import (
     InvalidPriorityError,
 )
 from aqm_db.types import InventoryEntry
+from tests.backends import VALKEY_9, Backend
 from tests.samples import BOB, snapshot
 
 pytestmark = pytest.mark.asyncio
@@ -52,6 +53,13 @@ CACHE = {
     "public_key": b"public",
     "signature": b"signature",
 }
+
+
+@pytest.fixture
+def backend() -> Backend:
+    """One is enough: what is refused before it's sent is refused on all of them."""
+    return VALKEY_9
+
 
 # Function, arguments that are right, and for each parameter what is wrong and how.
 Case = tuple[str, dict[str, Any], dict[str, tuple[list[Any], type[InvalidArgumentError]]]]
