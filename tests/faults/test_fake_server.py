@@ -6,6 +6,7 @@ would have waited for: both are recorded, and pass at once.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,16 +111,19 @@ async def scene(
 
 
 def cases(
-    scene: Scene, commands: list[Command], answers: Sequence[T]
+    scene: Scene, commands: list[Command], answers: Sequence[T], turns: Iterator[T]
 ) -> Iterator[tuple[Command, T]]:
-    """Every answer to a call's first command and to its last, and some answers to the others.
+    """Thoroughly, every answer to a call's first command and to its last, and some to the others.
 
-    What an answer becomes doesn't depend on the face, so one of them gets them all.
+    What an answer becomes doesn't depend on the face, so one of them gets them all. Otherwise each
+    command gets one answer, in turns.
     """
-    every = scene.thorough and scene.face is ASYNC
     for command in commands:
-        ends = command in (commands[0], commands[-1])
-        for answer in answers if every and ends else answers[::5]:
+        if not scene.thorough:
+            yield command, next(turns)
+            continue
+        every = scene.face is ASYNC and command in (commands[0], commands[-1])
+        for answer in answers if every else answers[::5]:
             yield command, answer
 
 
@@ -130,10 +134,11 @@ async def test_a_refusal_is_raised_at_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """An answer that another attempt wouldn't change isn't asked for twice, nor quoted."""
+    turns_of_answers = cycle(AT_ONCE)
     for name in NAMES:
         commands = await scene.commands(name)
         usual = (await scene.call(name, lambda _: False)).kinds()
-        for command, (line, expected) in cases(scene, commands, AT_ONCE):
+        for command, (line, expected) in cases(scene, commands, AT_ONCE, turns_of_answers):
             ending = await scene.call(name, command.__eq__, f"-{line}\r\n".encode())
             case = f"{name}, {command[:4]!r} is answered {line!r}: {ending.errors}"
             due = usual if command[1] == ENDING_A_LEASE else {expected}
@@ -150,10 +155,11 @@ async def test_a_server_that_can_not_work_now_is_asked_again(
     scene: Scene, tally: Tally, backoffs: list[float]
 ) -> None:
     """After the client's retries the call fails, and says whether anything was executed."""
+    turns_of_answers = cycle(PASSING)
     for name in NAMES:
         commands = await scene.commands(name)
         usual = (await scene.call(name, lambda _: False)).kinds()
-        for command, line in cases(scene, commands, PASSING):
+        for command, line in cases(scene, commands, PASSING, turns_of_answers):
             backoffs.clear()
             ending = await scene.call(name, command.__eq__, f"-{line}\r\n".encode())
             case = f"{name}, {command[:4]!r} is answered {line!r}: {ending.errors}"
