@@ -97,6 +97,19 @@ async def clustered(
             client.close()
 
 
+async def test_a_slot_that_moves_before_a_change_is_confirmed(face: Face) -> None:
+    """The change was made; whether it's confirmed can't be found out."""
+
+    def answer(command: list[bytes]) -> bytes:
+        tail = {b"SET": b"-TRYAGAIN Multiple keys request\r\n", b"WAIT": b":1\r\n"}
+        return tail.get(command[0], COIN)
+
+    async with clustered(face, Node(answer), confirm_replicas=1) as (inventory, _):
+        with pytest.raises(InventoryUnavailableError, match="the slot is being moved") as caught:
+            await inventory.select_coin(BOB, "GOLD")
+    assert caught.value.outcome_unknown is True
+
+
 async def test_a_batch_of_which_a_part_was_executed(face: Face) -> None:
     """Each part has its own outcome: what can't be done now stops no other."""
 
