@@ -108,46 +108,45 @@ class TestCommand:
         plain(monkeypatch)
 
     @pytest.mark.usefixtures("directory")
-    def test_a_short_run(self) -> None:
-        """No kills: no mention of them."""
-        ran = run("chat-demo", "--messages", "1")
+    def test_a_short_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No kills: no mention of them. What was read is counted meanwhile, each message once."""
+        read: dict[str, list[int]] = {"alice": [], "bob": []}
+        tell = story.tell
+
+        async def counted(messages: int, *, kill: bool, on_read: story.OnRead) -> story.Outcome:
+            def note(name: str, count: int) -> None:
+                read[name].append(count)
+                on_read(name, count)
+
+            return await tell(messages, kill=kill, on_read=note)
+
+        monkeypatch.setattr(story, "tell", counted)
+        ran = run("chat-demo", "--messages", "3")
         assert (ran.code, ran.err) == (0, "")
         assert "killed" not in ran.out
+        assert read == {"alice": [1, 2, 3], "bob": [1, 2, 3]}
 
     @pytest.mark.usefixtures("directory")
     def test_both_are_killed_in_a_chat_of_one_message(self) -> None:
-        """There's always a middle."""
-        ran = run("chat-demo", "--messages", "1", "--kill")
-        assert (ran.code, ran.err) == (0, "")
-        assert ran.out.count("killed") == 2
-
-    @pytest.mark.usefixtures("directory")
-    def test_json(self) -> None:
-        """One object, with keys that stay."""
-        ran = run("chat-demo", "--messages", "2", "--kill", "--json")
+        """There's always a middle; and for machines, one object with keys that stay."""
+        ran = run("chat-demo", "--messages", "1", "--kill", "--json")
         told = json.loads(ran.out)
         assert (ran.code, ran.err) == (0, "")
-        assert (told["messages"], told["problems"]) == (2, [])
-        assert told["kills"] == {"alice": "sent 1", "bob": "received 2"}
+        assert (told["messages"], told["problems"]) == (1, [])
+        assert told["kills"] == {"alice": "sent 1", "bob": "received 1"}
         assert told["seconds"] > 0
         for name in ("alice", "bob"):
-            assert (told[name]["sent"], told[name]["read"]) == (2, 2)
-            assert sum(told[name]["coins"].values()) == 2
+            assert (told[name]["sent"], told[name]["read"]) == (1, 1)
+            assert sum(told[name]["coins"].values()) == 1
             assert told[name].keys() == {"sent", "sent_again", "coins", "read", "refused"}
-
-    @pytest.mark.usefixtures("directory")
-    def test_what_was_read_is_counted_meanwhile(self) -> None:
-        """For the bar: each message once."""
-        read: dict[str, list[int]] = {"alice": [], "bob": []}
-        asyncio.run(story.tell(3, on_read=lambda name, count: read[name].append(count)))
-        assert read == {"alice": [1, 2, 3], "bob": [1, 2, 3]}
 
     def test_something_is_wrong(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Exit code 1, and a line on stderr for each problem."""
 
         async def tell(messages: int, **_: object) -> story.Outcome:
             problems = ["bob's vault is empty", "a coin was used again"]
-            return story.Outcome(messages, {}, 1, evidence("alice"), evidence("bob"), problems)
+            kills = {"alice": "sent 1"}
+            return story.Outcome(messages, kills, 1, evidence("alice"), evidence("bob"), problems)
 
         monkeypatch.setattr(story, "tell", tell)
         ran = run("chat-demo", "--messages", "2")
@@ -155,6 +154,7 @@ class TestCommand:
         assert ran.err == "aqm-db: bob's vault is empty\naqm-db: a coin was used again\n"
         assert "Every message" not in ran.out
         assert "Wrong: a coin was used again." in ran.out
+        assert "Alice was killed after 'sent 1', and started again." in ran.out
 
     def test_missing_extras(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """One line says what to install."""
