@@ -102,7 +102,7 @@ async def test_a_slot_that_moves_before_a_change_is_confirmed(face: Face) -> Non
 
     def answer(command: list[bytes]) -> bytes:
         tail = {b"SET": b"-TRYAGAIN Multiple keys request\r\n", b"WAIT": b":1\r\n"}
-        return tail.get(command[0], COIN)
+        return tail[command[0]] if command[0] in tail else answer_select(command, *COIN)
 
     async with clustered(face, Node(answer), confirm_replicas=1) as (inventory, _):
         with pytest.raises(InventoryUnavailableError, match="the slot is being moved") as caught:
