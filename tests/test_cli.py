@@ -71,10 +71,8 @@ class TestMain:
             cli.main()
 
     def without_typer(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Lets the command's modules be imported anew, where one of its extras is missing."""
-        for name in [*sys.modules]:
-            if name.startswith("aqm_db._cli"):
-                monkeypatch.delitem(sys.modules, name)
+        """Lets the command be imported anew, where one of its extras is missing."""
+        monkeypatch.delitem(sys.modules, "aqm_db._cli.app")
         monkeypatch.setitem(sys.modules, "typer", None)
 
     @pytest.mark.parametrize("package", ["typer", "rich"])
