@@ -59,6 +59,11 @@ async def idle(face: Face, victims: RunningCluster) -> AsyncIterator[Find]:
             yield lambda: asyncio.to_thread(lambda: sorted(sync_database.iter_owners()))
 
 
+def names_another(*_: object) -> bool:
+    """What is said of the reply to another call."""
+    return False
+
+
 async def test_a_reply_to_another_call(
     face: Face, victims: RunningCluster, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,7 +73,7 @@ async def test_a_reply_to_another_call(
     for key_id in ("1", "2"):
         await inventory.store_key(BOB, key_id, "BRONZE", *HALVES)
     with monkeypatch.context() as patched:
-        patched.setattr("aqm_db.inventory.names_claim", lambda *_: False)
+        patched.setattr("aqm_db.inventory.names_claim", names_another)
         with pytest.raises(InventoryUnavailableError, match="out of step") as caught:
             await inventory.select_coin(BOB, "BRONZE")
     assert caught.value.outcome_unknown is True
