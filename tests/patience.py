@@ -25,27 +25,27 @@ class Patience:
         self._seconds = seconds
         # While a test runs, its own is captured.
         self._stderr = os.dup(2)
+        # Written where Python itself hangs, too; and then the signal ends the process. The timer
+        # of pytest's own takes a thread for each test, and is off as soon as one has failed.
+        faulthandler.register(signal.SIGALRM, self._stderr, all_threads=True, chain=True)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self) -> Generator[None, object, object]:
         """Times a test and its fixtures."""
-        self._begin()
+        signal.setitimer(signal.ITIMER_REAL, self._seconds)
         try:
             return (yield)
         finally:
-            faulthandler.cancel_dump_traceback_later()
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_exception_interact(self) -> None:
-        """Times what a test that failed has yet to tidy up; pytest itself has ended all timers."""
-        self._begin()
+    def pytest_enter_pdb(self) -> None:
+        """Gives whoever debugs all the time that they need."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
     def pytest_unconfigure(self) -> None:
-        """Closes what was opened."""
+        """Leaves the signal as it was."""
+        faulthandler.unregister(signal.SIGALRM)
         os.close(self._stderr)
-
-    def _begin(self) -> None:
-        faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._stderr)
 
 
 def heed_interrupts() -> None:

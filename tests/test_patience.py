@@ -55,7 +55,7 @@ def test_that_hangs():
     Event().wait()
 """
     ended = ran(hanging, tmp_path)
-    assert ended.returncode == 1
+    assert ended.returncode == -signal.SIGALRM
     assert "in test_that_hangs" in ended.stderr
     assert "in wait_for_nothing" in ended.stderr
 
@@ -75,7 +75,7 @@ def test_that_fails(untidy):
     assert False
 """
     ended = ran(hanging, tmp_path)
-    assert ended.returncode == 1
+    assert ended.returncode == -signal.SIGALRM
     assert "in untidy" in ended.stderr
 
 
