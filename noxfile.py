@@ -135,7 +135,7 @@ def install(session: nox.Session, *groups: str, constraints: str | None = CONSTR
         constraints: the file of pinned versions; None takes the newest of everything.
     """
     # Tests start Python over and over: it mustn't compile what it imports each time.
-    session.env |= {"UV_COMPILE_BYTECODE": "1", "PYTHONDONTWRITEBYTECODE": ""}
+    session.env.update(UV_COMPILE_BYTECODE="1", PYTHONDONTWRITEBYTECODE="")
     # What builds the project is installed apart from the rest: each tool, and each version of pip,
     # has its own way to be told what to take there.
     names = ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT")
