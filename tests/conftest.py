@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 from redis.asyncio import Redis
 
 from aqm_db import (
@@ -24,6 +25,7 @@ from tests.slices import SLICES, slice_of
 VAULT_DB = 15
 INVENTORY_DB = 14
 _TALLY = pytest.StashKey[Tally]()
+_COVERAGE = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,11 +47,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """Decides on the event loops, and sees to it that nothing hangs."""
     if config.getoption("eager"):
         run_eagerly()
+    # A test says nothing about time.
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
     config.addinivalue_line("markers", "chat: plays a chat, in processes of its own")
     heed_interrupts()
-    # Children of the workers of pytest-xdist run nothing that isn't run in here as well.
+    # Most children of the workers of pytest-xdist run nothing that isn't run in here as well.
     if hasattr(config, "workerinput"):
-        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+        names = os.environ.keys() & {"COVERAGE_PROCESS_CONFIG"}
+        config.stash[_COVERAGE] = {name: os.environ.pop(name) for name in names}
     config.pluginmanager.register(Patience(SECONDS[config.option.thorough]))
 
 
@@ -71,6 +77,13 @@ def pytest_terminal_summary(
         terminalreporter.section("faults")
         for line in tally.lines():
             terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def measured(pytestconfig: pytest.Config) -> dict[str, str]:
+    """The environment of a child that runs what nothing else does, and whose coverage counts."""
+    settings_of_coverage: dict[str, str] = pytestconfig.stash.get(_COVERAGE, {})
+    return {**os.environ, **settings_of_coverage}
 
 
 @pytest.fixture

@@ -1,20 +1,21 @@
 """A program that forks while its event loop runs, as a pool of worker processes does.
 
 It opens the database of a url, forks, and waits for the child, which asks the same objects and
-closes them; then it asks itself. It prints what both got, and whether the parent's connection to a
-server is still the one that it had.
+closes them; then it asks itself. A synchronous program does the same without a loop. It prints what
+both got, and whether the parent's connection to a server is still the one that it had.
 
-    python forking.py URL
+    python forking.py aio|sync URL
 """
 
 import asyncio
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from aqm_db import AsyncClientDatabase, connect
+from aqm_db import AsyncClientDatabase, connect, sync
 from aqm_db.errors import UnavailableError
 
 
@@ -38,7 +39,21 @@ async def ask(db: AsyncClientDatabase, contact_id: str) -> dict[str, Any]:
     return outcome
 
 
-async def main(url: str) -> None:
+def child_says(child: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a child has to say that is forked now; it ends then."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writing, json.dumps(child()).encode())
+        # As multiprocessing does.
+        os._exit(0)
+    # An event loop stands still meanwhile, so that a reply to the child would wait for the parent.
+    os.waitpid(pid, 0)
+    told: dict[str, Any] = json.loads(os.read(reading, 10_000))
+    return told
+
+
+async def fork_asynchronously(url: str) -> dict[str, Any]:
     """Forks between two calls."""
     db = await connect(url, owner="alice")
     for contact_id in ("bob", "carol"):
@@ -46,18 +61,29 @@ async def main(url: str) -> None:
         await db.inventory.store_key(contact_id, f"{contact_id}s", "BRONZE", b"p", b"s")
     seam: Any = db.inventory._seam
     [before] = await seam.read(("CLIENT", "ID"))
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(writing, json.dumps(asyncio.run(ask(db, "carol"))).encode())
-        # As multiprocessing does.
-        os._exit(0)
-    # The loop stands still, so that a reply to the child would wait here for the parent's call.
-    os.waitpid(child, 0)  # noqa: ASYNC222 - and that's what it's for
-    told = {"child": json.loads(os.read(reading, 10_000)), "parent": await selected(db, "bob")}
+    child = child_says(lambda: asyncio.run(ask(db, "carol")))
+    parent = await selected(db, "bob")
     [after] = await seam.read(("CLIENT", "ID"))
-    print(json.dumps({**told, "same connection": before == after}), flush=True)  # noqa: T201
     await db.aclose()
+    return {"child": child, "parent": parent, "same connection": before == after}
 
 
-asyncio.run(main(sys.argv[1]))
+def fork_synchronously(url: str) -> dict[str, Any]:
+    """The same without an event loop."""
+
+    def key_id_of(contact_id: str) -> dict[str, Any]:
+        coin = db.inventory.select_coin(contact_id, "BRONZE")
+        return {"key_id": None if coin is None else coin.key_id}
+
+    with sync.connect(url) as db:
+        for contact_id in ("bob", "carol"):
+            db.inventory.register_contact(contact_id, "MATE")
+            db.inventory.store_key(contact_id, f"{contact_id}s", "BRONZE", b"p", b"s")
+        return {"child": child_says(lambda: key_id_of("carol")), "parent": key_id_of("bob")}
+
+
+_, face, address = sys.argv
+outcome = (
+    asyncio.run(fork_asynchronously(address)) if face == "aio" else fork_synchronously(address)
+)
+print(json.dumps(outcome), flush=True)  # noqa: T201

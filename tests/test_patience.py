@@ -15,7 +15,7 @@ from tests.patience import Patience, heed_interrupts
 
 def pytest_configure(config):
     heed_interrupts()
-    config.pluginmanager.register(Patience(0.2))
+    config.pluginmanager.register(Patience(3.0))
 """
 
 
