@@ -55,6 +55,8 @@ def child_says(child: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 async def fork_asynchronously(url: str) -> dict[str, Any]:
     """Forks between two calls."""
+    closed = await connect(url, owner="alice")
+    await closed.aclose()
     db = await connect(url, owner="alice")
     for contact_id in ("bob", "carol"):
         await db.inventory.register_contact(contact_id, "MATE")
@@ -65,6 +67,7 @@ async def fork_asynchronously(url: str) -> dict[str, Any]:
     parent = await selected(db, "bob")
     [after] = await seam.read(("CLIENT", "ID"))
     await db.aclose()
+    await closed.aclose()
     return {"child": child, "parent": parent, "same connection": before == after}
 
 
