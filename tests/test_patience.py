@@ -11,11 +11,20 @@ import pytest
 from tests.patience import Patience
 
 CONFTEST = """
+import pytest, signal
 from tests.patience import Patience, heed_interrupts
 
 def pytest_configure(config):
     heed_interrupts()
-    config.pluginmanager.register(Patience(3.0))
+    config.pluginmanager.register(Patience(60))
+
+@pytest.fixture
+def let_time_pass():
+    def let_time_pass():
+        left, _ = signal.getitimer(signal.ITIMER_REAL)
+        assert left > 0
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+    return let_time_pass
 """
 
 
@@ -47,11 +56,15 @@ def test_a_test_that_hangs_ends_with_all_stacks(tmp_path: Path) -> None:
     hanging = """
 from threading import Event, Thread
 
-def wait_for_nothing():
+def wait_for_nothing(waiting):
+    waiting.set()
     Event().wait()
 
-def test_that_hangs():
-    Thread(target=wait_for_nothing, daemon=True).start()
+def test_that_hangs(let_time_pass):
+    waiting = Event()
+    Thread(target=wait_for_nothing, args=(waiting,), daemon=True).start()
+    waiting.wait()
+    let_time_pass()
     Event().wait()
 """
     ended = ran(hanging, tmp_path)
@@ -67,8 +80,9 @@ from threading import Event
 import pytest
 
 @pytest.fixture
-def untidy():
+def untidy(let_time_pass):
     yield
+    let_time_pass()
     Event().wait()
 
 def test_that_fails(untidy):
