@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
+from importlib import metadata
 
 import pytest
 import pytest_asyncio
@@ -96,6 +98,14 @@ def thorough(pytestconfig: pytest.Config) -> bool:
 def tally(pytestconfig: pytest.Config) -> Tally:
     """The table of faults; tests of mutants leave it alone."""
     return pytestconfig.stash.setdefault(_TALLY, Tally())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _versions_read_once() -> Iterator[None]:
+    """redis-py looks up its own version for each client: most of what it takes to make one."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(metadata, "version", cache(metadata.version))
+        yield
 
 
 @pytest.fixture(scope="session")
