@@ -58,7 +58,7 @@ def typecheck(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Runs all tests, on all servers, with full coverage; with arguments, what pytest selects."""
-    install(session, "tests")
+    install_tests(session)
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
@@ -72,14 +72,14 @@ def tests(session: nox.Session) -> None:
 @nox.session(name="tests-lowest")
 def tests_lowest(session: nox.Session) -> None:
     """Runs the client's side on the oldest versions of what the library imports."""
-    install(session, "tests", constraints=LOWEST)
+    install_tests(session, constraints=LOWEST)
     session.run("pytest", "-n", "auto", "--slice", "clients", *session.posargs)
 
 
 @nox.session(name="tests-newest")
 def tests_newest(session: nox.Session) -> None:
     """Runs the client's side on the newest versions of everything."""
-    install(session, "tests", constraints=None)
+    install_tests(session, constraints=None)
     session.run("pytest", "-n", "auto", "--slice", "clients", *session.posargs)
 
 
@@ -98,7 +98,7 @@ def tests_on_3_13(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """Tries every fault everywhere, and prints what was lost or duplicated."""
-    install(session, "tests")
+    install_tests(session)
     files = ("tests/faults", "tests/test_replenish_rounds.py")
     session.run("pytest", *files, "--thorough", *session.posargs)
 
@@ -106,14 +106,14 @@ def faults(session: nox.Session) -> None:
 @nox.session
 def mutants(session: nox.Session) -> None:
     """Takes out one protection after another: each time, a test must fail."""
-    install(session, "tests")
+    install_tests(session)
     session.run("pytest", "tests/faults", "--thorough", "-k", "mutant", *session.posargs)
 
 
 @nox.session
 def cluster(session: nox.Session) -> None:
     """Runs everything on clusters and behind sentinels, and prints what failovers cost."""
-    install(session, "tests")
+    install_tests(session)
     session.run("pytest", "tests/cluster", "--thorough", *session.posargs)
 
 
@@ -126,6 +126,12 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.report", results)
 
 
+def install_tests(session: nox.Session, constraints: str | None = CONSTRAINTS) -> None:
+    """Installs what all tests need; they start Python over and over, which mustn't compile anew."""
+    session.env.update(UV_COMPILE_BYTECODE="1", PYTHONDONTWRITEBYTECODE="")
+    install(session, "tests", constraints=constraints)
+
+
 def install(session: nox.Session, *groups: str, constraints: str | None = CONSTRAINTS) -> None:
     """Installs the project as a user would, and the packages of dependency groups.
 
@@ -134,8 +140,6 @@ def install(session: nox.Session, *groups: str, constraints: str | None = CONSTR
         groups: of pyproject.toml.
         constraints: the file of pinned versions; None takes the newest of everything.
     """
-    # Tests start Python over and over: it mustn't compile what it imports each time.
-    session.env.update(UV_COMPILE_BYTECODE="1", PYTHONDONTWRITEBYTECODE="")
     # What builds the project is installed apart from the rest: each tool, and each version of pip,
     # has its own way to be told what to take there.
     names = ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT")
@@ -147,7 +151,7 @@ def install(session: nox.Session, *groups: str, constraints: str | None = CONSTR
 
 def run_eagerly(session: nox.Session) -> None:
     """Runs all tests on event loops whose tasks run until they wait, as soon as they are made."""
-    install(session, "tests")
+    install_tests(session)
     session.run("pytest", "-n", "auto", "--eager", *session.posargs)
 
 
