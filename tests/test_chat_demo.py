@@ -158,13 +158,13 @@ class TestCommand:
         assert "Wrong: a coin was used again." in ran.out
         assert "Alice was killed after 'sent 1', and started again." in ran.out
 
-    def test_missing_extras(self) -> None:
+    def test_missing_extras(self, measured: dict[str, str]) -> None:
         """One line says what to install."""
         script = (
             "import sys; sys.modules['cryptography'] = None; from aqm_db.cli import main; main()"
         )
         command = [sys.executable, "-c", script, "chat-demo"]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        ran = subprocess.run(command, env=measured, capture_output=True, text=True, check=False)
         assert (ran.returncode, ran.stdout) == (2, "")
         assert ran.stderr == "aqm-db: the chat demo needs its extras: pip install 'aqm-db[all]'\n"
 

@@ -87,8 +87,8 @@ class ClusterExchange(Exchange):
     def hang_up(self) -> None:
         """See :class:`~aqm_db._exchange.Exchange`."""
         for node in self._cluster.get_nodes():
-            if node.redis_connection is not None:
-                node.redis_connection.connection_pool.disconnect(inuse_connections=False)
+            pool: Any = self._cluster.get_redis_connection(node).connection_pool
+            pool.disconnect(inuse_connections=False)
 
     def _answers(self, commands: Sequence[bytes]) -> list[Any]:
         try:
