@@ -4,19 +4,32 @@ It opens the database of a url, forks, and waits for the child, which asks the s
 closes them; then it asks itself. A synchronous program does the same without a loop. It prints what
 both got, and whether the parent's connection to a server is still the one that it had.
 
-    python forking.py aio|sync URL
+    python forking.py WAY URL
 """
 
 import asyncio
+import gc
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from aqm_db import AsyncClientDatabase, connect, sync
+from redis.asyncio import Redis
+
+from aqm_db import AsyncClientDatabase, AsyncSmartInventory, connect, sync
 from aqm_db.errors import UnavailableError
+
+
+async def stocked(url: str) -> AsyncClientDatabase:
+    """A database with a coin of each contact."""
+    db = await connect(url, owner="alice")
+    for contact_id in ("bob", "carol"):
+        await db.inventory.register_contact(contact_id, "MATE")
+        await db.inventory.store_key(contact_id, f"{contact_id}s", "BRONZE", b"p", b"s")
+    return db
 
 
 async def selected(db: AsyncClientDatabase, contact_id: str) -> dict[str, Any]:
@@ -57,10 +70,7 @@ async def fork_asynchronously(url: str) -> dict[str, Any]:
     """Forks between two calls."""
     closed = await connect(url, owner="alice")
     await closed.aclose()
-    db = await connect(url, owner="alice")
-    for contact_id in ("bob", "carol"):
-        await db.inventory.register_contact(contact_id, "MATE")
-        await db.inventory.store_key(contact_id, f"{contact_id}s", "BRONZE", b"p", b"s")
+    db = await stocked(url)
     seam: Any = db.inventory._seam
     [before] = await seam.read(("CLIENT", "ID"))
     child = child_says(lambda: asyncio.run(ask(db, "carol")))
@@ -69,6 +79,63 @@ async def fork_asynchronously(url: str) -> dict[str, Any]:
     await db.aclose()
     await closed.aclose()
     return {"child": child, "parent": parent, "same connection": before == after}
+
+
+async def fork_with_a_call_in_flight(url: str) -> dict[str, Any]:
+    """The child ends at once, and so has the tasks cancelled that it has copies of."""
+    db = await stocked(url)
+    call = asyncio.ensure_future(selected(db, "bob"))
+    await asyncio.sleep(0)
+    pid = os.fork()
+    if pid == 0:
+        sys.exit()
+    os.waitpid(pid, 0)  # noqa: ASYNC222 - see child_says
+    told = {"parent": await call, "left": len(await db.inventory.list_coins("bob"))}
+    await db.aclose()
+    return told
+
+
+async def fork_with_an_idle_connection(url: str) -> dict[str, Any]:
+    """The child uses the client for the first time; it's the user who has used it before."""
+    db = await stocked(url)
+    client = Redis.from_url(url, db=1, max_connections=1)
+    number = await client.client_id()
+
+    async def select() -> dict[str, Any]:
+        coin = await AsyncSmartInventory(client, owner="alice").select_coin("carol", "BRONZE")
+        return {"key_id": None if coin is None else coin.key_id}
+
+    child = child_says(lambda: asyncio.run(select()))
+    told = {"child": child, "same connection": await client.client_id() == number}
+    await client.aclose()
+    await db.aclose()
+    return told
+
+
+async def fork_with_a_lent_connection(url: str) -> dict[str, Any]:
+    """The only connection is the pool's again; the child drops all that it has."""
+    db = await stocked(url)
+    held: list[Any] = [client := Redis.from_url(url, db=1, max_connections=1)]
+    held.append(inventory := AsyncSmartInventory(client, owner="alice"))
+    number = await client.client_id()
+    assert await inventory.has_keys_for("bob")
+
+    def drop() -> dict[str, Any]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            held.clear()
+            gc.collect()
+        return {}
+
+    del client, inventory
+    child_says(drop)
+    client, inventory = held
+    coin: Any = await inventory.select_coin("bob", "BRONZE")
+    is_same = await client.client_id() == number
+    told = {"parent": {"key_id": coin.key_id}, "same connection": is_same}
+    await client.aclose()
+    await db.aclose()
+    return told
 
 
 def fork_synchronously(url: str) -> dict[str, Any]:
@@ -85,8 +152,12 @@ def fork_synchronously(url: str) -> dict[str, Any]:
         return {"child": child_says(lambda: key_id_of("carol")), "parent": key_id_of("bob")}
 
 
-_, face, address = sys.argv
-outcome = (
-    asyncio.run(fork_asynchronously(address)) if face == "aio" else fork_synchronously(address)
-)
-print(json.dumps(outcome), flush=True)  # noqa: T201
+WAYS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "aio": lambda url: asyncio.run(fork_asynchronously(url)),
+    "sync": fork_synchronously,
+    "in flight": lambda url: asyncio.run(fork_with_a_call_in_flight(url)),
+    "idle": lambda url: asyncio.run(fork_with_an_idle_connection(url)),
+    "lent": lambda url: asyncio.run(fork_with_a_lent_connection(url)),
+}
+_, way, address = sys.argv
+print(json.dumps(WAYS[way](address)), flush=True)  # noqa: T201

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.backends import REDIS_8, VALKEY_8, VALKEY_9, RunningServer
+from aqm_db import AsyncSecureVault
+from aqm_db._channels import channels_of
+from aqm_db.errors import VaultUnavailableError
+from tests.backends import REDIS_8, VALKEY_8, VALKEY_9, RunningServer, Servers
 from tests.clusters import RunningCluster, RunningSentinels
 
 Forked = Callable[..., dict[str, Any]]
@@ -80,6 +83,37 @@ def test_a_child_of_many_servers(forked: Forked, kind: str) -> None:
         "parent": {"key_id": "bobs"},
         "same connection": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("way", "outcome"),
+    [
+        ("in flight", {"parent": {"key_id": "bobs"}, "left": 0}),
+        ("idle", {"child": {"key_id": "carols"}, "same connection": True}),
+        ("lent", {"parent": {"key_id": "bobs"}, "same connection": True}),
+    ],
+)
+def test_what_a_child_must_leave_alone(forked: Forked, way: str, outcome: dict[str, Any]) -> None:
+    """Calls in flight, connections that wait in a pool, and those that were given back to it."""
+    with RunningServer(VALKEY_9) as server:
+        assert forked(f"unix://{server.socket_path}", way) == outcome
+
+
+@pytest.mark.asyncio
+async def test_the_parents_loop_is_the_parents(servers: Servers) -> None:
+    """A call of a copied task sends nothing; what the parent's user has closed is left alone."""
+    client = servers[VALKEY_9].client(0)
+    vault = AsyncSecureVault(client)
+    assert await vault.exists("k") is False
+    channels_of(client).leave_to_parent()
+    with pytest.raises(VaultUnavailableError, match="which forked this one") as caught:
+        await vault.exists("k")
+    assert caught.value.outcome_unknown is False
+    await client.aclose()
+    lent = servers[VALKEY_9].client(0, max_connections=1)
+    assert await AsyncSecureVault(lent).exists("k") is False
+    await lent.aclose()
+    channels_of(lent).leave_to_parent()
 
 
 def test_a_child_of_the_synchronous_face(forked: Forked) -> None:

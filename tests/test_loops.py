@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import uvloop
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -21,7 +21,7 @@ from aqm_db._channels import channels_of
 from aqm_db._links import ReaderLink, WireLink
 from aqm_db.errors import UnavailableError, VaultUnavailableError
 from aqm_db.types import InventoryEntry
-from tests.backends import FAKEREDIS, VALKEY_9, Backend, RunningServer
+from tests.backends import FAKEREDIS, VALKEY_9, Backend, RunningServer, Servers
 from tests.clusters import RunningCluster, RunningSentinels
 from tests.faults.cancelling import turns
 from tests.samples import BOB, stock
@@ -253,6 +253,112 @@ def test_a_program_that_ends_with_calls_in_flight(
     with caplog.at_level(logging.WARNING):
         assert asyncio.run(left()) == ["1", "2", "3", "4"]
     assert not caplog.records
+
+
+@pytest.mark.parametrize("distance", range(10))
+def test_a_caller_that_is_cancelled_just_before_the_end(servers: Servers, distance: int) -> None:
+    """What takes its coin back is cancelled with all else, and goes on all the same."""
+    client = servers[VALKEY_9].client(5)
+
+    async def main() -> None:
+        await client.flushdb()
+        inventory = await stocked(client, "1", "2")
+        call = asyncio.ensure_future(inventory.select_coin(BOB, "BRONZE"))
+        await asyncio.sleep(0)
+        call.cancel()
+        await turns(distance)
+
+    async def left() -> list[str]:
+        coins = await AsyncSmartInventory(client).list_coins(BOB)
+        await close_all(client, client)
+        return [coin.key_id for coin in coins]
+
+    asyncio.run(main())
+    assert asyncio.run(left()) == ["1", "2"]
+
+
+@pytest.mark.parametrize("limit", [1, 100])
+def test_a_pool_that_was_used_on_an_earlier_loop(server: RunningServer, limit: int) -> None:
+    """Its idle connection is that loop's, and is made anew."""
+    client = server.client(0, max_connections=limit)
+    with warnings.catch_warnings():
+        # redis-py's own, for what its user left open.
+        warnings.simplefilter("ignore", ResourceWarning)
+
+        async def ping() -> None:
+            assert await client.ping()
+
+        asyncio.run(ping())
+
+        async def select() -> str | None:
+            inventory = await stocked(client, "1")
+            got = await selected(inventory)
+            await close_all(client, client)
+            return got
+
+        assert asyncio.run(select()) == "1"
+        gc.collect()
+
+
+def test_two_clients_of_one_pool_on_two_loops(server: RunningServer) -> None:
+    """The pool's connection is left to the loop that it is of."""
+    pool = server.client(0, max_connections=1).connection_pool
+    one_client, two_client = Redis(connection_pool=pool), Redis(connection_pool=pool)
+    with closing(asyncio.new_event_loop()) as one, closing(asyncio.new_event_loop()) as two:
+        inventory = one.run_until_complete(stocked(one_client, "1", "2", "3"))
+        other = AsyncSmartInventory(two_client)
+        got = [
+            one.run_until_complete(selected(inventory)),
+            two.run_until_complete(selected(other)),
+            one.run_until_complete(selected(inventory)),
+        ]
+        assert got == ["1", "2", "3"]
+        channels: Any = channels_of(two_client).here
+        two.run_until_complete(_closed(channels))
+        one.run_until_complete(close_all(one_client, one_client))
+
+
+async def _closed(channel: Callable[[], Any]) -> None:
+    await channel().aclose()
+
+
+def test_a_blocking_pool_that_waits_on_another_loop(server: RunningServer) -> None:
+    """It can wait on one only, and a call on another says so."""
+    client = Redis.from_pool(
+        BlockingConnectionPool(
+            connection_class=UnixDomainSocketConnection,
+            path=str(server.socket_path),
+            max_connections=1,
+            timeout=PATIENCE,
+        )
+    )
+
+    async def wait() -> "asyncio.Task[Any]":
+        busy = asyncio.ensure_future(client.blpop(["aqm-test"], PATIENCE))
+        await turns(50)
+        waiting = asyncio.ensure_future(client.ping())
+        await turns(50)
+        assert not waiting.done()
+        tasks.extend((busy, waiting))
+        return waiting
+
+    async def ask() -> bool:
+        return await AsyncSecureVault(client).exists("k")
+
+    async def go_on() -> None:
+        async with asyncio.timeout(PATIENCE):
+            async with server.client(0) as other:
+                assert await other.rpush("aqm-test", "go")
+            await asyncio.gather(*tasks)
+        await client.aclose()
+
+    tasks: list[asyncio.Task[Any]] = []
+    with closing(asyncio.new_event_loop()) as one, closing(asyncio.new_event_loop()) as two:
+        one.run_until_complete(wait())
+        with pytest.raises(VaultUnavailableError, match="different event loop") as caught:
+            two.run_until_complete(ask())
+        assert caught.value.outcome_unknown is False
+        one.run_until_complete(go_on())
 
 
 @pytest.mark.parametrize("kind", ["cluster", "sentinels"])

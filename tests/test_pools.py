@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import MaxConnectionsError
 
-from aqm_db import AsyncSecureVault, AsyncSmartInventory, close_all, connect
+from aqm_db import AsyncSecureVault, AsyncSmartInventory, _foreign, close_all, connect
 from aqm_db.errors import AccessDeniedError, VaultUnavailableError
 from tests.backends import FAKEREDIS, VALKEY_9, RunningServer, Servers
 from tests.clusters import RunningCluster
@@ -124,15 +125,36 @@ async def test_a_blocking_pool_whose_wait_is_over(servers: Servers) -> None:
     await close_all(client, client)
 
 
-async def test_a_blocking_pool_that_is_refused(tmp_path: Path) -> None:
+async def test_a_pool_that_connects_by_itself_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the server says of a password is told as ever."""
+    monkeypatch.setattr(_foreign, "TAKE", replace(_foreign.TAKE, name="gone"))
     server = ScriptedServer(lambda _: b":1\r\n")
     server.greeting = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
     async with listening(server, tmp_path / "s"):
-        client = client_with(BlockingConnectionPool, tmp_path / "s", password="wrong")
+        client = client_with(ConnectionPool, tmp_path / "s", password="wrong")
         with pytest.raises(AccessDeniedError):
             await AsyncSecureVault(client).exists("k")
         await close_all(client, client)
+
+
+async def test_a_blocking_pool_with_a_mistake_of_its_own(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It's told as it is."""
+
+    async def broken() -> None:
+        raise RuntimeError("no such luck")
+
+    client = client_with(BlockingConnectionPool, servers[VALKEY_9].socket_path)
+    async with client.client() as holder:
+        assert await holder.ping()
+        with monkeypatch.context() as patched:
+            patched.setattr(client.connection_pool, "get_connection", broken)
+            with pytest.raises(RuntimeError, match="no such luck"):
+                await AsyncSecureVault(client).exists("k")
+    await close_all(client, client)
 
 
 async def test_a_pool_without_room(servers: Servers) -> None:

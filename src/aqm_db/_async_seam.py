@@ -160,6 +160,9 @@ class AsyncSeam:
         cancelled: asyncio.CancelledError,
     ) -> None:
         """Takes back what cancelled calls did, whatever else is cancelled meanwhile."""
+        if self._channel.is_of_parent():
+            # A copy of the parent's call, cancelled where a child ends: the parent waits for it.
+            return
         end = cancelled.end if isinstance(cancelled, CancelledAfterSending) else None
 
         async def ask(commands: Sequence[bytes]) -> list[Any]:
@@ -168,12 +171,17 @@ class AsyncSeam:
                 raise self._unavailable("it's too late to ask again", outcome_unknown=True)
             return await self._ask(commands, end)
 
-        settling = _answers.settle(self._confirmed(ask), self._change, calls, undos)
-        task = asyncio.create_task(settling)
+        again = self._confirmed(ask)
         with self._channel.held(), sheltered():
-            while not task.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait((task,))
+            while True:
+                settling = _answers.settle(again, self._change, calls, undos)
+                task = asyncio.create_task(settling)
+                while not task.done():
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.wait((task,))
+                # An event loop that ends cancels this task, too. What it asks may be asked again.
+                if not task.cancelled():
+                    return
 
 
 async def _asked(ask: _answers.Ask, commands: Sequence[bytes]) -> list[Any]:

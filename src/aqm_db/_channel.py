@@ -73,6 +73,7 @@ class Channel(Holds):
         self._source = source
         self._loan: _Loan | None = None
         self._link: Link | None = None
+        self._lent: Link | None = None
         self._opening: asyncio.Task[RedisError | None] | None = None
         self._returning: asyncio.Task[None] | None = None
         self._is_lent = self._has_lent = False
@@ -147,9 +148,9 @@ class Channel(Holds):
 
     def leave_to_parent(self) -> None:
         """Parts with a connection that is the parent's, in a process that was forked."""
-        if self._link is not None:
-            self._link.leave_to_parent()
-            self._link = None
+        for link in filter(None, (self._link, self._lent)):
+            link.leave_to_parent()
+        self._link = self._lent = None
 
     def go_on(self) -> None:
         """See :class:`~aqm_db._links.Listener`."""
@@ -197,7 +198,7 @@ class Channel(Holds):
             await loan.end(self._source, is_usable=False)
             raise
         self._link, self._loan, self._timeout = link, loan, loan.timeout
-        self._is_lent = False
+        self._lent, self._is_lent = None, False
         await close_with_loop(self)
         return None
 
@@ -212,6 +213,7 @@ class Channel(Holds):
         link, loan = self._link, self._loan
         if link is not None and loan is not None:
             is_usable = link.detach() and is_wanted
+            self._lent = link if is_usable else None
             self._link = self._loan = None
             self._reason, self._cause = reason, cause
             self._fail_pending()

@@ -30,6 +30,7 @@ class Line(Protocol):
     def request(self, packed: Sequence[bytes]) -> Coroutine[Any, Any, list[Any]]: ...
     def held(self) -> AbstractContextManager[None]: ...
     def hang_up(self, reason: str) -> None: ...
+    def is_of_parent(self) -> bool: ...
     async def aclose(self) -> None: ...
 
 
@@ -114,6 +115,7 @@ class Channels:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_inherited = False
         self._adding = Lock()
+        self._parents: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self._channels: dict[asyncio.AbstractEventLoop, Channel] = {}
         _inheritances.add(self)
 
@@ -128,6 +130,10 @@ class Channels:
     def hang_up(self, reason: str) -> None:
         """See :meth:`~aqm_db._channel.Channel.hang_up`."""
         self.here().hang_up(reason)
+
+    def is_of_parent(self) -> bool:
+        """Whether the running event loop is that of the process which forked this one."""
+        return asyncio.get_running_loop() in self._parents
 
     def here(self) -> "Channel | _Refusal":
         """The channel of the running event loop."""
@@ -166,10 +172,14 @@ class Channels:
         self.is_inherited = True
         self._adding = Lock()
         channels, self._channels = self._channels, {}
+        self._parents.update(channels)
         for channel in channels.values():
             channel.leave_to_parent()
 
     def _add(self, loop: asyncio.AbstractEventLoop) -> "Channel | _Refusal":
+        if self.is_of_parent():
+            # Its tasks are copies of the parent's, whose calls aren't this process's to settle.
+            return _Refusal(_FORKED)
         with self._adding:
             ended = [each for each in self._channels if each.is_closed()]
             predecessors = [self._channels.pop(each) for each in ended]
@@ -199,7 +209,8 @@ def channels_of(client: Redis) -> Channels:
     """The client's channels, whatever number of vaults and inventories they serve."""
     channels = _of_clients.get(client)
     if channels is None:
-        channels = _of_clients[client] = _made(client.connection_pool)
+        # Another thread's may be the first.
+        channels = _of_clients.setdefault(client, _made(client.connection_pool))
         # They must not keep the client: it's what says that nobody will close them any more.
         finalize(client, channels.hang_up_unclosed).atexit = False
     return channels

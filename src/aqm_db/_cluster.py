@@ -93,6 +93,10 @@ class ClusterChannel:
         """See :meth:`~aqm_db._channel.Channel.hang_up`; it's of every node's."""
         self._nodes.hang_up(reason)
 
+    def is_of_parent(self) -> bool:
+        """See :meth:`~aqm_db._channels.Channels.is_of_parent`."""
+        return self._nodes.home.is_inherited
+
     def place(self) -> str | None:
         """The name of the node that has the slot, as far as it's known."""
         node = self._nodes.node_of(self._cluster, self._slot)

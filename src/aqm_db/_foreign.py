@@ -64,6 +64,13 @@ ROOM = Part(
     "whether others can have a connection while an idle one is kept",
     "it's kept until the client is closed",
 )
+LOOP_OF_WRITER = Part(
+    "asyncio",
+    "asyncio.StreamWriter",
+    "_loop",
+    "whether a pool's idle connection is of this event loop",
+    "it's taken as if it were",
+)
 TAKE_OF_NODE = Part(
     "redis",
     "redis.asyncio.cluster.ClusterNode",
@@ -86,6 +93,11 @@ def transport_of(connection: object) -> asyncio.Transport | None:
     streams = found.get_protocol()
     callbacks = ("connection_lost", "pause_writing", "resume_writing")
     return found if _can(streams, *callbacks) else None
+
+
+def loop_of(connection: object) -> asyncio.AbstractEventLoop | None:
+    """The event loop that a connection was opened on; None if it isn't open, or doesn't say."""
+    return cast("asyncio.AbstractEventLoop | None", LOOP_OF_WRITER.of(STREAM_WRITER.of(connection)))
 
 
 def parser_of_errors() -> Callable[[str], Exception] | None:

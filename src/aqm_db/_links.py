@@ -151,9 +151,11 @@ class WireLink(asyncio.Protocol):
         self._listener = None
         # Closing it would end the parent's TLS, and take the socket from the parent's poll: both
         # processes share that. What is written from here on, by whomever, goes nowhere.
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nowhere, self._transport.get_extra_info("socket").fileno(), inheritable=False)
-        os.close(nowhere)
+        descriptor = self._transport.get_extra_info("socket").fileno()
+        if descriptor >= 0:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, descriptor, inheritable=False)
+            os.close(nowhere)
 
     def data_received(self, data: bytes) -> None:
         """See :class:`asyncio.Protocol`."""

@@ -1,7 +1,8 @@
 """Where a channel gets its connection from, and to whom it goes back."""
 
+import asyncio
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from redis.asyncio import BlockingConnectionPool
@@ -50,14 +51,24 @@ class PooledSource:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+        self._own: AbstractConnection | None = None
 
     async def acquire(self) -> AbstractConnection:
         """See :class:`Source`."""
         take, connect = _foreign.TAKE.of(self._pool), _foreign.CONNECT.of(self._pool)
         # A pool that waits until a connection is free does so nowhere else.
-        if take is None or connect is None or isinstance(self._pool, BlockingConnectionPool):
+        waits = isinstance(self._pool, BlockingConnectionPool) and self.is_exhausted()
+        if take is None or connect is None or waits:
             return await self._get()
         connection: AbstractConnection = take()
+        loop = _foreign.loop_of(connection)
+        if loop is not None and loop is not asyncio.get_running_loop():
+            if not loop.is_closed():
+                # Somebody's there, or a parent process.
+                await self._pool.release(connection)
+                return await self._acquire_own()
+            with suppress(RuntimeError):
+                await connection.disconnect(nowait=True)
         try:
             with asked_once(connection):
                 await connect(connection)
@@ -68,7 +79,11 @@ class PooledSource:
 
     async def release(self, connection: AbstractConnection) -> None:
         """See :class:`Source`."""
-        await self._pool.release(connection)
+        if connection is self._own:
+            self._own = None
+            await connection.disconnect(nowait=True)
+        else:
+            await self._pool.release(connection)
 
     def is_exhausted(self) -> bool:
         """See :class:`Source`."""
@@ -79,10 +94,20 @@ class PooledSource:
         """See :class:`Source`."""
         await self._pool.disconnect(inuse_connections=False)
 
+    async def _acquire_own(self) -> AbstractConnection:
+        """One like the pool's, where the pool's are of another event loop."""
+        own = self._own = await OwnSource(self._pool.make_connection).acquire()
+        return own
+
     async def _get(self) -> AbstractConnection:
         try:
             with _closing_told():
                 connection: AbstractConnection = await self._pool.get_connection()
+        except RuntimeError as error:
+            # asyncio's word, where somebody else waits for the same pool on another loop.
+            if "different event loop" not in str(error):
+                raise
+            raise LinkFailure(str(error), sent=False, is_final=True) from error
         except RedisError as error:
             refusal = unconnected(error)
             if isinstance(refusal, LinkFailure):
