@@ -309,6 +309,15 @@ def test_what_others_write_to_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     assert PlainConsole(stderr=True).file is stream
 
 
+def test_a_stderr_that_was_closed() -> None:
+    """It has nothing left to hand on; Python asks for that when it drops ours."""
+    closed = io.TextIOWrapper(io.BytesIO())
+    stream = EscapingStream(closed)
+    closed.close()
+    stream.close()
+    assert stream.closed
+
+
 def test_no_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever closed it sees nothing."""
     monkeypatch.setattr(sys, "stderr", None)

@@ -50,5 +50,6 @@ class EscapingStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Hands on what was written."""
-        self.stream.flush()
+        """Hands on what was written, unless whoever had the stream before has closed it."""
+        if not self.stream.closed:
+            self.stream.flush()
