@@ -155,6 +155,21 @@ async def test_minters_together_store_no_coin_beyond_a_target(
     )
 
 
+async def test_a_minter_that_another_one_overtakes(vault: AsyncSecureVault, mint: Mint) -> None:
+    """What it was about to store is too much by then, and is stored by neither."""
+    loop = asyncio.get_running_loop()
+    other = AsyncMinter(vault, Mint("other"), targets=TARGETS)
+
+    def mint_late(tier: CoinCategory) -> FreshCoin:
+        asyncio.run_coroutine_threadsafe(other.top_up(), loop).result(60)
+        return mint(tier)
+
+    late = AsyncMinter(vault, mint_late, targets=TARGETS)
+    assert await late.top_up() == {"GOLD": 0, "SILVER": 0, "BRONZE": 0}
+    assert await vault.count_active() == {"GOLD": 3, "SILVER": 2, "BRONZE": 0}
+    assert not set(mint.coins) & set(await vault.get_all_active_ids())
+
+
 # Publishing --------------------------------------------------------------------------------
 
 
