@@ -5,6 +5,7 @@ year; those about other versions say so. Where uv is (``pip install 'nox[uv]'``)
 environments, within seconds; elsewhere pip does.
 """
 
+import os
 from itertools import chain
 from pathlib import Path
 
@@ -16,6 +17,8 @@ nox.options.error_on_missing_interpreters = True
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 CONSTRAINTS = "constraints.txt"
+# Tests wait for servers and for other programs nearly half of the time.
+WORKERS = str(max(2, 3 * (os.cpu_count() or 1) // 2))
 LOWEST = "tests/constraints-lowest.txt"
 
 
@@ -63,24 +66,24 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", *session.posargs)
         return
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-n", "auto", "--slice", "measured")
+    session.run("coverage", "run", "-m", "pytest", "-n", WORKERS, "--slice", "measured")
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
-    session.run("pytest", "-n", "auto", "--slice", "unmeasured")
+    session.run("pytest", "-n", WORKERS, "--slice", "unmeasured")
 
 
 @nox.session(name="tests-lowest")
 def tests_lowest(session: nox.Session) -> None:
     """Runs the client's side on the oldest versions of what the library imports."""
     install_tests(session, constraints=LOWEST)
-    session.run("pytest", "-n", "auto", "--slice", "clients", *session.posargs)
+    session.run("pytest", "-n", WORKERS, "--slice", "clients", *session.posargs)
 
 
 @nox.session(name="tests-newest")
 def tests_newest(session: nox.Session) -> None:
     """Runs the client's side on the newest versions of everything."""
     install_tests(session, constraints=None)
-    session.run("pytest", "-n", "auto", "--slice", "clients", *session.posargs)
+    session.run("pytest", "-n", WORKERS, "--slice", "clients", *session.posargs)
 
 
 @nox.session(name="tests-3.12", python="3.12")
@@ -152,7 +155,7 @@ def install(session: nox.Session, *groups: str, constraints: str | None = CONSTR
 def run_eagerly(session: nox.Session) -> None:
     """Runs all tests on event loops whose tasks run until they wait, as soon as they are made."""
     install_tests(session)
-    session.run("pytest", "-n", "auto", "--eager", *session.posargs)
+    session.run("pytest", "-n", WORKERS, "--eager", *session.posargs)
 
 
 def pin(session: nox.Session, constraints: str, *what: str) -> None:
