@@ -18,6 +18,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 
 from ._channel import Channel, Holds, SentinelChannel
 from ._failures import LinkFailure
+from ._loop_end import Closing
 from ._sources import OwnSource, PooledSource, Source
 
 _ELSEWHERE = "the client is in use on another event loop: connect once more, on this one"
@@ -39,14 +40,6 @@ class Inheritance(Protocol):
 
     def leave_to_parent(self) -> None:
         """Forgets, in the process that was forked, what belongs to the other."""
-        ...
-
-
-class Closing(Protocol):
-    """What can be closed."""
-
-    async def aclose(self) -> None:
-        """Closes it."""
         ...
 
 
