@@ -25,7 +25,7 @@ LOWEST = "tests/constraints-lowest.txt"
 @nox.session(venv_backend="none", name="format")
 def format_(session: nox.Session) -> None:
     """Writes the synchronous face anew and formats everything."""
-    session.run("python", "-m", "aqm_db._generate_sync")
+    session.run("python", "src/generate_sync.py")
     session.run("ruff", "check", "--fix", ".")
     session.run("ruff", "format", ".")
 
@@ -46,7 +46,7 @@ def lint(session: nox.Session) -> None:
     install(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    session.run("python", "-m", "aqm_db._generate_sync", "--check")
+    session.run("python", "src/generate_sync.py", "--check")
 
 
 @nox.session

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
 from aqm_db import AsyncSmartInventory, config
-from aqm_db._keys import Keys
+from aqm_db._model.keys import Keys
 from aqm_db.types import NewCoin
 from benchmarks import checks, names
 from benchmarks.links import Link

@@ -8,8 +8,8 @@ from typing import Any, TypeVar, cast
 from redis.asyncio import Redis
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory
-from aqm_db._scripts import Code
-from aqm_db._seam import Call as ScriptCall, packed
+from aqm_db._io.seam import Call as ScriptCall, packed
+from aqm_db._lua.scripts import Code
 from benchmarks import names
 from benchmarks.links import Link
 from benchmarks.measure import Call, Variant

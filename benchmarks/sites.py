@@ -11,7 +11,7 @@ from typing import TypeAlias
 from redis.crc import key_slot
 
 from aqm_db import AsyncClientDatabase, connect
-from aqm_db._keys import Keys
+from aqm_db._model.keys import Keys
 from benchmarks import checks
 from benchmarks.measure import Call, Variant, closed_loop
 from benchmarks.stock import CLOCK, all_of, new_coins, storing

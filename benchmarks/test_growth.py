@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from aqm_db import AsyncGarbageCollector, AsyncSmartInventory, close_all, config
-from aqm_db._keys import Keys
-from aqm_db._stock import TIERS
+from aqm_db._model.keys import Keys
+from aqm_db._model.tiers import TIERS
 from aqm_db.embedded import EmbeddedServer
 from aqm_db.types import CoinCategory
 from benchmarks import checks, names

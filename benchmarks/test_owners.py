@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aqm_db import AsyncClientDatabase, config, connect
-from aqm_db._stock import TIERS
+from aqm_db._model.tiers import TIERS
 from aqm_db.types import NewCoin, NewKey
 from benchmarks import checks, names
 from benchmarks.conftest import AsyncBenchmark

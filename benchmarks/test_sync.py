@@ -16,8 +16,8 @@ import pytest
 import redis
 
 from aqm_db import SecureVault, SmartInventory, config
-from aqm_db._scripts import Code
-from aqm_db._seam import Call
+from aqm_db._io.seam import Call
+from aqm_db._lua.scripts import Code
 from aqm_db.embedded import EmbeddedServer
 from benchmarks import names
 from benchmarks.conftest import AsyncBenchmark

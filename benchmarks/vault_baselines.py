@@ -6,7 +6,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from aqm_db import AsyncSecureVault, config
-from aqm_db._keys import Keys
+from aqm_db._model.keys import Keys
 from aqm_db.types import NewKey
 from benchmarks import checks, names
 from benchmarks.baselines import now_ms

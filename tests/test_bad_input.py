@@ -7,13 +7,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from aqm_db import (
-    AsyncGarbageCollector,
-    AsyncSecureVault,
-    AsyncSmartInventory,
-    config,
-    connect,
-)
+from aqm_db import AsyncGarbageCollector, AsyncSecureVault, AsyncSmartInventory, config, connect
 from aqm_db.errors import (
     InvalidArgumentError,
     InvalidCoinCategoryError,

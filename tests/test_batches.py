@@ -11,8 +11,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory
-from aqm_db._async_seam import AsyncSeam
-from aqm_db._scripts import INV_RELEASE
+from aqm_db._io.redispy.async_seam import AsyncSeam
+from aqm_db._lua.scripts import INV_RELEASE
 from aqm_db.errors import (
     AccessDeniedError,
     BudgetExceededError,

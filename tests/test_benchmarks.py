@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
-from aqm_db._keys import Keys
+from aqm_db._model.keys import Keys
 from benchmarks import names
 from benchmarks.goals import GOALS
 from benchmarks.measure import (

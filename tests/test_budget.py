@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, config, connect
-from aqm_db._reservations import Lease
+from aqm_db._operations.reservations import Lease
 from aqm_db.errors import (
     BudgetExceededError,
     ContactNotRegisteredError,

@@ -16,11 +16,7 @@ from redis.retry import Retry
 
 import aqm_db
 from aqm_db import config, connection, sync
-from aqm_db.errors import (
-    AccessDeniedError,
-    InventoryUnavailableError,
-    VaultUnavailableError,
-)
+from aqm_db.errors import AccessDeniedError, InventoryUnavailableError, VaultUnavailableError
 from aqm_db.types import HealthStatus
 from tests.backends import FAKEREDIS, VALKEY_9, RunningServer, Servers
 from tests.peers import ScriptedServer, listening

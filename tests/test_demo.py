@@ -20,13 +20,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import aqm_db
-from aqm_db import (
-    AsyncGarbageCollector,
-    AsyncSecureVault,
-    AsyncSmartInventory,
-    coins,
-    demo,
-)
+from aqm_db import AsyncGarbageCollector, AsyncSecureVault, AsyncSmartInventory, coins, demo
 from aqm_db._cli.app import app
 from aqm_db._cli.demo_homes import temporary
 from aqm_db._cli.demo_view import View

@@ -571,7 +571,7 @@ async def test_a_user_that_is_no_longer(face: str, tmp_path: Path) -> None:
 # Permissions -------------------------------------------------------------------------------
 
 
-LUA = Path(sys.modules["aqm_db"].__path__[0]) / "lua"
+LUA = Path(sys.modules["aqm_db"].__path__[0]) / "_lua"
 READS = {
     "HGETALL": {"fetch_key", "get_contact_meta", "get_inventory", "list_coins", "check"},
     "EXISTS": {"exists", "check"},
@@ -616,9 +616,11 @@ def commands_by_operation() -> dict[str, set[str]]:
         return names
 
     needed = {command: set(operations) for command, operations in READS.items()}
-    for path in LUA.glob("*.lua"):
-        for command in {*commands(path), "EVAL", "EVALSHA"}:
-            needed.setdefault(command, set()).add(path.stem.rpartition("-")[0])
+    prefixes = {"inventory": "inv", "vault": "vault", "turn": "turn"}
+    for folder, prefix in prefixes.items():
+        for path in (LUA / folder).iterdir():
+            for command in {*commands(path), "EVAL", "EVALSHA"}:
+                needed.setdefault(command, set()).add(f"{prefix}_{path.stem}")
     return needed
 
 
@@ -843,7 +845,7 @@ def test_it_costs_nothing_until_it_is_asked_for() -> None:
     code = (
         "import sys; from aqm_db import sync\n"
         "with sync.connect('memory://') as db:\n"
-        "    assert not {'aqm_db.doctor', 'aqm_db._permissions'} & sys.modules.keys()\n"
+        "    assert not {'aqm_db.doctor', 'aqm_db._operations.permissions'} & sys.modules.keys()\n"
         "    db.doctor()\n"
         "assert 'aqm_db.doctor' in sys.modules\n"
     )

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, nullcontext
 
 import pytest
 
-from aqm_db._drive import drive, entered, iterated
+from aqm_db._sync_support import drive, drive_block, drive_iterator
 
 
 async def answer(value: int) -> int:
@@ -69,7 +69,7 @@ async def block(log: list[str], *, swallows: bool) -> AsyncGenerator[str]:
 def test_a_block_that_ends() -> None:
     """The manager's value is given, and its exit runs."""
     log: list[str] = []
-    with entered(block(log, swallows=False)) as value:
+    with drive_block(block(log, swallows=False)) as value:
         assert value == "value"
     assert log == ["done"]
 
@@ -80,7 +80,7 @@ def test_a_block_that_fails(*, swallows: bool) -> None:
     log: list[str] = []
     with (
         nullcontext() if swallows else pytest.raises(KeyError),
-        entered(block(log, swallows=swallows)),
+        drive_block(block(log, swallows=swallows)),
     ):
         raise KeyError("k")
     assert log == ["failed"]
@@ -94,5 +94,5 @@ async def count(end: int) -> AsyncIterator[int]:
 
 def test_an_iterator() -> None:
     """All items come, in order, and one may stop early."""
-    assert list(iterated(count(3))) == [0, 1, 2]
-    assert next(iterated(count(3))) == 0
+    assert list(drive_iterator(count(3))) == [0, 1, 2]
+    assert next(drive_iterator(count(3))) == 0

@@ -14,10 +14,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 import aqm_db
-from aqm_db import AsyncSecureVault, _channel, _foreign, close_all, connect
-from aqm_db._channels import channels_of
-from aqm_db._foreign import Part
-from aqm_db._links import ReaderLink, WireLink
+from aqm_db import AsyncSecureVault, close_all, connect
+from aqm_db._io.redispy import async_channel, private_parts
+from aqm_db._io.redispy.async_link import ReaderLink, WireLink
+from aqm_db._io.redispy.async_loops import channels_of
+from aqm_db._io.redispy.private_parts import Part
 from aqm_db.errors import VaultUnavailableError
 from tests.backends import VALKEY_9, Servers
 from tests.clusters import RunningCluster
@@ -25,7 +26,7 @@ from tests.peers import ScriptedServer, listening
 from tests.samples import BOB
 
 PACKAGE = Path(aqm_db.__file__).parent
-PARTS = {name: part for name, part in vars(_foreign).items() if isinstance(part, Part)}
+PARTS = {name: part for name, part in vars(private_parts).items() if isinstance(part, Part)}
 
 
 def private_names(tree: ast.AST) -> Iterator[str]:
@@ -94,7 +95,7 @@ async def test_which_way_is_taken_without_a_part(
     servers: Servers, monkeypatch: pytest.MonkeyPatch, name: str, kind: type
 ) -> None:
     """The suites of tests/without_parts try that way."""
-    monkeypatch.setattr(_foreign, name, replace(PARTS[name], name="gone"))
+    monkeypatch.setattr(private_parts, name, replace(PARTS[name], name="gone"))
     client = servers[VALKEY_9].client(0)
     assert type(await link_of(client)) is kind
     await close_all(client, client)
@@ -105,8 +106,8 @@ async def test_a_cluster_without_the_connections_of_its_nodes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The library makes its own, and closes them."""
-    gone = replace(_foreign.TAKE_OF_NODE, name="gone")
-    monkeypatch.setattr(_foreign, "TAKE_OF_NODE", gone)
+    gone = replace(private_parts.TAKE_OF_NODE, name="gone")
+    monkeypatch.setattr(private_parts, "TAKE_OF_NODE", gone)
     with RunningCluster(VALKEY_9, with_replicas=False) as cluster:
         async with connect(cluster.url, owner="alice") as db:
             await db.inventory.register_contact(BOB, "MATE")
@@ -184,9 +185,9 @@ async def test_a_transport_that_is_none(
             return SimpleNamespace(transport=transport)
 
     before = transport.get_protocol() if isinstance(transport, Transport) else None
-    writer = _foreign.STREAM_WRITER
+    writer = private_parts.STREAM_WRITER
     monkeypatch.setattr(
-        _foreign,
+        private_parts,
         "STREAM_WRITER",
         Holding(writer.package, writer.holder, writer.name, writer.use, writer.without),
     )
@@ -226,7 +227,7 @@ async def test_an_error_of_our_own_is_told_as_it_is(
 
     client = servers[VALKEY_9].client(0, max_connections=1)
     with monkeypatch.context() as patched:
-        patched.setattr(_channel, "link_to", broken)
+        patched.setattr(async_channel, "link_to", broken)
         with pytest.raises(TypeError, match="one argument too many"):
             await AsyncSecureVault(client).exists("k")
     assert await client.ping()
@@ -249,7 +250,7 @@ async def test_an_error_in_the_middle_of_a_call_is_its_cause(
             monkeypatch.setattr(type(connection), method, broken)
             super().__init__(connection, *others)
 
-    monkeypatch.setattr(_channel, "link_to", Broken)
+    monkeypatch.setattr(async_channel, "link_to", Broken)
     async with listening(ScriptedServer(lambda _: b""), tmp_path / "s"):
         client = Redis(unix_socket_path=str(tmp_path / "s"), retry=Retry(NoBackoff(), 0))
         with pytest.raises(VaultUnavailableError, match="no such luck") as caught:

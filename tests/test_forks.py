@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aqm_db import AsyncSecureVault
-from aqm_db._channels import channels_of
+from aqm_db._io.redispy.async_loops import channels_of
 from aqm_db.errors import VaultUnavailableError
 from tests.backends import REDIS_8, VALKEY_8, VALKEY_9, RunningServer, Servers
 from tests.clusters import RunningCluster, RunningSentinels

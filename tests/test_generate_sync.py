@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import aqm_db
-from aqm_db import _generate_sync, backup, connection, database, sync
-from aqm_db._generate_sync import CLASSES, FUNCTIONS, KEY_HELPERS, generated, main
+import generate_sync
+from aqm_db import backup, connection, database, sync
+from generate_sync import CLASSES, FUNCTIONS, KEY_HELPERS, PACKAGE, generated, main, source_of
 
-PACKAGE = Path(_generate_sync.__file__).parent
 FILE = PACKAGE / "sync.py"
 BACKUPS = ("export_backup", "import_backup")
 SPECIFIED = ("create_vault_client", "create_inventory_client", "health_check", "close_all")
@@ -32,7 +32,7 @@ BACKGROUND = {"maintenance"}
 def copy(tmp_path: Path) -> Path:
     """The sources that are copied from, and what was made of them."""
     for name in {*CLASSES, *FUNCTIONS, "sync"}:
-        shutil.copy(PACKAGE / f"{name}.py", tmp_path)
+        shutil.copy(source_of(PACKAGE, name), tmp_path / f"{name}.py")
     return tmp_path
 
 
@@ -242,17 +242,19 @@ def test_check_tells_the_difference(copy: Path, capsys: pytest.CaptureFixture[st
     assert (copy / "sync.py").read_text("utf-8") == FILE.read_text("utf-8")
 
 
-def test_it_runs_as_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``python -m aqm_db._generate_sync`` is the command."""
-    monkeypatch.setattr(sys, "argv", ["_generate_sync", "--check"])
+def test_it_runs_as_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``python src/generate_sync.py`` is the command."""
+    monkeypatch.setattr(sys, "argv", ["generate_sync", "--check"])
     with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(PACKAGE / "_generate_sync.py"), run_name="__main__")
+        runpy.run_path(generate_sync.__file__, run_name="__main__")
     assert ended.value.code == 0
 
 
-def test_it_runs_where_the_package_can_not_be_imported(copy: Path) -> None:
+def test_it_runs_where_the_package_can_not_be_imported(tmp_path: Path) -> None:
     """A class that was renamed breaks the import of the file that has to be written anew."""
-    shutil.copy(PACKAGE / "_generate_sync.py", copy)
+    copy = tmp_path / "aqm_db"
+    shutil.copytree(PACKAGE, copy)
+    shutil.copy(generate_sync.__file__, tmp_path)
     (copy / "sync.py").write_text("import nothing_like_this\n", "utf-8")
-    subprocess.run([sys.executable, "-P", str(copy / "_generate_sync.py")], check=True)
+    subprocess.run([sys.executable, "-P", str(tmp_path / "generate_sync.py")], check=True)
     assert (copy / "sync.py").read_text("utf-8") == FILE.read_text("utf-8")

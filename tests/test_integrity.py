@@ -13,9 +13,9 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from aqm_db import AsyncClientDatabase, AsyncSecureVault, config
-from aqm_db._async_seam import AsyncSeam
-from aqm_db._keys import encode_id
-from aqm_db._seam import Call
+from aqm_db._io.redispy.async_seam import AsyncSeam
+from aqm_db._io.seam import Call
+from aqm_db._model.keys import encode_id
 from aqm_db.errors import (
     AccessDeniedError,
     BudgetExceededError,

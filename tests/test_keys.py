@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 from redis import Redis
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, config, sync
-from aqm_db._keys import Keys, encode_id
-from aqm_db._kinds import INVENTORY_KINDS, VAULT_KINDS, parsed
+from aqm_db._model.keys import Keys, encode_id
+from aqm_db._model.kinds import INVENTORY_KINDS, VAULT_KINDS, parsed
 from tests.backends import VALKEY_9, Servers
 from tests.conftest import INVENTORY_DB
 
@@ -98,9 +98,9 @@ def client(servers: Servers) -> Redis:
 @given(IDS | HOSTILE)
 def test_the_server_encodes_ids_as_the_client_does(client: Redis, value: str) -> None:
     """A coin's row is found by either side."""
-    from aqm_db import _scripts  # noqa: PLC0415
+    from aqm_db._lua import scripts  # noqa: PLC0415
 
-    source = _scripts._LUA.joinpath("shared/encode.lua").read_text("utf-8")
+    source = scripts._LUA.joinpath("shared/encode.lua").read_text("utf-8")
     assert client.eval(f"{source} return encode(ARGV[1])", 0, value) == encode_id(value).encode()
     client.close()
 
@@ -115,9 +115,9 @@ def test_the_server_encodes_ids_as_the_client_does(client: Redis, value: str) ->
 )
 def test_the_server_knows_text_as_the_client_does(client: Redis, value: bytes) -> None:
     """What the one decodes the other takes for text."""
-    from aqm_db import _scripts  # noqa: PLC0415
+    from aqm_db._lua import scripts  # noqa: PLC0415
 
-    source = _scripts._LUA.joinpath("shared/utf8.lua").read_text("utf-8")
+    source = scripts._LUA.joinpath("shared/utf8.lua").read_text("utf-8")
     is_text = value.decode("utf-8", "ignore").encode() == value
     assert client.eval(f"{source} return is_utf8(ARGV[1])", 0, value) == (1 if is_text else None)
     client.close()

@@ -11,9 +11,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.exceptions import ConnectionError as LinkError
 
-from aqm_db import AsyncSecureVault, AsyncSmartInventory, _channel, _foreign
-from aqm_db._channels import channels_of
-from aqm_db._links import ReaderLink, WireLink
+from aqm_db import AsyncSecureVault, AsyncSmartInventory
+from aqm_db._io.redispy import async_channel, private_parts
+from aqm_db._io.redispy.async_link import ReaderLink, WireLink
+from aqm_db._io.redispy.async_loops import channels_of
 from aqm_db.errors import NotWritableError, VaultUnavailableError
 from tests.backends import VALKEY_9, Servers
 from tests.conftest import INVENTORY_DB
@@ -92,7 +93,7 @@ async def test_a_connection_without_a_transport(
     def no_transport_of(_: object) -> None:
         return None
 
-    monkeypatch.setattr(_foreign, "transport_of", no_transport_of)
+    monkeypatch.setattr(private_parts, "transport_of", no_transport_of)
     replies = [None, b"-OOM no\r\n", b":1\r\n"]
     server = ScriptedServer(lambda _: replies.pop(0))
     async with listening(server, tmp_path / "s"):
@@ -120,7 +121,7 @@ async def test_a_connection_that_ends_before_its_first_call(
     def link(connection: Any, pending: Any, listener: Any) -> ReaderLink:
         return kinds.pop(0)(connection, pending, listener)
 
-    monkeypatch.setattr(_channel, "link_to", link)
+    monkeypatch.setattr(async_channel, "link_to", link)
     server = ScriptedServer(lambda _: b":1\r\n")
     async with listening(server, tmp_path / "s"):
         client = Redis(

@@ -17,8 +17,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aqm_db import AsyncClientDatabase, AsyncSecureVault, AsyncSmartInventory, close_all, connect
-from aqm_db._channels import channels_of
-from aqm_db._links import ReaderLink, WireLink
+from aqm_db._io.redispy.async_link import ReaderLink, WireLink
+from aqm_db._io.redispy.async_loops import channels_of
 from aqm_db.errors import UnavailableError, VaultUnavailableError
 from aqm_db.types import InventoryEntry
 from tests.backends import FAKEREDIS, VALKEY_9, Backend, RunningServer, Servers

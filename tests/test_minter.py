@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aqm_db import AsyncSecureVault, config
-from aqm_db._seam import Call
+from aqm_db._io.seam import Call
 from aqm_db.errors import (
     AccessDeniedError,
     AQMDatabaseError,

@@ -11,8 +11,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aqm_db import AsyncClientDatabase, AsyncSecureVault, connect, sync
-from aqm_db._channel import Channel
-from aqm_db._channels import channels_of
+from aqm_db._io.redispy.async_channel import Channel
+from aqm_db._io.redispy.async_loops import channels_of
 from aqm_db.errors import (
     InvalidArgumentError,
     InvalidIdentifierError,

@@ -35,7 +35,7 @@ def test_the_synchronous_face_is_imported_when_it_is_used(use: str) -> None:
     """An asynchronous program pays nothing for it, and a synchronous one needs no other import."""
     program = f"""
 import sys, aqm_db
-assert not {{"aqm_db.sync", "aqm_db._sync_seam"}} & set(sys.modules)
+assert not {{"aqm_db.sync", "aqm_db._io.redispy.sync_seam"}} & set(sys.modules)
 {use}
 assert "aqm_db.sync" in sys.modules
 """
@@ -46,6 +46,6 @@ def test_the_integrity_check_is_imported_when_it_is_used() -> None:
     """A program that doesn't check pays nothing for it."""
     program = """
 import sys, aqm_db
-assert not {"aqm_db.integrity", "aqm_db._kinds", "aqm_db._inspection"} & set(sys.modules)
+assert not {"aqm_db.integrity", "aqm_db._model.kinds", "aqm_db.integrity._walk"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", program], check=True)

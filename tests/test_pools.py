@@ -12,7 +12,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import MaxConnectionsError
 
-from aqm_db import AsyncSecureVault, AsyncSmartInventory, _foreign, close_all, connect
+from aqm_db import AsyncSecureVault, AsyncSmartInventory, close_all, connect
+from aqm_db._io.redispy import private_parts
 from aqm_db.errors import AccessDeniedError, VaultUnavailableError
 from tests.backends import FAKEREDIS, VALKEY_9, RunningServer, Servers
 from tests.clusters import RunningCluster
@@ -129,7 +130,7 @@ async def test_a_pool_that_connects_by_itself_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the server says of a password is told as ever."""
-    monkeypatch.setattr(_foreign, "TAKE", replace(_foreign.TAKE, name="gone"))
+    monkeypatch.setattr(private_parts, "TAKE", replace(private_parts.TAKE, name="gone"))
     server = ScriptedServer(lambda _: b":1\r\n")
     server.greeting = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
     async with listening(server, tmp_path / "s"):

@@ -18,12 +18,6 @@ from typer.testing import CliRunner
 from aqm_db import (
     AsyncClientDatabase,
     AsyncSmartInventory,
-    _backup_file,
-    _backup_records,
-    _clients,
-    _reservations,
-    _target,
-    _validate,
     cli,
     coins,
     connect,
@@ -33,8 +27,12 @@ from aqm_db import (
     sync,
 )
 from aqm_db._cli.app import app
-from aqm_db._faces import Face
-from aqm_db.backup import export_backup, import_backup
+from aqm_db._io import target
+from aqm_db._io.redispy import clients
+from aqm_db._io.redispy.faces import Face
+from aqm_db._model import checks
+from aqm_db._operations import reservations
+from aqm_db.backup import _file, _records, export_backup, import_backup
 from aqm_db.embedded import EmbeddedServer
 from aqm_db.errors import CorruptEntryError, InventoryUnavailableError
 from aqm_db.replenisher import AsyncReplenisher
@@ -162,7 +160,7 @@ async def test_a_mistake_in_what_stores_within_the_budget(
 ) -> None:
     """Only an argument's mistake is left to be said later."""
     error = CorruptEntryError("ours")
-    monkeypatch.setattr(_reservations, "check_coin", breaking(error))
+    monkeypatch.setattr(reservations, "check_coin", breaking(error))
     with pytest.raises(CorruptEntryError) as caught:
         await db.inventory.store_keys(
             [NewCoin(BOB, "k", "GOLD", *halves("GOLD"))], enforce_budget=True
@@ -231,11 +229,11 @@ async def test_a_mistake_beside_a_meter(
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (_backup_file, "_field"),
-        (_backup_records, "_private_in"),
-        (_backup_records, "_contact_in"),
-        (_backup_records, "_public_in"),
-        (_backup_records, "Fields"),
+        (_file, "_field"),
+        (_records, "_private_in"),
+        (_records, "_contact_in"),
+        (_records, "_public_in"),
+        (_records, "Fields"),
     ],
 )
 async def test_a_mistake_in_reading_a_backup(
@@ -294,7 +292,7 @@ async def test_a_mistake_in_looking_at_options(
 ) -> None:
     """The same."""
     error = TypeError("ours")
-    monkeypatch.setattr(_clients, "_options", breaking(error))
+    monkeypatch.setattr(clients, "_options", breaking(error))
     with pytest.raises(TypeError) as caught:
         await opened(opener, url)
     assert caught.value is error
@@ -304,7 +302,7 @@ async def test_a_mistake_in_looking_at_options(
 async def test_a_mistake_in_reading_a_url(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """The url is well formed."""
     error = ValueError("ours")
-    monkeypatch.setattr(_target, name, breaking(error))
+    monkeypatch.setattr(target, name, breaking(error))
     with pytest.raises(ValueError, match="^ours$") as caught:
         connect("redis+cluster://127.0.0.1:1", owner="alice")
     assert caught.value is error
@@ -329,7 +327,7 @@ async def test_a_mistake_in_looking_at_caps(
 ) -> None:
     """They are complete."""
     error = kind("ours")
-    monkeypatch.setattr(_validate, "_entry_of", breaking(error))
+    monkeypatch.setattr(checks, "_entry_of", breaking(error))
     with pytest.raises(kind) as caught:
         AsyncSmartInventory(Redis())
     assert caught.value is error

@@ -10,10 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory
-from aqm_db.errors import (
-    AccessDeniedError,
-    VaultUnavailableError,
-)
+from aqm_db.errors import AccessDeniedError, VaultUnavailableError
 from tests.peers import ScriptedServer, listening
 from tests.samples import BOB, sample_key
 

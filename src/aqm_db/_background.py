@@ -1,17 +1,36 @@
-"""Work that goes on beside a program until a block ends, on anyio's task group."""
+"""Work that goes on beside a program, on anyio, and calls of what the client has given for it."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from inspect import isawaitable
 from typing import Any, TypeAlias
 
+from ._io.shielding import result_of
 from .errors import InvalidArgumentError
 
 Sleep: TypeAlias = Callable[[float], Awaitable[object]]
 """Waits for some seconds; ``anyio.sleep``, unless a test decides when time passes."""
 
+_MOST_DOUBLINGS = 30
+"""Keeps the numbers small; by then every sensible maximum is reached."""
+
+
+def import_anyio(user: str) -> Any:
+    """anyio, for a module that is nothing without it.
+
+    Raises:
+        ImportError: it isn't installed.
+    """
+    try:
+        import anyio.to_thread  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ImportError(f"{user} needs anyio >= 4.9: pip install 'aqm-db[background]'") from error
+    return anyio
+
 
 @asynccontextmanager
-async def beside(
+async def run_beside(
     work: Callable[[Sleep], Awaitable[None]], sleep: Sleep | None
 ) -> AsyncGenerator[None]:
     """Runs ``work`` until the block ends, and then cancels it and waits for its end.
@@ -42,9 +61,68 @@ async def beside(
         raise failure
 
 
-def shielded() -> Any:
+def delay_cancellation() -> Any:
     """A scope in which a cancellation waits until it's over."""
     return _anyio().CancelScope(shield=True)
+
+
+class Raised:
+    """What stands for a function's answer if it raised.
+
+    Attributes:
+        error: what it raised.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+async def call_client(
+    function: Callable[..., Awaitable[Any] | Any], *arguments: object
+) -> Any | Raised:
+    """What a function of the client's own answers, be it plain or a coroutine function.
+
+    It fails as it likes: only what it raises is caught.
+    """
+    try:
+        answer = function(*arguments)
+        return await result_of(answer) if isawaitable(answer) else answer
+    except Exception as error:  # noqa: BLE001 - whatever it is, it's the client's own
+        return Raised(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Pauses that double with every failure, with jitter, so that clients don't come back at once.
+
+    Attributes:
+        first_ms: the pause after the first failure.
+        most_ms: the longest pause.
+        clock: milliseconds since the epoch.
+        random: a number from 0 up to 1.
+    """
+
+    first_ms: int
+    most_ms: int
+    clock: Callable[[], int]
+    random: Callable[[], float]
+    _failures: dict[Hashable, tuple[int, int]] = field(default_factory=dict)
+
+    def is_over(self, key: Hashable) -> bool:
+        """Whether it's time to ask again."""
+        _, until = self._failures.get(key, (0, 0))
+        return self.clock() >= until
+
+    def add_failure(self, key: Hashable) -> None:
+        """Makes the next pause: half of it for certain, and up to all of it."""
+        count, _ = self._failures.get(key, (0, 0))
+        pause = min(self.first_ms * 2 ** min(count, _MOST_DOUBLINGS), self.most_ms)
+        until = self.clock() + int(pause * (1 + self.random()) / 2)
+        self._failures[key] = (count + 1, until)
+
+    def forget_failures(self, key: Hashable) -> None:
+        """Ends the pause, and has the next one begin small."""
+        self._failures.pop(key, None)
 
 
 def _anyio() -> Any:

@@ -6,9 +6,9 @@
     await admin.execute_command("ACL", "SETUSER", "alice", "on", ">secret", *rules)
 """
 
-from ._keys import Keys
-from ._permissions import commands_of
-from ._validate import check_id
+from ._model.checks import check_id
+from ._model.keys import Keys
+from ._operations.permissions import commands_of
 from .errors import InvalidArgumentError
 
 _CONNECTING = ("ping", "select", "dbsize", "wait", "asking", "cluster|slots", "command")

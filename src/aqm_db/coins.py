@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from ._validate import check_category, check_id
+from ._model.checks import check_category, check_id
 from .errors import InvalidArgumentError, InvalidCoinError
 from .types import CoinCategory, VaultEntry
 

@@ -1,9 +1,10 @@
 """Clients with the settings of ``config``, their health, and their end."""
 
-from . import _opening, config
-from ._clients import AnyAsyncClient, AsyncClient, close_client, seam_over, seams_over
-from ._faces import ASYNC, face_of
-from ._safety import facts_of, number_in
+from . import config
+from ._io import opening
+from ._io.facts import facts_of, number_in
+from ._io.redispy.clients import AnyAsyncClient, AsyncClient, close_client, seam_over, seams_over
+from ._io.redispy.faces import ASYNC, face_of
 from .errors import (
     AccessDeniedError,
     InventoryUnavailableError,
@@ -22,7 +23,7 @@ async def create_vault_client(
         VaultUnavailableError: the server can't be reached.
         AccessDeniedError: the server wants a password; give ``connect`` a url with one.
     """
-    return await _opening.create_vault_client(ASYNC, host=host, port=port)
+    return await opening.create_vault_client(ASYNC, host=host, port=port)
 
 
 async def create_inventory_client(
@@ -34,7 +35,7 @@ async def create_inventory_client(
         InventoryUnavailableError: the server can't be reached.
         AccessDeniedError: the server wants a password; give ``connect`` a url with one.
     """
-    return await _opening.create_inventory_client(ASYNC, host=host, port=port)
+    return await opening.create_inventory_client(ASYNC, host=host, port=port)
 
 
 async def health_check(

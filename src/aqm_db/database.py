@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from weakref import WeakSet
 
 from . import config
-from ._background import Sleep
-from ._clients import AnyAsyncClient, seam_over
-from ._closed import REASON, closed_seam
-from ._confirming import check_fsync, confirmation_of
-from ._defaults import new_request_id, now_ms
-from ._faces import ASYNC, Face, face_of
-from ._keys import Keys, owner_of
-from ._opening import open_database
-from ._outcome import Progress
-from ._safety import check_safe
-from ._seam import Seam
-from ._target import Cluster, target_of
-from ._validate import check_caps, check_count, check_flag, check_id, check_timeout
-from ._walking import pages_of_owners
+from ._io.closing import REASON, closed_seam
+from ._io.confirming import check_fsync, confirmation_of
+from ._io.facts import check_safe
+from ._io.opening import open_database
+from ._io.redispy.clients import AnyAsyncClient, seam_over
+from ._io.redispy.faces import ASYNC, Face, face_of
+from ._io.seam import Seam
+from ._io.target import Cluster, target_of
+from ._model.checks import check_caps, check_count, check_flag, check_id, check_timeout
+from ._model.defaults import new_request_id, now_ms
+from ._model.keys import Keys, owner_of
+from ._operations.outcome import Progress
+from ._operations.owners import pages_of_owners
 from .connection import close_all, health_check
 from .embedded import EmbeddedServer
 from .errors import (
@@ -38,6 +37,7 @@ from .types import HealthStatus
 from .vault import AsyncSecureVault
 
 if TYPE_CHECKING:
+    from ._background import Sleep
     from .doctor import Diagnosis
     from .integrity import IntegrityReport
 
@@ -228,7 +228,7 @@ class AsyncClientDatabase:
         every: float = 3600.0,
         inactive_days: int = config.INV_GC_INACTIVE_DAYS,
         max_age_days: int = config.VAULT_PURGE_MAX_AGE_DAYS,
-        sleep: Sleep | None = None,
+        sleep: "Sleep | None" = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> AbstractAsyncContextManager[None]:
         """Cares for the database in the background, until the block ends.

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from aqm_db import AsyncClientDatabase, coins, connect
-from aqm_db.errors import AQMDatabaseError, KeyAlreadyBurnedError
-from aqm_db.types import (
+from . import AsyncClientDatabase, coins, connect
+from .errors import AQMDatabaseError, KeyAlreadyBurnedError
+from .types import (
     CoinCategory,
     Dashboard,
     GCResult,

@@ -2,14 +2,15 @@
 
 import logging
 
-from . import _scripts, config
-from ._clients import AnyAsyncClient
-from ._defaults import DAY_MS
-from ._orphans import Mode, remove_orphans
-from ._outcome import Progress, checked
-from ._seam import Call, Seam
-from ._stock import TIERS
-from ._validate import check_days, check_id, check_kind
+from . import config
+from ._io.redispy.clients import AnyAsyncClient
+from ._io.seam import Call, Seam
+from ._lua import scripts
+from ._model.checks import check_days, check_id, check_kind
+from ._model.defaults import DAY_MS
+from ._model.tiers import TIERS
+from ._operations.collecting import Mode, remove_orphans
+from ._operations.outcome import Progress, checked
 from .errors import ContactNotRegisteredError, CorruptEntryError
 from .inventory import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS, AsyncSmartInventory
 from .types import GCResult
@@ -137,7 +138,7 @@ class AsyncGarbageCollector:
             CLAIM_TTL_MS,
             mode,
         )
-        return _scripts.INV_COLLECT, keys, arguments
+        return scripts.INV_COLLECT, keys, arguments
 
 
 def _total(contacts_cleaned: int, removed: list[tuple[str, int]]) -> GCResult:

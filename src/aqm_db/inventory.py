@@ -5,18 +5,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast, overload
 
-from . import _scripts, config
-from ._batch import run_batch
-from ._clients import AnyAsyncClient, seam_over
-from ._confirming import confirmation_of
-from ._defaults import DAY_MS, new_request_id, now_ms
-from ._keys import Keys
-from ._orphans import remove_orphans
-from ._outcome import Progress, checked, names_claim
-from ._rows import Row, row_of
-from ._seam import Argument, Call, ClientSeam, Reply, Seam
-from ._stock import TIERS, caps_of, priorities_above
-from ._validate import (
+from . import config
+from ._io.confirming import confirmation_of
+from ._io.redispy.clients import AnyAsyncClient, seam_over
+from ._io.seam import Argument, Call, ClientSeam, Reply, Seam
+from ._lua import scripts
+from ._model.checks import (
     check_caps,
     check_category,
     check_coin,
@@ -28,6 +22,13 @@ from ._validate import (
     check_priority,
     check_text,
 )
+from ._model.defaults import DAY_MS, new_request_id, now_ms
+from ._model.keys import Keys
+from ._model.rows import Row, row_of
+from ._model.tiers import TIERS, caps_of, priorities_above
+from ._operations.batch import run_batch
+from ._operations.collecting import remove_orphans
+from ._operations.outcome import Progress, checked, names_claim
 from .errors import (
     AQMDatabaseError,
     BudgetExceededError,
@@ -41,7 +42,7 @@ from .errors import (
 from .types import ContactMeta, InventoryEntry, InventorySummary, NewCoin
 
 if TYPE_CHECKING:
-    from ._reservations import Reservations
+    from ._operations.reservations import Reservations
 
 _log = logging.getLogger("aqm_db.inventory")
 COIN_TTL_MS: int = config.INV_COIN_TTL_SECONDS * 1000
@@ -132,7 +133,7 @@ class AsyncSmartInventory:
         check_text("display_name", display_name)
         names = self.keys.of(contact_id)
         arguments = (self.request_ids(), priority, self.clock(), display_name)
-        reply = await self._seam.run((_scripts.INV_REGISTER, (names.meta, names.used), arguments))
+        reply = await self._seam.run((scripts.INV_REGISTER, (names.meta, names.used), arguments))
         [created] = checked(reply, contact_id=contact_id)
         return bool(created)
 
@@ -163,7 +164,7 @@ class AsyncSmartInventory:
             *priorities_above(priority),
         )
         keys = (names.meta, names.used, names.claims + self.request_ids(), *names.queues)
-        reply = await self._seam.run((_scripts.INV_SET_PRIORITY, keys, arguments))
+        reply = await self._seam.run((scripts.INV_SET_PRIORITY, keys, arguments))
         [dropped] = checked(reply, contact_id=contact_id)
         _log.info(
             "priority_changed",
@@ -190,7 +191,7 @@ class AsyncSmartInventory:
         names = self.keys.of(contact_id)
         keys = (names.meta, names.used, names.claims + self.request_ids(), *names.queues)
         reply = await self._seam.run(
-            (_scripts.INV_FORGET, keys, (names.rows, USED_TTL_MS, CLAIM_TTL_MS))
+            (scripts.INV_FORGET, keys, (names.rows, USED_TTL_MS, CLAIM_TTL_MS))
         )
         [dropped] = checked(reply, contact_id=contact_id)
         with Progress() as progress:
@@ -402,7 +403,7 @@ class AsyncSmartInventory:
             CLAIM_TTL_MS,
             COIN_TTL_MS,
         )
-        [removed] = checked(await self._seam.run((_scripts.INV_CONSUME, keys, arguments)))
+        [removed] = checked(await self._seam.run((scripts.INV_CONSUME, keys, arguments)))
         return bool(removed)
 
     @overload
@@ -515,7 +516,7 @@ class AsyncSmartInventory:
         async for contact_ids in self.contact_pages():
             replies = await self._seam.run_all(
                 [
-                    (_scripts.INV_COUNT_STALE, names.queues, (names.rows, then, COIN_TTL_MS))
+                    (scripts.INV_COUNT_STALE, names.queues, (names.rows, then, COIN_TTL_MS))
                     for names in map(self.keys.of, contact_ids)
                 ]
             )
@@ -567,7 +568,7 @@ class AsyncSmartInventory:
         ]
 
     def _reservations(self) -> "Reservations":
-        from ._reservations import Reservations  # noqa: PLC0415 - most programs reserve nothing
+        from ._operations.reservations import Reservations  # noqa: PLC0415 - most programs reserve nothing
 
         return Reservations(self, self._seam, self.request_ids, self._storing, self._stored)
 
@@ -596,7 +597,7 @@ class AsyncSmartInventory:
             USED_TTL_MS,
             *caps_of(self.budget_caps, coin.coin_category),
         )
-        return _scripts.INV_STORE, keys, arguments if lease is None else (*arguments, lease)
+        return scripts.INV_STORE, keys, arguments if lease is None else (*arguments, lease)
 
     def _stored(self, coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
         told = {
@@ -629,7 +630,7 @@ class AsyncSmartInventory:
             desired_tier,
             *config.TIER_FALLBACK[desired_tier],
         )
-        return _scripts.INV_SELECT, keys, arguments
+        return scripts.INV_SELECT, keys, arguments
 
     def _selected(
         self, contact_id: str, desired_tier: str, call: Call, reply: Reply | AQMDatabaseError
@@ -689,7 +690,7 @@ class AsyncSmartInventory:
             CLAIM_TTL_MS,
             *caps_of(self.budget_caps, entry.coin_category),
         )
-        return _scripts.INV_RELEASE, keys, arguments
+        return scripts.INV_RELEASE, keys, arguments
 
     def _inv_key(self, contact_id: str, key_id: str) -> str:
         return self.keys.of(contact_id).row(key_id)

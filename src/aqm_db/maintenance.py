@@ -4,11 +4,11 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from . import _scripts
-from ._background import Sleep, beside, shielded
-from ._outcome import checked
-from ._seam import Call, Seam
-from ._validate import check_days, check_seconds
+from ._background import Sleep, delay_cancellation, run_beside
+from ._io.seam import Call, Seam
+from ._lua import scripts
+from ._model.checks import check_days, check_seconds
+from ._operations.outcome import checked
 from .errors import AQMDatabaseError
 from .gc import AsyncGarbageCollector
 from .vault import AsyncSecureVault
@@ -74,7 +74,7 @@ class Maintenance:
         Raises:
             InvalidArgumentError: anyio isn't installed.
         """
-        async with beside(self._work, sleep):
+        async with run_beside(self._work, sleep):
             yield
 
     async def _work(self, sleep: Sleep) -> None:
@@ -94,7 +94,7 @@ class Maintenance:
     async def _is_due(self) -> bool:
         """Takes the lease, which lasts for the interval, so that nobody has another round in it."""
         arguments = (self._holder, int(self._every * 1000))
-        take: Call = (_scripts.LEASE_TAKE, (self._lease,), arguments)
+        take: Call = (scripts.TURN_TAKE, (self._lease,), arguments)
         [taken] = checked(await self._seam.run(take, lambda _: self._giving_back()))
         return bool(taken)
 
@@ -109,7 +109,7 @@ class Maintenance:
             if not done:
                 # Another program needn't wait until the lease ends, and may have more luck. It's
                 # the round that failed, whatever becomes of this.
-                with shielded(), suppress(AQMDatabaseError):
+                with delay_cancellation(), suppress(AQMDatabaseError):
                     await self._seam.run(self._giving_back())
         _log.info(
             "maintenance_completed",
@@ -121,7 +121,7 @@ class Maintenance:
         )
 
     def _giving_back(self) -> Call:
-        return _scripts.LEASE_DROP, (self._lease,), (self._holder,)
+        return scripts.TURN_DROP, (self._lease,), (self._holder,)
 
     async def _rewrite(self) -> bool:
         """Starts a rewrite of the append-only file (BGREWRITEAOF), unless one is going on."""

@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Protocol, TypeAlias
 
-from ._outcome import names_claim
-from ._scripts import Code
-from ._seam import Argument, Call, Reply, Seam, Undo
-from ._validate import check_kind
+from ._io.seam import Argument, Call, Reply, Seam, Undo
+from ._lua.scripts import Code
+from ._model.checks import check_kind
+from ._operations.outcome import names_claim
 from .database import AsyncClientDatabase
 from .errors import AQMDatabaseError, InventoryUnavailableError
 from .sync import ClientDatabase

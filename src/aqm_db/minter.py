@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from . import config
-from ._anyio import to_thread
-from ._outcome import Progress
-from ._stock import TIERS
-from ._unpublished import FreshCoin, PublicHalf
-from ._validate import check_callable, check_count, check_kind, check_tiers
+from ._background import import_anyio
+from ._model.checks import check_callable, check_count, check_kind, check_tiers
+from ._model.tiers import TIERS
+from ._operations.outcome import Progress
+from ._operations.publishing import FreshCoin, PublicHalf
 from .errors import AQMDatabaseError, InvalidArgumentError
 from .types import CoinCategory
 from .vault import AsyncSecureVault
@@ -24,6 +24,7 @@ Mint: TypeAlias = Callable[[CoinCategory], FreshCoin]
 """Makes a coin of a tier, with an id that was never used; it may take its time."""
 Runner: TypeAlias = Callable[[Callable[[], list[FreshCoin]]], Awaitable[list[FreshCoin]]]
 """Runs a function off the event loop."""
+_IN_THREAD: Runner = import_anyio(__name__).to_thread.run_sync
 
 
 class AsyncMinter:
@@ -63,7 +64,7 @@ class AsyncMinter:
         *,
         targets: Mapping[CoinCategory, int] | Mapping[str, int] = config.VAULT_TARGETS,
         batch: int = 16,
-        run: Runner = to_thread.run_sync,
+        run: Runner = _IN_THREAD,
     ) -> None:
         check_kind("vault", vault, AsyncSecureVault)
         self._vault = vault

@@ -12,13 +12,18 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 from . import config
-from ._anyio import anyio
-from ._background import Sleep, beside, shielded
-from ._backoff import Backoff
-from ._callbacks import Raised, answer_of
-from ._reservations import Lease, Reservations
-from ._stock import PRIORITIES, counts_of, needs_of
-from ._validate import check_callable, check_count, check_kind, check_seconds, check_tiers
+from ._background import (
+    Backoff,
+    Raised,
+    Sleep,
+    call_client,
+    delay_cancellation,
+    import_anyio,
+    run_beside,
+)
+from ._model.checks import check_callable, check_count, check_kind, check_seconds, check_tiers
+from ._model.tiers import PRIORITIES, counts_of, needs_of
+from ._operations.reservations import Lease, Reservations
 from .errors import (
     AQMDatabaseError,
     BudgetExceededError,
@@ -30,6 +35,7 @@ from .errors import (
 from .inventory import AsyncSmartInventory
 from .types import CoinCategory, InventorySummary, NewCoin
 
+anyio = import_anyio(__name__)
 _log = logging.getLogger("aqm_db.replenisher")
 
 Source: TypeAlias = Callable[[str, CoinCategory, int], Awaitable[Sequence[NewCoin]]]
@@ -203,10 +209,10 @@ class AsyncReplenisher:
             try:
                 async with limiter:
                     # From here on there may be coins that exist nowhere else.
-                    with shielded():
+                    with delay_cancellation():
                         results.append(await self._filled(order, reservations))
             finally:
-                with shielded():
+                with delay_cancellation():
                     await reservations.end([order.lease])
 
         try:
@@ -266,7 +272,7 @@ class AsyncReplenisher:
                 await self._run_once(on_report)
                 await sleep(every)
 
-        async with beside(work, sleep):
+        async with run_beside(work, sleep):
             yield
 
     async def _run_once(self, on_report: OnReport | None) -> None:
@@ -279,7 +285,7 @@ class AsyncReplenisher:
         is_taken = False
         try:
             if on_report is not None:
-                answer = await answer_of(on_report, report)
+                answer = await call_client(on_report, report)
                 if isinstance(answer, Raised):
                     _warn("replenish_failed", answer.error)
                 else:
@@ -316,7 +322,7 @@ class AsyncReplenisher:
     async def _tell_low(self, contact_id: str, tier: CoinCategory, count: int) -> None:
         if self._on_low is None:
             return
-        answer = await answer_of(self._on_low, contact_id, tier, count)
+        answer = await call_client(self._on_low, contact_id, tier, count)
         if isinstance(answer, Raised):
             # Whoever listens must not stop the fetching.
             _warn("on_low_failed", answer.error, contact_id=contact_id, coin_category=tier)
@@ -324,12 +330,12 @@ class AsyncReplenisher:
     async def _filled(self, order: "_Order", reservations: Reservations) -> Replenished:
         """Fetches, verifies and stores."""
         key = (order.contact_id, order.tier)
-        coins = await answer_of(self._source, order.contact_id, order.tier, order.lease.slots)
+        coins = await call_client(self._source, order.contact_id, order.tier, order.lease.slots)
         if not isinstance(coins, Raised):
             # What holds them is the source's own, too.
-            coins = await answer_of(list, coins)
+            coins = await call_client(list, coins)
         if isinstance(coins, Raised):
-            self._backoff.failed(key)
+            self._backoff.add_failure(key)
             _warn("source_failed", coins.error, **order.told())
             return order.done(error=coins.error)
         outcomes = [await self._fault(order, coin) for coin in coins]
@@ -343,9 +349,9 @@ class AsyncReplenisher:
             if fault is not None
         )
         if len(refused) < len(coins):
-            self._backoff.worked(key)
+            self._backoff.forget_failures(key)
         else:
-            self._backoff.failed(key)
+            self._backoff.add_failure(key)
         _log.info("replenished", extra={**order.told(), "got": len(coins), "refused": len(refused)})
         return order.done(
             got=len(coins),
@@ -362,7 +368,7 @@ class AsyncReplenisher:
             return InvalidArgumentError("source", "gave a coin of another contact or tier")
         if self._verifier is None:
             return None
-        verdict = await answer_of(self._verifier, order.contact_id, coin)
+        verdict = await call_client(self._verifier, order.contact_id, coin)
         if isinstance(verdict, Raised):
             return verdict.error
         return InvalidCoinError("the verifier refused the coin") if verdict is False else None

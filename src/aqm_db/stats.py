@@ -1,7 +1,7 @@
 """Reports over both databases, for a client's UI and its prefetch scheduler."""
 
-from ._stock import bytes_of, needs_of
-from ._validate import check_kind
+from ._model.checks import check_kind
+from ._model.tiers import bytes_of, needs_of
 from .inventory import AsyncSmartInventory
 from .types import Dashboard, InventorySummary, StorageReport, VaultStats
 from .vault import AsyncSecureVault

@@ -1,6 +1,6 @@
 """The synchronous face: the same classes and functions, without an event loop.
 
-Generated from the asynchronous classes by ``python -m aqm_db._generate_sync``; do not edit.
+Generated from the asynchronous classes by ``python src/generate_sync.py``; do not edit.
 
 ::
 
@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 import redis
 
-from . import _opening, backup, config, connection, database
-from ._clients import blocked, blocking
-from ._defaults import new_request_id, now_ms
-from ._drive import drive, entered, iterated
-from ._faces import SYNC
-from ._keys import Keys
-from ._wrapping import Wrapper, over, within
+from . import backup, config, connection, database
+from ._io import opening
+from ._io.redispy.clients import blocked, blocking
+from ._io.redispy.faces import SYNC
+from ._model.defaults import new_request_id, now_ms
+from ._model.keys import Keys
+from ._sync_support import Wrapper, drive, drive_block, drive_iterator, unwrap, wrap
 from .backup import BackupReport
 from .database import AsyncClientDatabase
 from .embedded import EmbeddedServer
@@ -230,7 +230,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
             KeyAlreadyBurnedError: it was burned before, or by someone else during the block.
             CorruptEntryError: the stored row is malformed; it was left as it is.
         """
-        with entered(self._async.use_key(key_id)) as value:
+        with drive_block(self._async.use_key(key_id)) as value:
             yield value
 
     def exists(self, key_id: str) -> bool:
@@ -663,7 +663,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
 
     def contact_pages(self) -> Iterator[list[str]]:
         """The ids of all contacts, page by page (SCAN): each at least once."""
-        return iterated(self._async.contact_pages())
+        return drive_iterator(self._async.contact_pages())
 
     def _inv_key(self, contact_id: str, key_id: str) -> str:
         return self._async._inv_key(contact_id, key_id)  # noqa: SLF001 - specified
@@ -698,7 +698,7 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
     def __init__(self, inventory: SmartInventory, client: redis.Redis | redis.RedisCluster) -> None:
         super().__init__(
             AsyncGarbageCollector(
-                within("inventory", inventory, SmartInventory), blocking(client, "GarbageCollector")
+                unwrap("inventory", inventory, SmartInventory), blocking(client, "GarbageCollector")
             )
         )
 
@@ -751,7 +751,7 @@ class StorageReporter(Wrapper[AsyncStorageReporter]):
     def __init__(self, vault: SecureVault, inventory: SmartInventory) -> None:
         super().__init__(
             AsyncStorageReporter(
-                within("vault", vault, SecureVault), within("inventory", inventory, SmartInventory)
+                unwrap("vault", vault, SecureVault), unwrap("inventory", inventory, SmartInventory)
             )
         )
 
@@ -837,22 +837,22 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
     @cached_property
     def vault(self) -> SecureVault:
         """The owner's private halves."""
-        return over(SecureVault, self._async.vault)
+        return wrap(SecureVault, self._async.vault)
 
     @cached_property
     def inventory(self) -> SmartInventory:
         """Contacts' public halves."""
-        return over(SmartInventory, self._async.inventory)
+        return wrap(SmartInventory, self._async.inventory)
 
     @cached_property
     def gc(self) -> GarbageCollector:
         """The inventory's garbage collector."""
-        return over(GarbageCollector, self._async.gc)
+        return wrap(GarbageCollector, self._async.gc)
 
     @cached_property
     def reporter(self) -> StorageReporter:
         """Reports over both."""
-        return over(StorageReporter, self._async.reporter)
+        return wrap(StorageReporter, self._async.reporter)
 
     def health(self) -> HealthStatus:
         """Whether both databases answer, and what they hold."""
@@ -875,7 +875,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
             InvalidIdentifierError: the owner is no valid id.
             VaultUnavailableError: the database was closed.
         """
-        return over(ClientDatabase, self._async.for_owner(owner))
+        return wrap(ClientDatabase, self._async.for_owner(owner))
 
     def iter_owners(self) -> Iterator[str]:
         """The owners that have any data here, each once, in no order.
@@ -889,7 +889,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
             InventoryUnavailableError: the same, between the first database and the second.
             AccessDeniedError: the user may not walk the database.
         """
-        return iterated(self._async.iter_owners())
+        return drive_iterator(self._async.iter_owners())
 
     def delete_owner(self, owner: str) -> int:
         """Deletes all that is kept of an owner, claims and tombstones included (UNLINK).
@@ -1042,7 +1042,7 @@ def connect(
         confirm_fsync=confirm_fsync,
         allow_unsafe=allow_unsafe,
     )
-    return over(ClientDatabase, drive(connecting.open(SYNC)))
+    return wrap(ClientDatabase, drive(connecting.open(SYNC)))
 
 
 def create_vault_client(
@@ -1054,7 +1054,7 @@ def create_vault_client(
         VaultUnavailableError: the server can't be reached.
         AccessDeniedError: the server wants a password; give ``connect`` a url with one.
     """
-    return blocked(drive(_opening.create_vault_client(SYNC, host=host, port=port)))
+    return blocked(drive(opening.create_vault_client(SYNC, host=host, port=port)))
 
 
 def create_inventory_client(
@@ -1066,7 +1066,7 @@ def create_inventory_client(
         InventoryUnavailableError: the server can't be reached.
         AccessDeniedError: the server wants a password; give ``connect`` a url with one.
     """
-    return blocked(drive(_opening.create_inventory_client(SYNC, host=host, port=port)))
+    return blocked(drive(opening.create_inventory_client(SYNC, host=host, port=port)))
 
 
 def health_check(
@@ -1115,7 +1115,7 @@ def export_backup(db: ClientDatabase, path: str | PathLike[str]) -> BackupReport
 
     It also raises what every method of the vault and of the inventory does.
     """
-    return drive(backup.export_backup(within("db", db, ClientDatabase), path))
+    return drive(backup.export_backup(unwrap("db", db, ClientDatabase), path))
 
 
 def import_backup(
@@ -1153,5 +1153,5 @@ def import_backup(
     What was restored before one of these stays, and importing the file again restores the rest.
     """
     return drive(
-        backup.import_backup(within("db", db, ClientDatabase), path, used=used, inventory=inventory)
+        backup.import_backup(unwrap("db", db, ClientDatabase), path, used=used, inventory=inventory)
     )

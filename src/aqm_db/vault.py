@@ -5,16 +5,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, overload
 
-from . import _scripts, config
-from ._batch import run_batch
-from ._clients import AnyAsyncClient, seam_over
-from ._confirming import confirmation_of
-from ._defaults import DAY_MS, new_request_id, now_ms
-from ._keys import Keys
-from ._outcome import Progress, checked
-from ._rows import Row, row_of, whole_number
-from ._seam import Argument, Call, Reply, Seam
-from ._validate import check_blob, check_category, check_days, check_id, check_items, check_time
+from . import config
+from ._io.confirming import confirmation_of
+from ._io.redispy.clients import AnyAsyncClient, seam_over
+from ._io.seam import Argument, Call, Reply, Seam
+from ._lua import scripts
+from ._model.checks import check_blob, check_category, check_days, check_id, check_items, check_time
+from ._model.defaults import DAY_MS, new_request_id, now_ms
+from ._model.keys import Keys
+from ._model.rows import Row, row_of, whole_number
+from ._operations.batch import run_batch
+from ._operations.outcome import Progress, checked
 from .errors import (
     AQMDatabaseError,
     CorruptEntryError,
@@ -27,7 +28,7 @@ from .errors import (
 from .types import NewKey, VaultEntry, VaultStats
 
 if TYPE_CHECKING:
-    from ._unpublished import Unpublished
+    from ._operations.publishing import Unpublished
 
 _log = logging.getLogger("aqm_db.vault")
 TTL_MS: int = config.VAULT_KEY_TTL_SECONDS * 1000
@@ -166,7 +167,7 @@ class AsyncSecureVault:
         """
         check_id("key_id", key_id)
         arguments = (self._request_ids(), key_id, GRACE_MS, TTL_MS)
-        reply = await self._seam.run((_scripts.VAULT_BURN, self._row_keys(key_id), arguments))
+        reply = await self._seam.run((scripts.VAULT_BURN, self._row_keys(key_id), arguments))
         try:
             checked(reply, key_id=key_id)
         except KeyAlreadyBurnedError:
@@ -315,7 +316,7 @@ class AsyncSecureVault:
                 ]
                 replies = await self._seam.run_all(
                     [
-                        (_scripts.VAULT_PURGE, self._row_keys(key_id), (key_id, before))
+                        (scripts.VAULT_PURGE, self._row_keys(key_id), (key_id, before))
                         for key_id in old
                     ]
                 )
@@ -347,7 +348,7 @@ class AsyncSecureVault:
             [gone, *values] = checked(
                 await self._seam.run(
                     (
-                        _scripts.VAULT_COUNTERS,
+                        scripts.VAULT_COUNTERS,
                         (self._keys.vault_stats, self._keys.vault_expiry),
                         (self._keys.vault_prefix, _EXPIRED_AT_ONCE),
                     )
@@ -367,7 +368,7 @@ class AsyncSecureVault:
                 yield key_ids
 
     def _unpublished(self) -> "Unpublished":
-        from ._unpublished import Unpublished  # noqa: PLC0415 - most programs publish nothing
+        from ._operations.publishing import Unpublished  # noqa: PLC0415 - most programs publish nothing
 
         return Unpublished(self._seam, self._keys, self._storing, self._stored)
 
@@ -407,7 +408,7 @@ class AsyncSecureVault:
             *minted,
         )
         keys = (*self._row_keys(key.key_id), self._keys.vault_unpublished)
-        return _scripts.VAULT_STORE, keys, arguments
+        return scripts.VAULT_STORE, keys, arguments
 
     def _stored(self, key: NewKey | VaultEntry, reply: Reply | AQMDatabaseError) -> bool:
         try:

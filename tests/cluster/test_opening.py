@@ -11,13 +11,13 @@ from aqm_db import (
     AsyncClientDatabase,
     AsyncSecureVault,
     AsyncSmartInventory,
-    _exchange,
     close_all,
     config,
     connect,
     health_check,
     sync,
 )
+from aqm_db._io.redispy import sync_exchange
 from aqm_db.acl import acl_rules
 from aqm_db.errors import (
     AccessDeniedError,
@@ -280,14 +280,14 @@ async def test_an_interrupted_call_is_settled(
         db.inventory.register_contact(BOB, "BESTIE")
         db.inventory.store_key(BOB, "c1", "GOLD", b"public", b"signature")
         interrupts = [KeyboardInterrupt()]
-        reply: Any = _exchange._reply
+        reply: Any = sync_exchange._reply
 
         def interrupted(connection: Any) -> Any:
             if interrupts:
                 raise interrupts.pop()
             return reply(connection)
 
-        monkeypatch.setattr(_exchange, "_reply", interrupted)
+        monkeypatch.setattr(sync_exchange, "_reply", interrupted)
         with pytest.raises(KeyboardInterrupt):
             db.inventory.select_coin(BOB, "GOLD")
         assert [coin.key_id for coin in db.inventory.list_coins(BOB)] == ["c1"]

@@ -4,7 +4,7 @@ import asyncio
 
 from redis.asyncio import Redis
 
-from aqm_db._defaults import new_request_id
+from aqm_db._model.defaults import new_request_id
 from aqm_db.errors import AQMDatabaseError
 from tests.faults.ledger import Ledger
 from tests.faults.operations import BLOB, HALVES, pair_over

@@ -8,7 +8,7 @@ from itertools import chain, count
 from redis.asyncio import Redis
 
 from aqm_db import AsyncSmartInventory
-from aqm_db._channels import channels_of
+from aqm_db._io.redispy.async_loops import channels_of
 from tests.faults.byte_cutter import ByteCutter, Cut
 from tests.faults.cancelling import Moment, Way, by_cancel, by_timeout, given_up
 from tests.faults.fault_free import REQUEST_ID, FaultFree

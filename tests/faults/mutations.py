@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from aqm_db._scripts import Script
+from aqm_db._lua.scripts import Script
 
 
 def without(

@@ -11,8 +11,9 @@ import redis.asyncio.retry
 import redis.retry
 from redis.backoff import NoBackoff
 
-from aqm_db import _faces, config
-from aqm_db._clients import blocked
+from aqm_db import config
+from aqm_db._io.redispy import faces
+from aqm_db._io.redispy.clients import blocked
 from tests.conftest import INVENTORY_DB
 from tests.faces import ASYNC, SYNC, Face
 
@@ -75,7 +76,7 @@ LIBRARY = Party(
     "the library's client",
     ASYNC,
     config.REDIS_RETRY_ATTEMPTS,
-    lambda port: _faces.ASYNC.client(INVENTORY_DB, host=HOST, port=port),
+    lambda port: faces.ASYNC.client(INVENTORY_DB, host=HOST, port=port),
 )
 ASYNC_PARTIES = (DEFAULT, NO_RETRIES, LIBRARY)
 SYNC_PARTIES = (
@@ -97,6 +98,6 @@ SYNC_PARTIES = (
         "the library's client, sync",
         SYNC,
         config.REDIS_RETRY_ATTEMPTS,
-        lambda port: blocked(_faces.SYNC.client(INVENTORY_DB, host=HOST, port=port)),
+        lambda port: blocked(faces.SYNC.client(INVENTORY_DB, host=HOST, port=port)),
     ),
 )

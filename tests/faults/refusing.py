@@ -6,7 +6,7 @@ from pathlib import Path
 
 import hiredis
 
-from aqm_db._seam import packed
+from aqm_db._io.seam import packed
 from tests.peers import ScriptedServer
 
 Command = list[bytes]

@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from redis.asyncio import Redis
 
-from aqm_db import _faces
-from aqm_db._clients import blocked
+from aqm_db._io.redispy import faces
+from aqm_db._io.redispy.clients import blocked
 from aqm_db.errors import InventoryUnavailableError, UnavailableError, VaultUnavailableError
 from aqm_db.types import InventoryEntry
 from tests.backends import RunningServer
@@ -131,10 +131,10 @@ async def library_client(face: Face, path: Path) -> AsyncGenerator[Any]:
     """A client as ``connect`` makes them, of a server that speaks the older protocol."""
     place = {"unix_socket_path": str(path), "protocol": 2}
     if face is ASYNC:
-        async with _faces.ASYNC.client(INVENTORY_DB, **place) as client:
+        async with faces.ASYNC.client(INVENTORY_DB, **place) as client:
             yield client
     else:
-        with blocked(_faces.SYNC.client(INVENTORY_DB, **place)) as client:
+        with blocked(faces.SYNC.client(INVENTORY_DB, **place)) as client:
             yield client
 
 

@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
 
-from aqm_db import AsyncSecureVault, AsyncSmartInventory, _answers
+from aqm_db import AsyncSecureVault, AsyncSmartInventory
+from aqm_db._io import answers
 from aqm_db.errors import ContactNotRegisteredError, InventoryUnavailableError
 from tests.backends import REDIS_6, VALKEY_9, RunningServer
 from tests.faults.byte_cutter import ByteCutter, Cut, How
@@ -231,7 +232,7 @@ async def test_a_cancelled_call_is_not_asked_again_when_its_claim_is_gone(
     tasks: list[asyncio.Task[Any]] = []
 
     async def give_up(_: float) -> None:
-        leap(_answers.REPEATABLE_SECONDS)
+        leap(answers.REPEATABLE_SECONDS)
         tasks[0].cancel()
         await asyncio.sleep(0)
 

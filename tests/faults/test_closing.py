@@ -10,7 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, close_all
-from aqm_db._defaults import new_request_id
+from aqm_db._model.defaults import new_request_id
 from aqm_db.errors import InventoryUnavailableError, VaultUnavailableError
 from aqm_db.types import InventoryEntry
 from tests.backends import RunningServer

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from aqm_db._seam import packed
+from aqm_db._io.seam import packed
 from aqm_db.errors import InventoryUnavailableError
 from tests.backends import REDIS_6, VALKEY_9, RunningServer
 from tests.faults.byte_cutter import ByteCutter, Cut, Direction, How

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from aqm_db import AsyncClientDatabase, _confirming, _opening, _safety, cli, connect
+from aqm_db import AsyncClientDatabase, cli, connect
+from aqm_db._io import confirming, facts, opening
 from aqm_db.errors import (
     AQMDatabaseError,
     ConcurrencyError,
@@ -63,7 +64,7 @@ async def test_a_disk_that_is_full_is_an_argument(tmp_path: Path) -> None:
         )
 
     with pytest.MonkeyPatch.context() as mutant:
-        mutant.setattr(_confirming, "is_refusal", always)
+        mutant.setattr(confirming, "is_refusal", always)
         await is_noticed(mutant, test)
 
 
@@ -74,7 +75,7 @@ async def test_what_fails_is_what_is_not_told(tmp_path: Path) -> None:
         await of_databases.test_a_server_that_can_not_tell_now("aio", tmp_path)
 
     with pytest.MonkeyPatch.context() as mutant:
-        mutant.setattr(_safety, "is_refusal", always)
+        mutant.setattr(facts, "is_refusal", always)
         await is_noticed(mutant, test)
 
 
@@ -105,7 +106,7 @@ async def test_a_mistake_in_the_background_is_the_databases(db: AsyncClientDatab
 
 async def test_a_mistake_in_making_clients_is_the_urls() -> None:
     """What making clients raises: test_a_mistake_in_making_clients."""
-    clients: Any = _opening._clients
+    clients: Any = opening._clients
 
     def renaming(*arguments: Any) -> Any:
         try:
@@ -118,5 +119,5 @@ async def test_a_mistake_in_making_clients_is_the_urls() -> None:
         await of_mistakes.test_a_mistake_in_making_clients(patched, connect, url, TypeError)
 
     with pytest.MonkeyPatch.context() as mutant:
-        mutant.setattr(_opening, "_clients", renaming)
+        mutant.setattr(opening, "_clients", renaming)
         await is_noticed(mutant, test)

@@ -21,10 +21,10 @@ from aqm_db import (
     AsyncSecureVault,
     AsyncSmartInventory,
     AsyncStorageReporter,
-    _scripts,
     config,
 )
-from aqm_db._clients import seam_over
+from aqm_db._io.redispy.clients import seam_over
+from aqm_db._lua import scripts
 from aqm_db.errors import (
     AccessDeniedError,
     AQMDatabaseError,
@@ -88,7 +88,7 @@ BATCHES = {
     "inventory.select_coins",
 }
 """Calls of whose parts each has an outcome of its own."""
-ENDING_A_LEASE = _scripts.INV_UNRESERVE.sha.encode()
+ENDING_A_LEASE = scripts.INV_UNRESERVE.sha.encode()
 """A lease that can't be ended ends by itself: that's for the log only."""
 T = TypeVar("T")
 ATTEMPTS = 1 + config.REDIS_RETRY_ATTEMPTS
@@ -349,7 +349,7 @@ async def test_a_part_that_was_done_before_the_server_went_away(
             await client.connection_pool.disconnect()
             server.greeting = None
 
-        monkeypatch.setattr("aqm_db._async_seam._nothing_to_clean", go_away)
+        monkeypatch.setattr("aqm_db._io.redispy.async_seam._nothing_to_clean", go_away)
         with pytest.raises(InventoryUnavailableError) as caught:
             await inventory.select_coins(["bob", "carol"], "GOLD")
         assert caught.value.outcome_unknown is True

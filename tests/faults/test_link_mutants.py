@@ -12,9 +12,9 @@ import pytest
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
-from aqm_db import _foreign, _sources
-from aqm_db._channels import Channels
-from aqm_db._sources import PooledSource
+from aqm_db._io.redispy import async_sources, private_parts
+from aqm_db._io.redispy.async_loops import Channels
+from aqm_db._io.redispy.async_sources import PooledSource
 from tests import test_foreign as of_foreign_parts, test_pools as of_pools
 from tests.backends import Servers
 from tests.faults.cancelling import turns
@@ -64,7 +64,7 @@ async def test_a_blocking_pool_that_is_not_waited_for(servers: Servers) -> None:
         pass
 
     with pytest.MonkeyPatch.context() as mutant:
-        mutant.setattr(_sources, "BlockingConnectionPool", NoPool)
+        mutant.setattr(async_sources, "BlockingConnectionPool", NoPool)
         await is_noticed(mutant, lambda: of_pools.test_a_blocking_pool_whose_wait_is_over(servers))
 
 
@@ -84,5 +84,5 @@ async def test_a_transport_that_is_taken_unseen(servers: Servers) -> None:
             await of_foreign_parts.test_a_transport_that_is_none(servers, patched, transport)
 
     with pytest.MonkeyPatch.context() as mutant:
-        mutant.setattr(_foreign, "_can", always)
+        mutant.setattr(private_parts, "_can", always)
         await is_noticed(mutant, test)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
-from aqm_db import _scripts
+from aqm_db._lua import scripts
 from tests.backends import REDIS_6, VALKEY_9, Backend, Servers
 from tests.faults.machine import CAPS, Machine
 from tests.faults.mutations import without
@@ -66,65 +66,65 @@ def test_the_database_is_what_the_model_says(
 
 MUTANTS = {
     "used coins are stored again": (
-        _scripts.INV_STORE,
+        scripts.INV_STORE,
         r"if used_at and [^\n]* then",
         "if false then",
     ),
-    "a repeated store is refused": (_scripts.INV_STORE, r"== request_id and OK", "== '' and OK"),
+    "a repeated store is refused": (scripts.INV_STORE, r"== request_id and OK", "== '' and OK"),
     "a store overwrites": (
-        _scripts.INV_STORE,
+        scripts.INV_STORE,
         r"if redis.call\('EXISTS', row\) == 1 then",
         "if false then",
     ),
     "the newest coin is taken": (
-        _scripts.INV_SELECT,
+        scripts.INV_SELECT,
         r"'ZRANGE', queue, 0, 0",
         "'ZREVRANGE', queue, 0, 0",
     ),
     "claims are ignored": (
-        _scripts.INV_SELECT,
+        scripts.INV_SELECT,
         r"redis.call\('RENAMENX', row, claim_key\) == 0",
         "redis.call('RENAME', row, claim_key) == 0",
     ),
     "the use is not remembered": (
-        _scripts.INV_CONSUME,
+        scripts.INV_CONSUME,
         r"'ZADD', used, 'GT'",
         "'ZADD', used, 'XX'",
     ),
     "any receipt will do": (
-        _scripts.INV_RELEASE,
+        scripts.INV_RELEASE,
         r"tonumber\(used_at\) ~= tonumber\(ARGV\[7\]\)",
         "false",
     ),
     "a released coin is the last": (
-        _scripts.INV_RELEASE,
+        scripts.INV_RELEASE,
         r"local score = [^\n]*",
         "local score = tonumber(ARGV[8]) + 1",
     ),
-    "the oldest coins are dropped": (_scripts.INV_SET_PRIORITY, "'ZRANGE'", "'ZREVRANGE'"),
+    "the oldest coins are dropped": (scripts.INV_SET_PRIORITY, "'ZRANGE'", "'ZREVRANGE'"),
     "a higher priority drops coins": (
-        _scripts.INV_SET_PRIORITY,
+        scripts.INV_SET_PRIORITY,
         "local lowered = false",
         "local lowered = true",
     ),
     "a contact is active for ever": (
-        _scripts.INV_COLLECT,
+        scripts.INV_COLLECT,
         r"local inactive = [^\n]*",
         "local inactive = false",
     ),
     "expiry goes by clients' clocks": (
-        _scripts.VAULT_STORE,
+        scripts.VAULT_STORE,
         r"if ARGV\[10\] == ARGV\[9\] then",
         "if false then",
     ),
     "burned keys stay on the counter": (
-        _scripts.VAULT_BURN,
+        scripts.VAULT_BURN,
         r"counted\(values\[1\] - 1\)",
         "counted(values[1])",
     ),
-    "a repeated burn is refused": (_scripts.VAULT_BURN, "== request_id and OK", "== '' and OK"),
+    "a repeated burn is refused": (scripts.VAULT_BURN, "== request_id and OK", "== '' and OK"),
     "expired keys stay on the counter": (
-        _scripts.VAULT_COUNTERS,
+        scripts.VAULT_COUNTERS,
         r"math.max\(values\[tier\] - 1, 0\)",
         "values[tier]",
     ),

@@ -22,21 +22,15 @@ from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 import aqm_db
-from aqm_db import (
-    AsyncSecureVault,
-    AsyncSmartInventory,
-    _answers,
-    _clients,
-    _faces,
-    _keys,
-    _scripts,
-    coins,
-    database,
-)
-from aqm_db._async_seam import AsyncSeam
-from aqm_db._failures import LinkFailure
-from aqm_db._scripts import Script
-from aqm_db._seam import Call, ClientSeam, Reply
+from aqm_db import AsyncSecureVault, AsyncSmartInventory, coins, database
+from aqm_db._io import answers
+from aqm_db._io.failures import LinkFailure
+from aqm_db._io.redispy import clients as any_clients, faces
+from aqm_db._io.redispy.async_seam import AsyncSeam
+from aqm_db._io.seam import Call, ClientSeam, Reply
+from aqm_db._lua import scripts
+from aqm_db._lua.scripts import Script
+from aqm_db._model import keys
 from aqm_db.errors import AccessDeniedError, AQMDatabaseError, InventoryUnavailableError
 from aqm_db.types import CoinCategory
 from tests import (
@@ -200,24 +194,24 @@ async def test_a_fresh_request_id_for_each_attempt(lab: Lab, operation: Operatio
 @pytest.mark.parametrize(
     ("script", "pattern", "replacement", "operation"),
     [
-        (_scripts.VAULT_STORE, "== request_id and OK", "== '' and OK", "vault.store_key"),
-        (_scripts.VAULT_BURN, "== request_id and OK", "== '' and OK", "vault.burn_key"),
-        (_scripts.INV_REGISTER, r"== ARGV\[1\] and 1", "== '' and 1", "inventory.register_contact"),
-        (_scripts.INV_STORE, "== request_id and OK", "== '' and OK", "inventory.store_key"),
+        (scripts.VAULT_STORE, "== request_id and OK", "== '' and OK", "vault.store_key"),
+        (scripts.VAULT_BURN, "== request_id and OK", "== '' and OK", "vault.burn_key"),
+        (scripts.INV_REGISTER, r"== ARGV\[1\] and 1", "== '' and 1", "inventory.register_contact"),
+        (scripts.INV_STORE, "== request_id and OK", "== '' and OK", "inventory.store_key"),
         (
-            _scripts.INV_SELECT,
+            scripts.INV_SELECT,
             r"redis.call\('RENAMENX', row, claim_key\) == 0",
             "redis.call('RENAME', row, claim_key) == 0",
             "inventory.select_coin",
         ),
         (
-            _scripts.INV_RELEASE,
+            scripts.INV_RELEASE,
             r"redis.call\('EXISTS', KEYS\[4\]\) == 1",
             "false",
             "inventory.release_coin",
         ),
         (
-            _scripts.INV_CONSUME,
+            scripts.INV_CONSUME,
             r"OK, redis.call\('EXISTS', claim_key\)",
             "OK, 0",
             "inventory.consume_key",
@@ -238,7 +232,7 @@ async def test_a_request_that_is_not_recognised(
 async def test_a_claim_that_is_overwritten(lab: Lab) -> None:
     """Claims: test_a_request_that_is_asked_again_gets_the_same_coin."""
     lab.without(
-        _scripts.INV_SELECT,
+        scripts.INV_SELECT,
         r"redis.call\('RENAMENX', row, claim_key\) == 0",
         "redis.call('RENAME', row, claim_key) == 0",
     )
@@ -248,7 +242,7 @@ async def test_a_claim_that_is_overwritten(lab: Lab) -> None:
 @in_the_lab
 async def test_a_store_without_a_claim(lab: Lab) -> None:
     """Claims: test_another_client_acts_before_a_call_is_sent_again."""
-    lab.without(_scripts.INV_STORE, r"if redis.call\('EXISTS', KEYS\[4\]\) == 1", "if false")
+    lab.without(scripts.INV_STORE, r"if redis.call\('EXISTS', KEYS\[4\]\) == 1", "if false")
     await lab.is_noticed_by(
         of_lost_replies.test_another_client_acts_before_a_call_is_sent_again,
         encounter=_encounter("store_key, selected"),
@@ -259,7 +253,7 @@ async def test_a_store_without_a_claim(lab: Lab) -> None:
 @in_the_lab
 async def test_a_repeated_select_that_sets_aside(lab: Lab) -> None:
     """Claims: test_a_request_that_is_asked_again_sets_nothing_aside."""
-    lab.without(_scripts.INV_SELECT, r"if #aside == 0 and [^\n]* then", "if false then")
+    lab.without(scripts.INV_SELECT, r"if #aside == 0 and [^\n]* then", "if false then")
     await lab.is_noticed_by(of_repeats.test_a_request_that_is_asked_again_sets_nothing_aside)
 
 
@@ -274,7 +268,7 @@ def _encounter(name: str) -> Encounter:
 @in_the_lab
 async def test_without_used_coin_memory(lab: Lab) -> None:
     """Used-coin memory: test_store_key_of_a_used_coin_raises."""
-    lab.without(_scripts.INV_STORE, r"if used_at and [^\n]* then", "if false then")
+    lab.without(scripts.INV_STORE, r"if used_at and [^\n]* then", "if false then")
     await lab.is_noticed_by(of_the_inventory.test_store_key_of_a_used_coin_raises)
 
 
@@ -282,7 +276,7 @@ async def test_without_used_coin_memory(lab: Lab) -> None:
 async def test_without_tombstones(lab: Lab) -> None:
     """Tombstones: test_burn_already_burned_raises."""
     lab.without(
-        _scripts.VAULT_BURN,
+        scripts.VAULT_BURN,
         r"redis.call\('PEXPIRE', row, ARGV\[3\]\)",
         "redis.call('DEL', row)",
     )
@@ -293,7 +287,7 @@ async def test_without_tombstones(lab: Lab) -> None:
 async def test_a_lost_burn_without_a_tombstone(lab: Lab) -> None:
     """Tombstones: test_another_client_acts_before_a_call_is_sent_again."""
     lab.without(
-        _scripts.VAULT_BURN,
+        scripts.VAULT_BURN,
         r"redis.call\('PEXPIRE', row, ARGV\[3\]\)",
         "redis.call('DEL', row)",
     )
@@ -307,7 +301,7 @@ async def test_a_lost_burn_without_a_tombstone(lab: Lab) -> None:
 @in_the_lab
 async def test_without_receipts(lab: Lab) -> None:
     """Receipts of release: test_release_coin_twice_returns_false."""
-    lab.without(_scripts.INV_RELEASE, r"tonumber\(used_at\) ~= tonumber\(ARGV\[7\]\)", "false")
+    lab.without(scripts.INV_RELEASE, r"tonumber\(used_at\) ~= tonumber\(ARGV\[7\]\)", "false")
     await lab.is_noticed_by(of_the_inventory.test_release_coin_twice_returns_false)
 
 
@@ -315,7 +309,7 @@ async def test_without_receipts(lab: Lab) -> None:
 async def test_one_receipt_for_two_uses(lab: Lab) -> None:
     """Receipts of release, raised above an earlier use's: test_release_coin_twice_returns_false."""
     lab.without(
-        _scripts.INV_SELECT,
+        scripts.INV_SELECT,
         r"redis.call\('ZSCORE', used, id\) \+ 1",
         "redis.call('ZSCORE', used, id)",
     )
@@ -325,7 +319,7 @@ async def test_one_receipt_for_two_uses(lab: Lab) -> None:
 @in_the_lab
 async def test_without_the_stale_rule(lab: Lab) -> None:
     """The stale rule: test_select_coin_drops_stale_coins."""
-    lab.without(_scripts.INV_SELECT, "expires_at <= now", "false")
+    lab.without(scripts.INV_SELECT, "expires_at <= now", "false")
     await lab.is_noticed_by(of_the_inventory.test_select_coin_drops_stale_coins)
 
 
@@ -333,7 +327,7 @@ async def test_without_the_stale_rule(lab: Lab) -> None:
 @pytest.mark.parametrize("meanwhile", ["stale", "expired"])
 async def test_a_release_without_the_stale_rule(lab: Lab, meanwhile: str) -> None:
     """The stale rule: test_release_coin_that_has_no_place_any_more_returns_false."""
-    lab.without(_scripts.INV_RELEASE, r"expires_at <= tonumber\(ARGV\[8\]\)", "false")
+    lab.without(scripts.INV_RELEASE, r"expires_at <= tonumber\(ARGV\[8\]\)", "false")
     await lab.is_noticed_by(
         of_the_inventory.test_release_coin_that_has_no_place_any_more_returns_false,
         meanwhile=meanwhile,
@@ -346,7 +340,7 @@ async def test_a_release_without_the_stale_rule(lab: Lab, meanwhile: str) -> Non
 @in_the_lab
 async def test_a_higher_priority_that_drops_coins(lab: Lab) -> None:
     """Only a downgrade trims: test_set_priority_upgrade_drops_nothing."""
-    lab.without(_scripts.INV_SET_PRIORITY, "local lowered = false", "local lowered = true")
+    lab.without(scripts.INV_SET_PRIORITY, "local lowered = false", "local lowered = true")
     await lab.is_noticed_by(of_the_inventory.test_set_priority_upgrade_drops_nothing)
 
 
@@ -356,21 +350,21 @@ async def test_a_higher_priority_that_drops_coins(lab: Lab) -> None:
 @in_the_lab
 async def test_without_the_raised_score(lab: Lab) -> None:
     """The index-order raise: test_select_coin_fifo_order."""
-    lab.without(_scripts.INV_STORE, r"math.max\(now, [^\n]*\)\)", "now)")
+    lab.without(scripts.INV_STORE, r"math.max\(now, [^\n]*\)\)", "now)")
     await lab.is_noticed_by(of_the_inventory.test_select_coin_fifo_order)
 
 
 @in_the_lab
 async def test_expiry_by_the_clients_clock(lab: Lab) -> None:
     """The expiry index: test_a_clock_that_was_set_back_hides_no_expired_key."""
-    lab.without(_scripts.VAULT_STORE, r"if ARGV\[10\] == ARGV\[9\] then", "if false then")
+    lab.without(scripts.VAULT_STORE, r"if ARGV\[10\] == ARGV\[9\] then", "if false then")
     await lab.is_noticed_by(of_the_vault.test_a_clock_that_was_set_back_hides_no_expired_key)
 
 
 @in_the_lab
 async def test_an_expired_key_that_nobody_noticed(lab: Lab) -> None:
     """Counters: test_an_id_that_is_stored_again_after_its_key_expired_is_counted_once."""
-    lab.without(_scripts.VAULT_STORE, r"local expired = [^\n]*", "local expired = nil")
+    lab.without(scripts.VAULT_STORE, r"local expired = [^\n]*", "local expired = nil")
     await lab.is_noticed_by(
         of_the_vault.test_an_id_that_is_stored_again_after_its_key_expired_is_counted_once,
         tier="GOLD",
@@ -386,46 +380,46 @@ async def test_an_expired_key_that_nobody_noticed(lab: Lab) -> None:
     ("script", "protection", "command", "step"),
     [
         (
-            _scripts.VAULT_STORE,
+            scripts.VAULT_STORE,
             r"redis.call\('ZADD', expiry, 'XX', 0, ''\)",
             "zadd",
             "vault.store_key",
         ),
-        (_scripts.VAULT_BURN, r"redis.call\('HDEL', row, ''\)", "hdel", "vault.burn_key"),
-        (_scripts.VAULT_BURN, r"redis.call\('ZREM', expiry, ''\)", "zrem", "vault.burn_key"),
-        (_scripts.VAULT_PURGE, r"redis.call\('ZREM', expiry, ''\)", "zrem", "purge"),
+        (scripts.VAULT_BURN, r"redis.call\('HDEL', row, ''\)", "hdel", "vault.burn_key"),
+        (scripts.VAULT_BURN, r"redis.call\('ZREM', expiry, ''\)", "zrem", "vault.burn_key"),
+        (scripts.VAULT_PURGE, r"redis.call\('ZREM', expiry, ''\)", "zrem", "purge"),
         (
-            _scripts.INV_STORE,
+            scripts.INV_STORE,
             r"redis.call\('ZADD', queue, 'XX', 0, ''\)",
             "zadd",
             "inventory.store_key",
         ),
         (
-            _scripts.INV_RELEASE,
+            scripts.INV_RELEASE,
             r"redis.call\('ZADD', queue, 'XX', 0, ''\)",
             "zadd",
             "inventory.release_coin",
         ),
         (
-            _scripts.INV_SET_PRIORITY,
+            scripts.INV_SET_PRIORITY,
             r"redis.call\('DEL', ARGV\[2\]\)",
             "del",
             "inventory.set_contact_priority",
         ),
         (
-            _scripts.INV_COLLECT,
+            scripts.INV_COLLECT,
             r"redis.call\('ZREM', used, ''\)",
             "zrem",
             "gc.collect_single_contact",
         ),
         (
-            _scripts.INV_SELECT,
+            scripts.INV_SELECT,
             r"redis.call\('RENAMENX', claim_key, row\)",
             "zadd",
             "inventory.select_coin(BRONZE)",
         ),
         (
-            _scripts.INV_CONSUME,
+            scripts.INV_CONSUME,
             r"redis.call\('RENAMENX', claim_key, row\)",
             "zadd",
             "inventory.consume_key",
@@ -489,13 +483,13 @@ async def test_a_cancelled_call_without(
 async def test_a_server_that_forgot_its_scripts(lab: Lab) -> None:
     """Scripts that are sent again: test_forgotten_scripts."""
 
-    async def once(ask: _answers.Ask, call: Call) -> Reply:
-        [reply] = await ask((_answers._evalsha(call),))
+    async def once(ask: answers.Ask, call: Call) -> Reply:
+        [reply] = await ask((answers._evalsha(call),))
         if isinstance(reply, RedisError):
             raise AccessDeniedError
         return cast("Reply", reply)
 
-    lab.monkeypatch.setattr(_answers, "run", once)
+    lab.monkeypatch.setattr(answers, "run", once)
     await lab.is_noticed_by(
         of_environment.test_forgotten_scripts,
         client=lab.direct,
@@ -546,7 +540,7 @@ async def test_care_that_nothing_confirms(
 
     def forgetful(inventory: AsyncSmartInventory, client: Redis, name: str) -> ClientSeam:
         if name == user:
-            return _clients.seam_over(client, InventoryUnavailableError, name, confirmation=None)
+            return any_clients.seam_over(client, InventoryUnavailableError, name, confirmation=None)
         return seam_over(inventory, client, name)
 
     monkeypatch.setattr(AsyncSmartInventory, "_seam_over", forgetful)
@@ -587,14 +581,14 @@ async def _is_noticed_with_a_replica(
 @in_the_lab
 async def test_ids_in_names_as_they_are(lab: Lab) -> None:
     """Id encoding: test_different_ids_have_different_names."""
-    lab.monkeypatch.setattr(_keys, "encode_id", str)
+    lab.monkeypatch.setattr(keys, "encode_id", str)
     await lab.is_noticed_by(of_names.test_different_ids_have_different_names)
 
 
 @in_the_lab
 async def test_ids_in_names_as_they_are_on_the_server(lab: Lab) -> None:
     """Id encoding in the scripts: test_contacts_do_not_meet."""
-    lab.without(_scripts.INV_SELECT, r"return string.find\(id, STRUCTURE\) and [^\n]*", "return id")
+    lab.without(scripts.INV_SELECT, r"return string.find\(id, STRUCTURE\) and [^\n]*", "return id")
     await lab.is_noticed_by(of_names.test_contacts_do_not_meet)
 
 
@@ -664,7 +658,7 @@ async def test_a_client_that_decodes(lab: Lab) -> None:
     def unchecked(client: Redis, *_: object) -> Redis:
         return client
 
-    lab.monkeypatch.setattr(_clients, "_checked", unchecked)
+    lab.monkeypatch.setattr(any_clients, "_checked", unchecked)
     await lab.is_noticed_by(of_connections.test_wrong_kinds_of_client)
 
 
@@ -687,17 +681,17 @@ async def test_a_client_of_other_settings(
     other: object,
 ) -> None:
     """Connection settings: test_clients_of_both_databases."""
-    options = _faces.Face.client_options
+    options = faces.Face.client_options
 
-    def shaped(_: _faces.Face, client: Redis) -> Redis:
+    def shaped(_: faces.Face, client: Redis) -> Redis:
         clients.append(client)
         return client
 
-    def changed(face: _faces.Face) -> dict[str, Any]:
+    def changed(face: faces.Face) -> dict[str, Any]:
         return {**options(face), setting: other}
 
-    lab.monkeypatch.setattr(type(_faces.ASYNC), "shaped", shaped)
-    lab.monkeypatch.setattr(_faces.Face, "client_options", changed)
+    lab.monkeypatch.setattr(type(faces.ASYNC), "shaped", shaped)
+    lab.monkeypatch.setattr(faces.Face, "client_options", changed)
     await lab.is_noticed_by(
         of_connections.test_clients_of_both_databases, face=aqm_db, tcp_port=tcp_port
     )

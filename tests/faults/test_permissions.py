@@ -10,11 +10,11 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from aqm_db import _scripts
-from aqm_db._clients import seam_over
-from aqm_db._keys import Keys
-from aqm_db._scripts import Script
-from aqm_db._seam import Argument
+from aqm_db._io.redispy.clients import seam_over
+from aqm_db._io.seam import Argument
+from aqm_db._lua import scripts
+from aqm_db._lua.scripts import Script
+from aqm_db._model.keys import Keys
 from aqm_db.errors import AccessDeniedError, AQMDatabaseError, InventoryUnavailableError
 from aqm_db.types import NewCoin
 from tests.backends import REDIS_6, VALKEY_9, RunningServer, Servers
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.asyncio
 
 SCRIPTS = [
     each
-    for each in vars(_scripts).values()
+    for each in vars(scripts).values()
     # The integrity check has tests of its own.
     if isinstance(each, Script) and "_check_" not in each.name
 ]
@@ -105,7 +105,7 @@ def _reserve(limited: Limited, contact_id: str) -> Awaitable[Any]:
     # One slot of each tier, of 96 bytes, where there's room; one lease is over.
     return _run(
         limited,
-        _scripts.INV_RESERVE,
+        scripts.INV_RESERVE,
         keys,
         *("new", contact_id, limited.later.inventory.clock(), 60_000, 65_536, 0, "1"),
         *(1, 96, 9, 9, 9) * 3,
@@ -138,19 +138,19 @@ STEPS: dict[str, Step] = {
     ),
     "count a row that no queue lists": lambda limited: _run(
         limited,
-        _scripts.INV_DROP_ORPHAN,
+        scripts.INV_DROP_ORPHAN,
         (Keys().of(ORPHANED).row("1"), *Keys().of(ORPHANED).queues),
         *("1", "count"),
     ),
     "purge": lambda limited: _run(
         limited,
-        _scripts.VAULT_PURGE,
+        scripts.VAULT_PURGE,
         (Keys().vault("k1"), Keys().vault_stats, Keys().vault_expiry),
         *("k1", limited.later.inventory.clock()),
     ),
     "publish": lambda limited: _run(
         limited,
-        _scripts.VAULT_PUBLISHED,
+        scripts.VAULT_PUBLISHED,
         (Keys().vault("k1"), Keys().vault_unpublished),
         *("k1", "published"),
     ),
@@ -162,10 +162,10 @@ STEPS: dict[str, Step] = {
         *limited.later.inventory._storing(NewCoin(BOB, "new", "GOLD", *HALVES), HELD)[2],
     ),
     "end a reservation": lambda limited: _run(
-        limited, _scripts.INV_UNRESERVE, (Keys().inv_leases, Keys().inv_epoch), HELD
+        limited, scripts.INV_UNRESERVE, (Keys().inv_leases, Keys().inv_epoch), HELD
     ),
-    "take a lease": lambda limited: _run(limited, _scripts.LEASE_TAKE, ("lease",), "someone", 1000),
-    "drop a lease": lambda limited: _run(limited, _scripts.LEASE_DROP, ("lease",), "someone"),
+    "take a lease": lambda limited: _run(limited, scripts.TURN_TAKE, ("lease",), "someone", 1000),
+    "drop a lease": lambda limited: _run(limited, scripts.TURN_DROP, ("lease",), "someone"),
 }
 SET_ASIDE = {
     f"inv:v1:idx:{FULL}:BRONZE".encode(),

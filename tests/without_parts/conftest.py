@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from aqm_db import _foreign
-from aqm_db._foreign import Part
+from aqm_db._io.redispy import private_parts
+from aqm_db._io.redispy.private_parts import Part
 from tests.backends import VALKEY_9, Backend
 from tests.faces import ASYNC, Face
 
 PARTS = [
     name
-    for name, part in vars(_foreign).items()
+    for name, part in vars(private_parts).items()
     # A node of a cluster is tried in tests/cluster.
-    if isinstance(part, Part) and part is not _foreign.TAKE_OF_NODE
+    if isinstance(part, Part) and part is not private_parts.TAKE_OF_NODE
 ]
 
 
@@ -34,5 +34,5 @@ def face() -> Face:
 def _without(request: pytest.FixtureRequest) -> Iterator[None]:
     name = request.param
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(_foreign, name, replace(getattr(_foreign, name), name="gone"))
+        patched.setattr(private_parts, name, replace(getattr(private_parts, name), name="gone"))
         yield

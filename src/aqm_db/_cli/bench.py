@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from aqm_db._faces import ASYNC
-from aqm_db._opening import open_database
-from aqm_db._target import target_of
+from aqm_db._io.opening import open_database
+from aqm_db._io.redispy.faces import ASYNC
+from aqm_db._io.target import target_of
 
 from .bench_view import as_json, as_text
 from .errors import told

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import Progress
 
-from aqm_db._extras import is_missing
-
 from .errors import CommandError, told, warn
+from .extras import is_missing
 from .options import Debug, Json
 from .output import PlainConsole, working, write
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aqm_db._stock import TIERS
+from aqm_db._model.tiers import TIERS
 from aqm_db.chat_demo.findings import Evidence
 from aqm_db.chat_demo.story import Outcome
 

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from aqm_db import config
 from aqm_db._escaping import escaped
-from aqm_db._stock import counts_of
+from aqm_db._model.tiers import counts_of
 from aqm_db.errors import CorruptEntryError
 from aqm_db.sync import ClientDatabase
 from aqm_db.types import GCResult

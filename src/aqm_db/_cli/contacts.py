@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from aqm_db._escaping import escaped
-from aqm_db._stock import counts_of, excess_of
-from aqm_db._validate import check_priority
+from aqm_db._model.checks import check_priority
+from aqm_db._model.tiers import counts_of, excess_of
 from aqm_db.errors import ContactNotRegisteredError, CorruptEntryError
 from aqm_db.sync import ClientDatabase
 from aqm_db.types import ContactMeta, InventorySummary

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from aqm_db._extras import is_missing
-
 from .errors import CommandError, told
+from .extras import is_missing
 from .options import Debug, Json
 
 

@@ -5,16 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from aqm_db._stock import counts_of
+from aqm_db._model.tiers import counts_of
 from aqm_db.coins import PublicCoin
 from aqm_db.demo import Delivery, Home
-from aqm_db.types import (
-    Dashboard,
-    GCResult,
-    HealthStatus,
-    InventorySummary,
-    StorageReport,
-)
+from aqm_db.types import Dashboard, GCResult, HealthStatus, InventorySummary, StorageReport
 
 from .output import write
 

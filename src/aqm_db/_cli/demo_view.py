@@ -10,16 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from aqm_db._stock import counts_of
+from aqm_db._model.tiers import counts_of
 from aqm_db.coins import PublicCoin
 from aqm_db.demo import Delivery, Home
-from aqm_db.types import (
-    Dashboard,
-    GCResult,
-    HealthStatus,
-    InventorySummary,
-    StorageReport,
-)
+from aqm_db.types import Dashboard, GCResult, HealthStatus, InventorySummary, StorageReport
 
 from .tables import amounts, budget, table_of, tier
 

@@ -8,9 +8,9 @@ from time import perf_counter
 from typing import Any, Final
 
 from aqm_db import config
-from aqm_db._clients import AsyncClient, seam_over
-from aqm_db._defaults import new_request_id, now_ms
-from aqm_db._seam import Seam
+from aqm_db._io.redispy.clients import AsyncClient, seam_over
+from aqm_db._io.seam import Seam
+from aqm_db._model.defaults import new_request_id, now_ms
 from aqm_db.database import AsyncClientDatabase
 from aqm_db.embedded import EmbeddedServer
 from aqm_db.errors import AQMDatabaseError, InventoryUnavailableError

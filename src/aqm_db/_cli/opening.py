@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aqm_db._target import Embedded, target_of
+from aqm_db._io.target import Embedded, target_of
 from aqm_db.sync import ClientDatabase, connect
 
 from .errors import CommandError, told

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from aqm_db._stock import TIERS, counts_of
+from aqm_db._model.tiers import TIERS, counts_of
 from aqm_db.sync import ClientDatabase
 from aqm_db.types import Dashboard, InventorySummary
 

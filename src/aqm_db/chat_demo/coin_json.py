@@ -4,7 +4,7 @@ from base64 import b64encode
 from typing import Any, Final
 
 from aqm_db import coins
-from aqm_db._json_fields import Fields
+from aqm_db.backup._fields import Fields
 from aqm_db.errors import InvalidCoinError
 from aqm_db.minter import PublicHalf
 from aqm_db.types import NewCoin

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from aqm_db import coins
-from aqm_db._json_fields import Fields
+from aqm_db.backup._fields import Fields
 from aqm_db.demo import ForgedMessageError
 from aqm_db.types import CoinCategory, InventoryEntry
 

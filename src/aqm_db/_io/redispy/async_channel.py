@@ -1,0 +1,351 @@
+"""One connection that all calls in flight share: pipelined as they come, answered in order."""
+
+import asyncio
+from collections import deque
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, cast
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+from aqm_db._io.failures import LinkFailure, demotion_in, unconnected
+
+from .async_link import Link, Pending, link_to
+from .async_loop_end import close_with_loop
+from .async_sources import ONCE, Source
+
+_BURST = 4
+"""Pending calls that are written without waiting for the end of the loop's turn, so that the
+server works on the first ones while the next are still being packed."""
+_CLOSED = "the connection was closed"
+
+
+class CancelledAfterSending(asyncio.CancelledError):
+    """The caller was cancelled, and its request may be executed all the same.
+
+    Attributes:
+        end: until when the request may be repeated, by the event loop's clock; None if it's on a
+            connection that stands, where a repetition follows it at once.
+    """
+
+    end: float | None = None
+
+
+class Holds:
+    """What closing waits for, though it isn't in flight."""
+
+    def __init__(self) -> None:
+        self._holds: set[asyncio.Future[None]] = set()
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Keeps ``aclose`` waiting for a call that isn't in flight, but is under way."""
+        hold = asyncio.get_running_loop().create_future()
+        self._holds.add(hold)
+        try:
+            yield
+        finally:
+            self._holds.discard(hold)
+            hold.set_result(None)
+
+    def hang_up(self, reason: str) -> None:
+        """Ends what is open: nothing, here."""
+
+    def _hold(self, task: asyncio.Task[None]) -> None:
+        """The same for a task, until it's done."""
+        self._holds.add(task)
+        task.add_done_callback(self._holds.discard)
+
+
+class Channel(Holds):
+    """A shared connection, for the calls of one event loop.
+
+    It is taken from its source when it is first needed, and goes back when it fails or is closed,
+    when the loop ends, and when nothing is in flight and the source has no other. A call that finds
+    nothing in flight is written at once.
+
+    Args:
+        source: where the connection comes from.
+    """
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self._source = source
+        self._loan: _Loan | None = None
+        self._link: Link | None = None
+        self._lent: Link | None = None
+        self._opening: asyncio.Task[RedisError | None] | None = None
+        self._returning: asyncio.Task[None] | None = None
+        self._is_lent = self._has_lent = False
+        self._reason, self._cause = _CLOSED, cast("BaseException | None", None)
+        self._pending: Pending = deque()
+        self._unwritten: list[bytes] = []
+        self._unsent = 0
+        self._flush_due = False
+        self._timeout: float | None = None
+        self._watchdog: asyncio.TimerHandle | None = None
+
+    async def request(self, packed: Sequence[bytes]) -> list[Any]:
+        """Sends packed commands in one write.
+
+        Returns:
+            The replies in order. An error that the server sent, or a LinkFailure where no reply
+            came, stands in its place; neither is raised.
+
+        Raises:
+            CancelledAfterSending: cancelled, and the commands can't be kept back any more.
+        """
+        while self._link is None or self._link.is_closed():
+            refusal = await self._opened()
+            if refusal is None and self._link is None and not self._is_lent:
+                # Gone before its first call; written now, this would wait for the next one's.
+                refusal = self._failure(sent=False)
+            if refusal is not None:
+                return [refusal] * len(packed)
+        loop = asyncio.get_running_loop()
+        answers = [loop.create_future() for _ in packed]
+        self._enqueue(packed, answers)
+        try:
+            replies = [await answer for answer in answers]
+            if self._is_lent and self._returning is not None:
+                # The caller's next command may need the connection that was the last one.
+                with self.held():
+                    await asyncio.wait((self._returning,))
+        except asyncio.CancelledError as cancelled:
+            raise CancelledAfterSending(*cancelled.args) from None
+        return replies
+
+    async def aclose(self) -> None:
+        """Waits for all calls, and what is taken back of cancelled ones; then hangs up."""
+        # A caller that was cancelled just now says in its next turn what there is to take back.
+        await asyncio.sleep(0)
+        while waited_for := self._waited_for():
+            await asyncio.wait(waited_for)
+            await asyncio.sleep(0)
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait((self._opening,))
+        await self._hang_up()
+        if self._has_lent:
+            await self._source.drop_idle()
+        # A transport closes its socket a turn later, and this may be the last one.
+        await asyncio.sleep(0)
+
+    def hang_up(self, reason: str) -> None:
+        """Ends the connection; who waits for a reply is told the reason, and may ask again."""
+        self._part(reason, None)
+
+    def is_open(self) -> bool:
+        """Whether it has a connection."""
+        return self._link is not None and not self._link.is_closed()
+
+    def succeed(self, others: Sequence["Channel"]) -> None:
+        """Gives back, before it connects, what channels of event loops had that are closed."""
+        if others:
+            # Each is of this class.
+            loans = [(other._loan, other._source) for other in others]  # noqa: SLF001
+            self._returning = asyncio.get_running_loop().create_task(_bury(loans, self._source))
+
+    def leave_to_parent(self) -> None:
+        """Parts with a connection that is the parent's, in a process that was forked."""
+        for link in filter(None, (self._link, self._lent)):
+            link.leave_to_parent()
+        self._link = self._lent = None
+
+    def go_on(self) -> None:
+        """See :class:`~aqm_db._io.redispy.async_link.Listener`."""
+        self._flush()
+
+    def rest(self) -> None:
+        """See :class:`~aqm_db._io.redispy.async_link.Listener`."""
+        if self._source.is_exhausted():
+            self._is_lent = self._has_lent = True
+            self._part(_CLOSED, None, is_wanted=True)
+
+    def end(self, error: BaseException | None) -> None:
+        """See :class:`~aqm_db._io.redispy.async_link.Listener`."""
+        is_told = isinstance(error, RedisError | OSError)
+        reason = str(error) if is_told else f"{_CLOSED}: {error!r}"
+        self._part(_CLOSED if error is None else reason, None if is_told else error)
+
+    def _waited_for(self) -> list[asyncio.Future[Any]]:
+        # The reply to a call that was cancelled is nobody's.
+        return [*self._holds, *(answer for answer in self._pending if not answer.done())]
+
+    async def _opened(self) -> RedisError | None:
+        """Connects, once for all that wait for it; returns why it couldn't."""
+        # An eager task may be over before it's known here, so it can't be what forgets itself.
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._open())
+        opening = self._opening
+        with self.held():
+            await asyncio.wait((opening,))
+        if opening.cancelled():
+            return LinkFailure("the client was closed", sent=False)
+        refusal = opening.result()
+        return refusal.copy() if isinstance(refusal, LinkFailure) else refusal
+
+    async def _open(self) -> RedisError | None:
+        await self._hang_up()
+        try:
+            connection = await self._source.acquire()
+        except RedisError as error:
+            return unconnected(error)
+        loan = _Loan(connection)
+        try:
+            link = link_to(connection, self._pending, self)
+        except BaseException:
+            await loan.end(self._source, is_usable=False)
+            raise
+        self._link, self._loan, self._timeout = link, loan, loan.timeout
+        self._lent, self._is_lent = None, False
+        await close_with_loop(self)
+        return None
+
+    def _part(self, reason: str, cause: BaseException | None, *, is_wanted: bool = False) -> None:
+        """Parts with the connection, and has it given back.
+
+        Args:
+            reason: what those are told who wait for a reply.
+            cause: what it came of, if that isn't a part of the reason.
+            is_wanted: whether others have a use for it as it is.
+        """
+        link, loan = self._link, self._loan
+        if link is not None and loan is not None:
+            is_usable = link.detach() and is_wanted
+            self._lent = link if is_usable else None
+            self._link = self._loan = None
+            self._reason, self._cause = reason, cause
+            self._fail_pending()
+            self._stop_watching()
+            returning = loan.end(self._source, is_usable=is_usable)
+            self._returning = asyncio.get_running_loop().create_task(returning)
+
+    async def _hang_up(self) -> None:
+        self._part(_CLOSED, None)
+        if self._returning is not None:
+            await asyncio.wait((self._returning,))
+
+    def _enqueue(self, packed: Sequence[bytes], answers: Sequence[asyncio.Future[Any]]) -> None:
+        alone = not self._pending
+        self._pending.extend(answers)
+        self._unwritten.extend(packed)
+        self._unsent += len(answers)
+        if alone:
+            self._watch()
+        if alone or len(self._unwritten) >= _BURST:
+            self._flush()
+        elif not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush_rest)
+
+    def _flush_rest(self) -> None:
+        self._flush_due = False
+        self._flush()
+
+    def _flush(self) -> None:
+        """Writes what waits, unless the connection takes no more for now."""
+        link = self._link
+        if self._unwritten and link is not None and not link.is_full() and not link.is_closed():
+            packed = b"".join(self._unwritten)
+            self._unwritten.clear()
+            self._unsent = 0
+            link.write(packed)
+
+    def _fail_pending(self) -> None:
+        written = len(self._pending) - self._unsent
+        for position, answer in enumerate(self._pending):
+            if not answer.done():
+                answer.set_result(self._failure(sent=position < written))
+        self._pending.clear()
+        self._unwritten.clear()
+        self._unsent = 0
+
+    def _failure(self, *, sent: bool) -> LinkFailure:
+        """What became of a command, once the connection has ended."""
+        failure = LinkFailure(self._reason, sent=sent)
+        failure.__cause__ = self._cause
+        return failure
+
+    def _watch(self) -> None:
+        """Begins to count the silence of a connection that owes a reply."""
+        if self._timeout is not None and self._link is not None:
+            loop = asyncio.get_running_loop()
+            self._link.heard_at = loop.time()
+            if self._watchdog is None:
+                self._watchdog = loop.call_later(self._timeout, self._check_silence, self._timeout)
+
+    def _stop_watching(self) -> None:
+        """Lets the next connection begin anew."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+
+    def _check_silence(self, timeout: float) -> None:
+        self._watchdog = None
+        if self._pending and self._link is not None:
+            loop = asyncio.get_running_loop()
+            left = self._link.heard_at + timeout - loop.time()
+            if left > 0:
+                self._watchdog = loop.call_later(left, self._check_silence, timeout)
+            else:
+                self._part(f"no reply came for {timeout:g} seconds", None)
+
+
+class SentinelChannel(Channel):
+    """The connection to whichever server is the primary: one that isn't any more says READONLY."""
+
+    async def request(self, packed: Sequence[bytes]) -> list[Any]:
+        """See :class:`Channel`."""
+        replies = await super().request(packed)
+        demotion = demotion_in(replies)
+        if demotion is None:
+            return replies
+        # The next connection is to the server that the sentinels name then.
+        self.hang_up(_CLOSED)
+        return [demotion] * len(packed)
+
+
+class _Loan:
+    """A connection that a channel has, and the settings that it goes back with.
+
+    Attributes:
+        timeout: for how many seconds the server may be silent.
+    """
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+        self._retry = connection.retry
+        self.timeout: float | None = connection.socket_timeout
+        # The client's retries are counted once, around the whole call; and one timer watches the
+        # whole connection, where redis-py starts one for each read.
+        connection.retry, connection.socket_timeout = ONCE, None
+
+    async def end(self, source: Source, *, is_usable: bool) -> None:
+        """Gives the connection back.
+
+        Args:
+            source: where it came from.
+            is_usable: whether it stays open.
+        """
+        connection = self._connection
+        connection.retry, connection.socket_timeout = self._retry, self.timeout
+        if not is_usable:
+            await connection.disconnect(nowait=True)
+        await source.release(connection)
+
+    async def bury(self, source: Source) -> None:
+        """Gives back a connection whose event loop was closed, and can't close it any more."""
+        with suppress(RuntimeError):
+            await self._connection.disconnect(nowait=True)
+        await self.end(source, is_usable=True)
+
+
+async def _bury(loans: Sequence[tuple[_Loan | None, Source]], heir: Source) -> None:
+    for loan, source in loans:
+        if loan is not None:
+            await loan.bury(source)
+    # The same becomes of connections that were given back before.
+    with suppress(RuntimeError):
+        await heir.drop_idle()

@@ -1,0 +1,344 @@
+"""The seam over redis-py's asynchronous cluster client: which node answers, and what if it moved.
+
+redis-py knows the topology and keeps each node's connections. One owner lives in one slot, so
+each call goes to one node, pipelined on the one connection that all owners share there.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import Any, cast
+from weakref import WeakKeyDictionary, finalize
+
+from redis.asyncio import RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import AbstractConnection, Connection
+from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError
+
+from aqm_db._io import answers
+from aqm_db._io.confirming import Confirmation
+from aqm_db._io.seam import Argument
+from aqm_db._io.target import Cluster
+from aqm_db.errors import UnavailableError
+
+from . import private_parts
+from .async_channel import CancelledAfterSending, Holds
+from .async_loops import Channels, Home, Line, close_at_home
+from .async_seam import AsyncSeam
+from .async_sources import OwnSource, Source, asked_once
+from .redirects import ASKING, HOPS, is_down, redirect_in, settled, slot_of, unreachable
+from .url_options import made_with
+
+
+class ClusterSeam(AsyncSeam):
+    """A :class:`~aqm_db._io.seam.Seam` over a cluster, for one owner.
+
+    Args:
+        cluster: a ``redis.asyncio.RedisCluster`` that returns bytes.
+        tag: what the names of all the owner's keys begin with, hash tag and all.
+        unavailable: what is raised when the cluster can't be reached.
+        confirmation: what every change waits for.
+    """
+
+    def __init__(
+        self,
+        cluster: RedisCluster,
+        tag: str,
+        unavailable: type[UnavailableError],
+        confirmation: Confirmation | None = None,
+    ) -> None:
+        self._slot = slot_of(tag)
+        channel = ClusterChannel(cluster, self._slot)
+        super().__init__(channel, lambda: cluster.retry, unavailable, confirmation)
+        self._cluster = cluster
+        self._place = channel.place
+        # A name that is no key's: what the server says of it tells whether the slot is moving.
+        self._probe = ("EXISTS", tag)
+
+    @cached_property
+    def _reading(self) -> AsyncSeam:
+        channel = ClusterChannel(self._cluster, self._slot, follows=True)
+        return AsyncSeam(channel, self._get_retry, self._unavailable)
+
+    async def read(self, *commands: Sequence[Argument]) -> list[Any]:
+        """See :class:`~aqm_db._io.seam.Seam`; a key that has moved already is read where it is."""
+        return await self._reading.read(*commands)
+
+    def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """See :class:`~aqm_db._io.seam.Seam`; it waits while the slot is between two nodes."""
+        return answers.scan(self._look, pattern, self._place, (self._probe,))
+
+
+class ClusterChannel:
+    """The connection to whichever node has a slot.
+
+    Args:
+        cluster: a ``redis.asyncio.RedisCluster``.
+        slot: the slot of every key that is asked for.
+        follows: whether a command goes on to the node that a slot is moving to (ASK). A script
+            must not: it reads rows that its KEYS don't name, and a row that is still on the old
+            node would look as if it were lost.
+    """
+
+    def __init__(self, cluster: RedisCluster, slot: int, *, follows: bool = False) -> None:
+        self._cluster = cluster
+        self._slot = slot
+        self._follows = follows
+        self._nodes = nodes_of(cluster)
+
+    def held(self) -> AbstractContextManager[None]:
+        """See :meth:`~aqm_db._io.redispy.async_channel.Channel.held`."""
+        return self._nodes.held()
+
+    def hang_up(self, reason: str) -> None:
+        """See :meth:`~aqm_db._io.redispy.async_channel.Channel.hang_up`; it's of every node's."""
+        self._nodes.hang_up(reason)
+
+    def is_of_parent(self) -> bool:
+        """See :meth:`~aqm_db._io.redispy.async_loops.Channels.is_of_parent`."""
+        return self._nodes.home.is_inherited
+
+    def place(self) -> str | None:
+        """The name of the node that has the slot, as far as it's known."""
+        node = self._nodes.node_of(self._cluster, self._slot)
+        return None if node is None else node.name
+
+    async def request(self, packed: Sequence[bytes]) -> list[Any]:
+        """See :meth:`.Channel.request`; MOVED and ASK are taken care of."""
+        replies = await self._once(packed)
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                return await self._redirected(packed, replies)
+        return replies
+
+    async def _redirected(self, packed: Sequence[bytes], replies: list[Any]) -> list[Any]:
+        for _ in range(HOPS):
+            places = [p for p, reply in enumerate(replies) if isinstance(reply, AskError)]
+            # The others may have been executed, so whoever is cancelled now has to be settled.
+            try:
+                if not places or not await self._go_on(packed, replies, places):
+                    break
+            except asyncio.CancelledError as cancelled:
+                raise CancelledAfterSending(*cancelled.args) from None
+        return settled(replies)
+
+    async def aclose(self) -> None:
+        """See :meth:`.Channel.aclose`; it closes every node's, for all owners."""
+        await close_at_home(self._nodes.home, self._nodes)
+
+    async def _once(self, packed: Sequence[bytes]) -> list[Any]:
+        refusal = self._nodes.home.refusal()
+        if refusal is not None:
+            return [refusal] * len(packed)
+        try:
+            node = self._nodes.node_of(self._cluster, self._slot)
+            if node is None:
+                node = await self._nodes.found(self._cluster, self._slot)
+        except (RedisError, RedisClusterException) as error:
+            return [unreachable(error)] * len(packed)
+        return await self._nodes.request(node, packed)
+
+    async def _go_on(self, packed: Sequence[bytes], replies: list[Any], places: list[int]) -> bool:
+        """Asks the node that a redirection names, and puts its replies in their places.
+
+        Returns:
+            Whether a node was asked.
+        """
+        error = redirect_in(replies, places)
+        if isinstance(error, MovedError):
+            await self._nodes.moved(self._cluster, error)
+            # What follows may be about what was sent on, as WAIT is.
+            replies[places[0] :] = await self._once(packed[places[0] :])
+            return True
+        node = self._cluster.nodes_manager.get_node(error.host, error.port)
+        # A node that has no slot yet is in no topology.
+        if not self._follows or node is None:
+            return False
+        asked = [part for place in places for part in (ASKING, packed[place])]
+        again = (await self._nodes.request(node, asked))[1::2]
+        for place, reply in zip(places, again, strict=True):
+            replies[place] = reply
+        return True
+
+
+class Nodes(Holds):
+    """One channel to each node of a cluster, for all owners.
+
+    Attributes:
+        home: where the cluster's client can be used: it serves one event loop.
+        is_stale: whether the topology has to be asked for before the next request.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_stale = True
+        self._lost: str | None = None
+        self.home = Home(self._move_in)
+        self._channels: dict[str, Channels] = {}
+
+    def node_of(self, cluster: RedisCluster, slot: int) -> ClusterNode | None:
+        """The node that has a slot; None while that isn't known."""
+        nodes = None if self.is_stale else cluster.nodes_manager.slots_cache.get(slot)
+        return nodes[0] if nodes else None
+
+    async def found(self, cluster: RedisCluster, slot: int) -> ClusterNode:
+        """The node that has a slot, as the cluster says now.
+
+        Raises:
+            RedisError: no node tells the topology.
+            RedisClusterException: the same, or no node has the slot.
+        """
+        await self.refresh(cluster)
+        node = self.node_of(cluster, slot)
+        if node is None:
+            self.is_stale = True
+            raise RedisClusterException("no node has the slot")
+        return node
+
+    async def refresh(self, cluster: RedisCluster) -> None:
+        """Asks for the topology (CLUSTER SLOTS); many that ask at once ask once."""
+        manager = cluster.nodes_manager
+        is_known = bool(manager.nodes_cache)
+        await cluster.initialize()
+        if is_known:
+            await manager.initialize(last_failed_node_name=self._lost)
+        self.is_stale, self._lost = False, None
+        for name in self._channels.keys() - manager.nodes_cache.keys():
+            # Nobody waits for a node that is gone, and may be silent.
+            self._hold(asyncio.create_task(self._channels.pop(name).aclose()))
+
+    async def request(self, node: ClusterNode, packed: Sequence[bytes]) -> list[Any]:
+        """Sends commands to a node; one that doesn't answer may have been replaced."""
+        replies = await self.channel(node).request(packed)
+        for reply in replies:
+            if is_down(reply):
+                self.is_stale, self._lost = True, node.name
+        return replies
+
+    async def moved(self, cluster: RedisCluster, error: MovedError) -> None:
+        """Takes note of a slot's new node."""
+        if cluster.nodes_manager.get_node(error.host or "?", error.port) is None:
+            self.is_stale = True
+        else:
+            await cluster.nodes_manager.move_slot(error)
+
+    def channel(self, node: ClusterNode) -> Channels:
+        """The channel to a node."""
+        channel = self._channels.get(node.name)
+        if channel is None:
+            channel = self._channels[node.name] = Channels(_source_of(node))
+        return channel
+
+    def hang_up(self, reason: str) -> None:
+        """Ends the connections to all nodes."""
+        for channels in tuple(self._channels.values()):
+            channels.hang_up(reason)
+
+    def hang_up_unclosed(self) -> None:
+        """Ends what was left open when the cluster's client was dropped."""
+        for channels in tuple(self._channels.values()):
+            channels.hang_up_unclosed()
+
+    async def aclose(self) -> None:
+        """Waits for all calls, and what is taken back of cancelled ones; then hangs up."""
+        # A caller that was cancelled just now says in its next turn what there is to take back.
+        await asyncio.sleep(0)
+        while self._holds:
+            await asyncio.wait(self._holds)
+            await asyncio.sleep(0)
+        while self._channels:
+            _, channel = self._channels.popitem()
+            await channel.aclose()
+        # Whoever closes the cluster client has to open it again before it's used.
+        self.is_stale = True
+
+    def _move_in(self) -> None:
+        """What was under way on an event loop that is closed never ends."""
+        self._holds.clear()
+        self.is_stale = True
+
+
+class _NodeSource:
+    """A node's own connections, which the cluster client closes."""
+
+    def __init__(self, node: ClusterNode) -> None:
+        self._node = node
+
+    async def acquire(self) -> AbstractConnection:
+        connection = self._node.acquire_connection()
+        try:
+            with asked_once(connection):
+                await self._node.disconnect_if_needed(connection)
+                # redis-py gives it no annotation.
+                await cast("Any", connection).connect()
+        except BaseException:
+            self._node.release(connection)
+            raise
+        return connection
+
+    async def release(self, connection: AbstractConnection) -> None:
+        self._node.release(cast("Connection", connection))
+
+    def is_exhausted(self) -> bool:
+        # A node of redis-py's doesn't say.
+        return False
+
+    async def drop_idle(self) -> None:
+        """See :class:`~aqm_db._io.redispy.async_sources.Source`; redis-py keeps them to itself."""
+
+
+def _source_of(node: ClusterNode) -> Source:
+    if private_parts.TAKE_OF_NODE.of(node) is None:
+        return OwnSource(lambda: node.connection_class(**node.connection_kwargs))
+    return _NodeSource(node)
+
+
+_ANY_SLOT = 0
+
+_nodes: WeakKeyDictionary[RedisCluster, Nodes] = WeakKeyDictionary()
+
+
+def nodes_of(cluster: RedisCluster) -> Nodes:
+    """The cluster client's nodes: one set, whatever number of owners it serves."""
+    nodes = _nodes.get(cluster)
+    if nodes is None:
+        nodes = _nodes[cluster] = Nodes()
+        # As of any other client: see channels_of.
+        finalize(cluster, nodes.hang_up_unclosed).atexit = False
+    return nodes
+
+
+def client_of(target: Cluster, options: dict[str, Any]) -> RedisCluster:
+    """A client of a cluster, which isn't connected yet.
+
+    Raises:
+        InvalidArgumentError: the url has an option that can't be.
+    """
+    return made_with(
+        RedisCluster,
+        given=target.options,
+        startup_nodes=[ClusterNode(host, port) for host, port in target.hosts],
+        require_full_coverage=False,
+        **options,
+    )
+
+
+async def primary_seams(
+    cluster: RedisCluster, unavailable: type[UnavailableError]
+) -> list[AsyncSeam]:
+    """A seam over each primary, for what is asked of them all.
+
+    Raises:
+        UnavailableError: no node tells the topology.
+        AccessDeniedError: the user may not ask for it.
+    """
+
+    def seam(channel: Line) -> AsyncSeam:
+        return AsyncSeam(channel, lambda: cluster.retry, unavailable)
+
+    # A primary that isn't one any more wouldn't say so: what is asked of all is about no slot.
+    nodes = nodes_of(cluster)
+    nodes.is_stale = True
+    await seam(ClusterChannel(cluster, _ANY_SLOT)).read(("PING",))
+    return [seam(nodes.channel(node)) for node in cluster.get_primaries()]

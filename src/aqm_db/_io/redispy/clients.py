@@ -1,0 +1,239 @@
+"""Which clients each face takes, and the seam over each."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias, cast
+
+import redis
+from redis.asyncio import Redis, RedisCluster, SSLConnection
+
+from aqm_db._io.confirming import Confirmation
+from aqm_db._io.seam import ClientSeam
+from aqm_db.errors import InvalidArgumentError, UnavailableError
+
+from .async_loops import channels_of, close_at_home
+from .async_seam import AsyncSeam
+from .url_options import made_with
+
+AsyncClient: TypeAlias = Redis
+AnyAsyncClient: TypeAlias = Redis | RedisCluster
+AnySyncClient: TypeAlias = redis.Redis | redis.RedisCluster
+
+
+class Blocking:
+    """A synchronous client in the place of an asynchronous one."""
+
+    def __init__(self, client: AnySyncClient) -> None:
+        self.client = client
+
+    async def aclose(self) -> None:
+        """Closes the client; it never suspends."""
+        self.client.close()
+
+
+def blocking(client: AnySyncClient, user: str) -> AsyncClient:
+    """What stands for a synchronous client where an asynchronous one is asked for.
+
+    It is the synchronous face's only: callers can't pass it, so no annotation speaks of it.
+
+    Args:
+        client: a ``redis.Redis`` or ``redis.RedisCluster`` that returns bytes.
+        user: the synchronous class or function that the client was passed to.
+
+    Raises:
+        TypeError: the client is of another kind.
+        ValueError: the client decodes its responses.
+    """
+    return cast("AsyncClient", Blocking(_checked(client, _SYNC, user)))
+
+
+def blocked(client: AsyncClient) -> redis.Redis:
+    """The client that :func:`blocking` was given."""
+    return cast("redis.Redis", cast("Blocking", client).client)
+
+
+class Route:
+    """How a client reaches its server.
+
+    Attributes:
+        place: the host and the port, or the path of a unix socket.
+        host: the host; None for a unix socket.
+        is_encrypted: whether it speaks TLS.
+        is_in_memory: whether the server is fakeredis, in this process.
+        sends_password: whether the client has one, or asks a provider for one.
+    """
+
+    def __init__(self, client: AnySyncClient | AnyAsyncClient) -> None:
+        options = _options(client)
+        kind = _connection_class(client)
+        path = options.get("path")
+        host, port = _address(client)
+        self.host: str | None = None if path else host
+        self.place: tuple[object, ...] = (path or host, port)
+        self.is_encrypted: bool = issubclass(kind, redis.SSLConnection | SSLConnection)
+        self.is_in_memory: bool = kind.__module__.partition(".")[0] == "fakeredis"
+        self.sends_password: bool = bool(
+            options.get("password") or options.get("credential_provider")
+        )
+
+
+def route_of(client: object) -> Route:
+    """How a client, or what :func:`blocking` made of one, reaches its server."""
+    return Route(client.client if isinstance(client, Blocking) else cast("Redis", client))
+
+
+def seam_over(
+    client: object,
+    unavailable: type[UnavailableError],
+    user: str,
+    tag: str = "",
+    *,
+    confirmation: Confirmation | None,
+) -> ClientSeam:
+    """The seam over a client.
+
+    Args:
+        client: a ``redis.asyncio.Redis`` or ``RedisCluster`` that returns bytes, or what
+            :func:`blocking` made.
+        unavailable: what is raised when the server can't be reached.
+        user: the asynchronous class or function that the client was passed to.
+        tag: what the names of all keys begin with that are asked for.
+        confirmation: what every change waits for.
+
+    Raises:
+        TypeError: the client is of another kind.
+        ValueError: the client decodes its responses.
+        InvalidArgumentError: it's a cluster's, and there is no tag.
+    """
+    # The other face, and clusters, cost nothing to a program that has none.
+    if isinstance(client, Blocking):
+        if isinstance(client.client, redis.RedisCluster):
+            from .sync_cluster import ClusterSyncSeam  # noqa: PLC0415
+
+            return ClusterSyncSeam(client.client, _needed(tag), unavailable, confirmation)
+        from .sync_exchange import exchange_with  # noqa: PLC0415
+        from .sync_seam import SyncSeam  # noqa: PLC0415
+
+        exchange = partial(exchange_with(client.client), client.client, unavailable)
+        return SyncSeam(exchange, unavailable, confirmation)
+    checked = _checked(client, _ASYNC, user)
+    if isinstance(checked, RedisCluster):
+        from .async_cluster import ClusterSeam  # noqa: PLC0415
+
+        return ClusterSeam(checked, _needed(tag), unavailable, confirmation)
+    return AsyncSeam(channels_of(checked), checked.get_retry, unavailable, confirmation)
+
+
+async def seams_over(
+    client: object, unavailable: type[UnavailableError], user: str
+) -> Sequence[ClientSeam]:
+    """A seam over each server that takes writes: the only one, or all primaries of a cluster.
+
+    They are for reading: nothing confirms a change.
+
+    Raises:
+        TypeError: the client is of another kind.
+        ValueError: the client decodes its responses.
+        UnavailableError: the cluster can't be reached.
+        AccessDeniedError: the cluster refuses the user.
+    """
+    if isinstance(client, Blocking) and isinstance(client.client, redis.RedisCluster):
+        from .sync_cluster import primary_seams as seams_of  # noqa: PLC0415
+
+        return seams_of(client.client, unavailable)
+    if isinstance(client, RedisCluster):
+        from .async_cluster import primary_seams  # noqa: PLC0415
+
+        return await primary_seams(_checked(client, _ASYNC, user), unavailable)
+    return [seam_over(client, unavailable, user, confirmation=None)]
+
+
+async def close_client(client: AnyAsyncClient) -> None:
+    """Closes a client, or what :func:`blocking` made of one, where its connections are."""
+    if isinstance(client, Blocking):
+        await client.aclose()
+    elif isinstance(client, RedisCluster):
+        from .async_cluster import nodes_of  # noqa: PLC0415 - most programs have none
+
+        await close_at_home(nodes_of(client).home, client)
+    else:
+        await close_at_home(channels_of(client), client)
+
+
+def is_cluster(client: object) -> bool:
+    """Whether a client, or what :func:`blocking` made of one, is a cluster's."""
+    return isinstance(client.client if isinstance(client, Blocking) else client, _CLUSTERS)
+
+
+_SYNC = (redis.Redis, redis.RedisCluster)
+_ASYNC = (Redis, RedisCluster)
+_CLUSTERS = (redis.RedisCluster, RedisCluster)
+
+
+def check_options(client: AnySyncClient | AnyAsyncClient) -> None:
+    """Makes a connection, and doesn't open it: it refuses options that it doesn't know.
+
+    Args:
+        client: of one server, or of one that sentinels name.
+
+    Raises:
+        InvalidArgumentError: it doesn't know one, or one has a wrong value.
+    """
+    options = _options(client)
+    if options.get("decode_responses"):
+        raise InvalidArgumentError("url", "has an option that isn't allowed: decode_responses")
+    made_with(_connection_class(client), given=options)
+
+
+def _needed(tag: str) -> str:
+    if not tag:
+        raise InvalidArgumentError("owner", "a cluster needs one: its name decides on the node")
+    return tag
+
+
+def _checked(client: object, wanted: tuple[type[Any], ...], user: str) -> Any:
+    if not isinstance(client, wanted):
+        name = "redis.Redis" if wanted is _SYNC else "redis.asyncio.Redis"
+        raise TypeError(f"client: {user} takes a {name}{_instead(client, user)}")
+    if _options(client).get("decode_responses"):
+        raise ValueError("client: must be made with decode_responses=False, since keys are bytes")
+    return client
+
+
+def _options(client: Any) -> Mapping[str, Any]:
+    """What a client makes connections with."""
+    if isinstance(client, RedisCluster):
+        return cast("Mapping[str, Any]", client.connection_kwargs)
+    if isinstance(client, redis.RedisCluster):
+        return cast("Mapping[str, Any]", client.nodes_manager.connection_kwargs)
+    return cast("Mapping[str, Any]", client.connection_pool.connection_kwargs)
+
+
+def _address(client: Any) -> tuple[str, int]:
+    """Where a client's server is, or one of its servers."""
+    if isinstance(client, _CLUSTERS):
+        manager: Any = client.nodes_manager
+        node = next(iter(manager.startup_nodes.values()))
+        return node.host, node.port
+    # Sentinels have told it by then.
+    found = getattr(client.connection_pool, "master_address", None)
+    options = _options(client)
+    return found or (options.get("host", "localhost"), options.get("port", 6379))
+
+
+def _connection_class(client: Any) -> type:
+    if isinstance(client, _CLUSTERS):
+        options = _options(client)
+        default = redis.SSLConnection if options.get("ssl") else redis.Connection
+        return cast("type", options.get("connection_class", default))
+    return cast("type", client.connection_pool.connection_class)
+
+
+def _instead(client: object, user: str) -> str:
+    """What is wrong with a client, and who takes it."""
+    if isinstance(client, _SYNC):
+        return f"; for a redis.Redis there is {user.removeprefix('Async')} in aqm_db.sync"
+    if isinstance(client, _ASYNC):
+        name = f"Async{user}" if user[0].isupper() else user
+        return f"; for a redis.asyncio.Redis there is {name} in aqm_db"
+    return f", not {type(client).__name__}"

@@ -1,0 +1,95 @@
+"""Clients of a primary that sentinels watch; they close the connections to the sentinels, too."""
+
+from typing import Any
+
+import redis
+from redis.asyncio import Redis, Sentinel
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError, RedisError
+from redis.retry import Retry
+
+from aqm_db._io.failures import SentinelRefusal
+from aqm_db._io.target import Sentinels
+
+from .url_options import made_with
+
+
+class _Sentinels(Sentinel):
+    async def discover_master(self, service_name: str) -> Any:
+        discover: Any = super().discover_master
+        try:
+            return await discover(service_name)
+        except RedisError as error:
+            raise _said(error) from None
+
+
+class _SyncSentinels(redis.Sentinel):
+    def discover_master(self, service_name: str) -> Any:
+        discover: Any = super().discover_master
+        try:
+            return discover(service_name)
+        except RedisError as error:
+            raise _said(error) from None
+
+
+class _Watched(Redis):
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001
+        await super().aclose(close_connection_pool)
+        pool: Any = self.connection_pool
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
+class _WatchedSync(redis.Redis):
+    def close(self) -> None:
+        super().close()
+        pool: Any = self.connection_pool
+        for sentinel in pool.sentinel_manager.sentinels:
+            sentinel.close()
+
+
+def client_of(target: Sentinels, options: dict[str, Any]) -> Redis:
+    """An asynchronous client.
+
+    Raises:
+        InvalidArgumentError: the url has an option that can't be.
+    """
+    make: Any = _Sentinels
+    sentinels = make(
+        target.hosts,
+        sentinel_kwargs=_asking(target, options) | {"retry": AsyncRetry(NoBackoff(), 0)},
+    )
+    client: Redis = made_with(
+        sentinels.master_for, target.name, _Watched, given=target.options, **options
+    )
+    return client
+
+
+def sync_client_of(target: Sentinels, options: dict[str, Any]) -> redis.Redis:
+    """A synchronous client.
+
+    Raises:
+        InvalidArgumentError: the url has an option that can't be.
+    """
+    make: Any = _SyncSentinels
+    sentinels = make(
+        target.hosts,
+        sentinel_kwargs=_asking(target, options) | {"retry": Retry(NoBackoff(), 0)},
+    )
+    client: redis.Redis = made_with(
+        sentinels.master_for, target.name, _WatchedSync, given=target.options, **options
+    )
+    return client
+
+
+def _asking(target: Sentinels, options: dict[str, Any]) -> dict[str, Any]:
+    """How sentinels are asked: once each, since there are others."""
+    names = ("socket_timeout", "socket_connect_timeout", "maint_notifications_config")
+    return target.credentials | {name: options[name] for name in names}
+
+
+def _said(error: RedisError) -> RedisError:
+    """What stands for an error of all sentinels, of which redis-py keeps no more than the text."""
+    is_refused = isinstance(error, NoPermissionError) or "AuthenticationError" in str(error)
+    return SentinelRefusal() if is_refused else error

@@ -1,0 +1,244 @@
+"""The seam over redis-py's synchronous cluster client; see ``_cluster.py``."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar, cast
+
+from redis import Redis, RedisCluster
+from redis.cluster import ClusterNode
+from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError
+from redis.retry import Retry
+
+from aqm_db._io import answers
+from aqm_db._io.confirming import Confirmation
+from aqm_db._io.failures import LinkFailure, error_for
+from aqm_db._io.seam import Argument
+from aqm_db._io.target import Cluster
+from aqm_db.errors import UnavailableError
+
+from .redirects import ASKING, HOPS, is_down, redirect_in, settled, slot_of, unreachable
+from .sync_exchange import Exchange, ServerExchange, again, refused
+from .sync_seam import SyncSeam
+from .url_options import made_with
+
+T = TypeVar("T")
+
+
+class ClusterSyncSeam(SyncSeam):
+    """A :class:`~aqm_db._io.seam.Seam` over a cluster, for one owner and any number of threads.
+
+    Args:
+        cluster: a ``redis.RedisCluster`` that returns bytes.
+        tag: what the names of all the owner's keys begin with, hash tag and all.
+        unavailable: what is raised when the cluster can't be reached.
+        confirmation: what every change waits for.
+    """
+
+    def __init__(
+        self,
+        cluster: RedisCluster,
+        tag: str,
+        unavailable: type[UnavailableError],
+        confirmation: Confirmation | None = None,
+    ) -> None:
+        slot = slot_of(tag)
+        exchange = partial(ClusterExchange, cluster, slot, unavailable)
+        super().__init__(exchange, unavailable, confirmation)
+        self._reading = SyncSeam(partial(exchange, follows=True), unavailable)
+        self._place = lambda: _primary(cluster, slot)
+        self._probe = ("EXISTS", tag)
+
+    async def read(self, *commands: Sequence[Argument]) -> list[Any]:
+        """See :class:`~aqm_db._io.redispy.async_cluster.ClusterSeam`."""
+        return await self._reading.read(*commands)
+
+    def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """See :class:`~aqm_db._io.redispy.async_cluster.ClusterSeam`."""
+        return answers.scan(self._ask, pattern, self._place, (self._probe,))
+
+
+class ClusterExchange(Exchange):
+    """The requests of one call, to whichever node has a slot.
+
+    Args:
+        cluster: a ``redis.RedisCluster``.
+        slot: the slot of every key that is asked for.
+        unavailable: what is raised when the cluster can't be reached.
+        again: as of :class:`~aqm_db._io.redispy.sync_exchange.Exchange`.
+        follows: as of :class:`~aqm_db._io.redispy.async_cluster.ClusterChannel`.
+    """
+
+    def __init__(
+        self,
+        cluster: RedisCluster,
+        slot: int,
+        unavailable: type[UnavailableError],
+        *,
+        again: bool = True,
+        follows: bool = False,
+    ) -> None:
+        super().__init__(unavailable, again=again)
+        # Much of redis-py's cluster client has no annotations.
+        self._cluster: Any = cluster
+        self._slot = slot
+        self._follows = follows
+        self._is_stale = False
+        self._lost: str | None = None
+
+    def hang_up(self) -> None:
+        """See :class:`~aqm_db._io.redispy.sync_exchange.Exchange`."""
+        for node in self._cluster.get_nodes():
+            pool: Any = self._cluster.get_redis_connection(node).connection_pool
+            pool.disconnect(inuse_connections=False)
+
+    def _answers(self, commands: Sequence[bytes]) -> list[Any]:
+        try:
+            return self._routed(commands)
+        except LinkFailure as failure:
+            return again(
+                self._policy(self._cluster.retry), failure, partial(self._routed, commands)
+            )
+
+    def _routed(self, commands: Sequence[bytes]) -> list[Any]:
+        """One attempt; MOVED and ASK are taken care of."""
+        before = self.sent
+        replies = self._once(commands)
+        for _ in range(HOPS):
+            places = [p for p, reply in enumerate(replies) if isinstance(reply, AskError)]
+            if not places or not self._go_on(commands, replies, places):
+                break
+        return self._checked(before, settled(replies))
+
+    def _once(self, commands: Sequence[bytes]) -> list[Any]:
+        try:
+            node = self._serving()
+        except (RedisError, RedisClusterException) as error:
+            self._is_stale = True
+            return [unreachable(error)] * len(commands)
+        return self._exchanged(node, commands)
+
+    def _go_on(self, commands: Sequence[bytes], replies: list[Any], places: Sequence[int]) -> bool:
+        """See :class:`~aqm_db._io.redispy.async_cluster.ClusterChannel`."""
+        error = redirect_in(replies, places)
+        node = self._cluster.get_node(error.host, error.port)
+        if isinstance(error, MovedError):
+            if node is None:
+                self._is_stale = True
+            else:
+                self._cluster.nodes_manager.move_slot(error)
+            # What follows may be about what was sent on, as WAIT is.
+            replies[places[0] :] = self._once(commands[places[0] :])
+            return True
+        # A node that has no slot yet is in no topology.
+        if not self._follows or node is None:
+            return False
+        asked = [part for place in places for part in (ASKING, commands[place])]
+        answers = self._exchanged(node, asked)[1::2]
+        for place, reply in zip(places, answers, strict=True):
+            replies[place] = reply
+        return True
+
+    def _serving(self) -> ClusterNode:
+        manager = self._cluster.nodes_manager
+        if self._is_stale:
+            manager.initialize(last_failed_node_name=self._lost)
+            self._is_stale, self._lost = False, None
+        node: ClusterNode = manager.get_node_from_slot(self._slot)
+        return node
+
+    def _exchanged(self, node: ClusterNode, commands: Sequence[bytes]) -> list[Any]:
+        """Asks a node; one that doesn't answer may have been replaced."""
+        replies = self._replied(self._cluster.get_redis_connection(node), commands)
+        if any(map(is_down, replies)):
+            self._is_stale, self._lost = True, node.name
+        return replies
+
+    def _replied(self, client: Redis, commands: Sequence[bytes]) -> list[Any]:
+        pool: Any = client.connection_pool
+        try:
+            connection = pool.get_connection()
+        except RedisError as error:
+            return refused(error, commands)
+        try:
+            return self._replies(connection, commands)
+        except BaseException:
+            # Whoever gets the connection next must not read what is still on its way.
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
+
+
+def client_of(
+    target: Cluster, options: dict[str, Any], unavailable: type[UnavailableError]
+) -> RedisCluster:
+    """A client of a cluster, which has been asked for its topology.
+
+    Args:
+        target: the cluster.
+        options: what the client is made with.
+        unavailable: what is raised when no node can be reached.
+
+    Raises:
+        InvalidArgumentError: the url has an option that can't be.
+        UnavailableError: no node can be reached.
+        AccessDeniedError: the password is wrong, or the user may not ask for the topology.
+    """
+    node: Any = ClusterNode
+
+    def make() -> RedisCluster:
+        return made_with(
+            RedisCluster,
+            given=target.options,
+            # It asks the nodes at once, and what they say is no fault of the url's.
+            refusals=(TypeError, ValueError),
+            startup_nodes=[node(host, port) for host, port in target.hosts],
+            require_full_coverage=False,
+            **options,
+        )
+
+    return _told(make, options["retry"], unavailable)
+
+
+def _told(ask: Callable[[], T], policy: Retry, unavailable: type[UnavailableError]) -> T:
+    """What comes of asking for the topology."""
+
+    def attempt() -> T:
+        try:
+            return ask()
+        except RedisClusterException as error:
+            raise unreachable(error) from None
+
+    try:
+        return policy.call_with_retry(attempt, _nothing_to_clean)
+    except LinkFailure as failure:
+        raise failure.error(unavailable, sent=False) from None
+    except RedisError as refusal:
+        raise error_for(refusal, "CLUSTER SLOTS") from None
+
+
+def _nothing_to_clean(_: Exception) -> None:
+    """A client that couldn't be made holds nothing."""
+
+
+def primary_seams(cluster: RedisCluster, unavailable: type[UnavailableError]) -> list[SyncSeam]:
+    """A seam over each primary, for what is asked of them all.
+
+    Raises:
+        UnavailableError: no node tells the topology.
+        AccessDeniedError: the user may not ask for it.
+    """
+    # A primary that isn't one any more wouldn't say so: what is asked of all is about no slot.
+    _told(cluster.nodes_manager.initialize, cluster.retry, unavailable)
+    primaries: list[ClusterNode] = cast("Any", cluster).get_primaries()
+    return [
+        SyncSeam(
+            partial(ServerExchange, cluster.get_redis_connection(node), unavailable), unavailable
+        )
+        for node in primaries
+    ]
+
+
+def _primary(cluster: RedisCluster, slot: int) -> str | None:
+    nodes = cluster.nodes_manager.slots_cache.get(slot)
+    return nodes[0].name if nodes else None

@@ -1,0 +1,94 @@
+"""The whole I/O surface of the library.
+
+Everything above it is coroutines that await a :class:`Seam`. ``AsyncSeam`` serves them on an
+event loop; ``SyncSeam`` does its I/O before it returns, so they never suspend (``_drive.py``).
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Protocol, TypeAlias, cast
+
+from hiredis import pack_command
+
+from aqm_db._lua.scripts import Script
+from aqm_db.errors import AQMDatabaseError
+
+from .failures import Denial
+
+Argument: TypeAlias = str | bytes | int
+Reply: TypeAlias = list[Any]
+"""A script's reply: a :class:`~aqm_db._lua.scripts.Code`, then what the script's header says."""
+Call: TypeAlias = tuple[Script, Sequence[str], Sequence[Argument]]
+"""A script, its KEYS and its ARGV."""
+Undo: TypeAlias = Callable[[Reply], Call | None]
+"""The call that takes a reply's effect back, if it had any."""
+
+
+def packed(*parts: Argument) -> bytes:
+    """A command as it goes over the wire (RESP)."""
+    # hiredis' annotation allows for one part only.
+    pack = cast("Callable[[tuple[Argument, ...]], bytes]", pack_command)
+    return pack(parts)
+
+
+SCAN_COUNT = 500
+"""Keys per SCAN page: below a millisecond of the server's time."""
+
+
+class Seam(Protocol):
+    """What the library asks of a Redis client.
+
+    Every method raises only ``AQMDatabaseError``s; the first failure of the link that outlives
+    the client's retries is the seam's own unavailable error.
+    """
+
+    async def run(self, call: Call, undo: Undo | None = None) -> Reply:
+        """Runs one script in one round trip.
+
+        A call that is cancelled after it was sent is settled first: its reply is awaited, and
+        what ``undo`` says of it is run.
+        """
+        ...
+
+    async def run_all(
+        self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
+    ) -> list[Reply | AQMDatabaseError]:
+        """Runs many scripts in one round trip; each is atomic, all of them together aren't.
+
+        What the server refuses is an error in its place in the list. ``undos`` are those of the
+        calls, as :meth:`run` takes one.
+        """
+        ...
+
+    async def read(self, *commands: Sequence[Argument]) -> list[Any]:
+        """Runs reading commands in one round trip.
+
+        A read of a row of the wrong type is a ``CorruptEntryError`` in its place in the list.
+        """
+        ...
+
+    def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """Pages of key names (SCAN): each key at least once."""
+        ...
+
+    def distrust(self) -> None:
+        """Hangs up a link that is out of step: the replies that are still to come are others'."""
+        ...
+
+    async def aclose(self) -> None:
+        """Waits for what is in flight, and gives connections back to the client's pool."""
+        ...
+
+
+class ClientSeam(Seam, Protocol):
+    """The seam over a client, which can also delete, and tell what its user may do."""
+
+    async def delete(self, *keys: Argument) -> int:
+        """Deletes keys in one round trip (UNLINK), and says how many of them there were."""
+        ...
+
+    async def probe(self, *commands: Sequence[Argument]) -> list[Denial | None]:
+        """Tries commands in one round trip, for no more than whether they may be run.
+
+        They are commands that change nothing; whatever else becomes of them is left out.
+        """
+        ...

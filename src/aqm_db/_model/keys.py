@@ -1,0 +1,142 @@
+r"""Every key name, and how an id stands in it. No I/O.
+
+In a name, the characters that carry structure or patterns (``% : { } * ? [ ] \`` and control
+characters) are percent-encoded (RFC 3986), so ``a`` + ``b:c`` and ``a:b`` + ``c`` are different
+keys, and an ordinary id reads as itself. ``_lua/shared/encode.lua`` does the same on the server.
+"""
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from aqm_db import config
+from aqm_db.errors import InvalidIdentifierError
+
+from .checks import check_id
+
+_STRUCTURE = re.compile(r"[%:{}*?\[\]\\\x00-\x1f\x7f]")
+
+
+def encode_id(value: str) -> str:
+    """An id as it stands in a key name."""
+    return _STRUCTURE.sub(lambda found: f"%{ord(found[0]):02X}", value)
+
+
+def valid_id(value: bytes) -> str | None:
+    """The id that some bytes are; None for what no call would have taken as one."""
+    try:
+        return check_id("id", value.decode())
+    except (UnicodeDecodeError, InvalidIdentifierError):
+        return None
+
+
+class Keys:
+    """The key names of one owner.
+
+    An owner's names begin with ``aqm:{owner}:``. The braces are a hash tag (Redis Cluster
+    specification), so that all of them sit in one slot; without an owner the names are those of
+    the specification, literally.
+    """
+
+    def __init__(self, owner: str | None = None) -> None:
+        prefix = "" if owner is None else f"aqm:{{{encode_id(check_id('owner', owner))}}}:"
+        self.prefix: str = prefix
+        self.vault_prefix: str = f"{prefix}{config.VAULT_KEY_PREFIX}:"
+        self.vault_stats: str = prefix + config.VAULT_STATS_KEY
+        self.vault_expiry: str = prefix + config.VAULT_EXPIRY_KEY
+        self.confirm: str = prefix + config.CONFIRM_KEY
+        self.maintenance: str = prefix + config.INV_MAINTENANCE_KEY
+        self.vault_unpublished: str = prefix + config.VAULT_UNPUBLISHED_KEY
+        self.inv_leases: str = prefix + config.INV_LEASES_KEY
+        self.inv_epoch: str = prefix + config.INV_EPOCH_KEY
+        self._inv = f"{prefix}{config.INV_KEY_PREFIX}:"
+        self._meta = f"{prefix}{config.INV_META_PREFIX}:"
+
+    def pattern(self) -> str:
+        """All that is kept of the owner, for SCAN."""
+        return pattern_of(self.prefix)
+
+    def vault(self, key_id: str) -> str:
+        """A private half."""
+        return self.vault_prefix + encode_id(key_id)
+
+    def vault_pattern(self) -> str:
+        """All private halves, for SCAN."""
+        return pattern_of(self.vault_prefix)
+
+    def vault_id(self, key: bytes) -> str | None:
+        """The key id in the name of a private half; None if the name isn't one of ours."""
+        return _id_in(key, self.vault_prefix)
+
+    def of(self, contact_id: str) -> "ContactKeys":
+        """All that is kept of one contact."""
+        return ContactKeys(self.prefix, encode_id(contact_id))
+
+    def inv_pattern(self) -> str:
+        """All public halves, for SCAN."""
+        return pattern_of(self._inv)
+
+    def inv_ids(self, key: bytes) -> tuple[str, str] | None:
+        """The contact id and the key id in the name of a public half; None if it isn't ours."""
+        contact, _, coin = key.removeprefix(self._inv.encode()).partition(b":")
+        contact_id, key_id = decoded_id(contact), decoded_id(coin)
+        return None if contact_id is None or key_id is None else (contact_id, key_id)
+
+    def meta_pattern(self) -> str:
+        """All contacts, for SCAN."""
+        return pattern_of(self._meta)
+
+    def meta_id(self, key: bytes) -> str | None:
+        """The contact id in the name of a contact; None if the name isn't one of ours."""
+        return _id_in(key, self._meta)
+
+
+OWNERS_PATTERN = "aqm:{*}:*"
+"""The keys of all owners, for SCAN."""
+
+
+def owner_of(key: bytes) -> str | None:
+    """The owner in a key's name; None if the name isn't one of ours."""
+    begun, _, _ = key.partition(b"}:")
+    return _id_in(begun, "aqm:{")
+
+
+class ContactKeys:
+    """The key names of one contact, whose id is encoded once for all of them.
+
+    Attributes:
+        meta: the contact.
+        used: its used coins.
+        queues: the queues of GOLD, SILVER and BRONZE.
+        rows: what the names of its public halves begin with.
+        claims: what the names of its claims begin with; a request id follows.
+    """
+
+    __slots__ = ("claims", "meta", "queues", "rows", "used")
+
+    def __init__(self, prefix: str, contact: str) -> None:
+        queue = f"{prefix}{config.INV_IDX_PREFIX}:{contact}:"
+        self.meta: str = f"{prefix}{config.INV_META_PREFIX}:{contact}"
+        self.used: str = f"{prefix}{config.INV_USED_PREFIX}:{contact}"
+        self.queues: tuple[str, str, str] = (f"{queue}GOLD", f"{queue}SILVER", f"{queue}BRONZE")
+        self.rows: str = f"{prefix}{config.INV_KEY_PREFIX}:{contact}:"
+        self.claims: str = f"{prefix}{config.INV_CLAIM_PREFIX}:{contact}:"
+
+    def row(self, key_id: str) -> str:
+        """A public half."""
+        return self.rows + encode_id(key_id)
+
+
+def pattern_of(prefix: str) -> str:
+    """All names that begin with a prefix, for SCAN."""
+    # An owner is percent-encoded, so the hash tag's braces are left, and they're no glob (KEYS).
+    return f"{prefix}*"
+
+
+def _id_in(key: bytes, prefix: str) -> str | None:
+    return decoded_id(key.removeprefix(prefix.encode()))
+
+
+def decoded_id(encoded: bytes) -> str | None:
+    """The id in a key name; None for what no id is encoded as, such as what was written by hand."""
+    decoded = valid_id(unquote_to_bytes(encoded))
+    return decoded if decoded is not None and encode_id(decoded).encode() == encoded else None

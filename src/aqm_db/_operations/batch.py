@@ -1,0 +1,66 @@
+"""Many calls in few round trips, each with an outcome of its own."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from aqm_db._io.seam import Call, Reply, Seam, Undo
+from aqm_db.errors import AQMDatabaseError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+AT_ONCE = 500
+"""Calls in one round trip: whoever else asks meanwhile waits for no more than these."""
+
+
+async def run_batch(
+    seam: Seam,
+    items: Sequence[Item],
+    prepare: Callable[[Item], Call],
+    finish: Callable[[Item, Reply | AQMDatabaseError], Result],
+    undo: Callable[[Item], Undo] | None = None,
+) -> list[Result | AQMDatabaseError]:
+    """Runs one call for each item.
+
+    Args:
+        seam: where.
+        items: what the calls are about.
+        prepare: an item's call; it raises what is wrong with the item.
+        finish: an item's result; it raises what the reply stands for.
+        undo: what takes an item's call back, should the caller be cancelled.
+
+    Returns:
+        For each item its result, or the error that a single call would have raised.
+    """
+    outcomes: dict[int, Result | AQMDatabaseError] = {}
+    calls: dict[int, Call] = {}
+    for position, item in enumerate(items):
+        try:
+            calls[position] = prepare(item)
+        except AQMDatabaseError as error:
+            outcomes[position] = error
+    if undo is None:
+        replies = await _in_portions(seam, list(calls.values()))
+    else:
+        # All that a cancelled caller took is taken back at once.
+        undos = [undo(items[position]) for position in calls]
+        replies = await seam.run_all(list(calls.values()), undos)
+    for position, reply in zip(calls, replies, strict=True):
+        try:
+            outcomes[position] = finish(items[position], reply)
+        except AQMDatabaseError as error:
+            outcomes[position] = error
+    return [outcomes[position] for position in range(len(items))]
+
+
+async def _in_portions(seam: Seam, calls: Sequence[Call]) -> list[Reply | AQMDatabaseError]:
+    replies: list[Reply | AQMDatabaseError] = []
+    while len(replies) < len(calls):
+        try:
+            replies += await seam.run_all(calls[len(replies) : len(replies) + AT_ONCE])
+        except AQMDatabaseError as error:
+            if not replies:
+                raise
+            # What was done already has to be told; the rest would fare no better.
+            replies += [error] * (len(calls) - len(replies))
+    return replies

@@ -1,0 +1,217 @@
+"""What the user of a connection may not do, of all that the library asks of a database.
+
+Every command is tried in a form that changes nothing: it gets no further than the server's access
+control, is malformed, or is about an empty id or member, which nothing has. So
+the answer is the server's own, on every version, and needs no permission of its own.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import product
+from typing import Literal, TypeAlias
+
+from aqm_db._io.confirming import Confirmation
+from aqm_db._io.facts import Problem, told
+from aqm_db._io.seam import Argument, ClientSeam, Seam
+from aqm_db._lua import scripts
+from aqm_db._lua.scripts import Script
+from aqm_db._model.keys import Keys
+
+Database: TypeAlias = Literal["vault", "inventory"]
+_Need: TypeAlias = tuple[str, tuple[str, ...]]
+"""A command, and the names of the keys that it's about."""
+
+_KEYS_LINE = re.compile(r"^-- KEYS: (.+)$", re.MULTILINE)
+_RUNS_LINE = re.compile(r"^-- Runs: (.+)$", re.MULTILINE)
+_PREFIXES: dict[Database, tuple[str, ...]] = {
+    "vault": ("vault_",),
+    "inventory": ("inv_", "turn_"),
+}
+_READS: dict[Database, dict[str, str]] = {
+    "vault": {
+        "fetch_key": "HGETALL row",
+        "exists": "EXISTS row",
+        "get_all_active_ids": "SCAN, HMGET row",
+        "purge_expired": "SCAN, HGET row",
+        "pending_upload": "ZRANGE unpublished, HMGET row",
+        "check": "SCAN, ZSCAN expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD unpublished",
+        "health": "DBSIZE",
+    },
+    "inventory": {
+        "get_contact_meta": "HGETALL meta",
+        "get_inventory": "SCAN, HGETALL meta, ZCARD idx",
+        "get_available_tiers": "ZCARD idx",
+        "list_coins": "ZRANGE idx, HGETALL row",
+        "garbage_collect": "SCAN",
+        "enforce_budget": "GET epoch",
+        "check": (
+            "SCAN, HGETALL meta, EXISTS meta, EXISTS row, ZRANGE idx, ZCARD used, STRLEN lease, "
+            "HGET leases, STRLEN epoch"
+        ),
+        "forget_contact": "SCAN",
+        "count_stale": "SCAN",
+        "health": "DBSIZE",
+    },
+}
+"""What is read without a script, as the header of one would say it."""
+_HARMLESS: dict[str, tuple[Argument, ...]] = {
+    "HDEL": ("",),
+    "HEXISTS": ("",),
+    "HGET": ("",),
+    "HMGET": ("",),
+    # A field without its value.
+    "HSET": ("", "", ""),
+    # A number that is none.
+    "INCRBY": ("",),
+    "PEXPIRE": (1,),
+    # A time that is none.
+    "SET": ("", "PX", 0),
+    # A number that is none.
+    "WAIT": ("", 0),
+    "WAITAOF": ("", 0, 0),
+    "ZADD": ("XX", 0, ""),
+    "ZRANGE": (0, 0),
+    "ZREM": ("",),
+    "ZREMRANGEBYSCORE": ("-inf", "-inf"),
+    "ZREVRANGE": (0, 0),
+    "ZSCAN": (0,),
+    "ZSCORE": ("",),
+}
+"""What follows the keys of a command so that it changes nothing."""
+_ACTED_ON = re.compile(r"[^A-Za-z0-9_.:@+*?{}%-]")
+"""What redis-cli or a shell may act on, if somebody types it there as a remedy says."""
+
+
+async def missing_permissions(
+    seam: ClientSeam, database: Database, keys: Keys, confirmation: Confirmation | None = None
+) -> list[Problem]:
+    """What the user lacks in one of the two databases: a problem for each command or key pattern.
+
+    Args:
+        seam: asks the server that has the database.
+        database: which of the two.
+        keys: the names of the owner's keys.
+        confirmation: what every change waits for.
+    """
+    needs = _needs(database, keys, confirmation)
+    denials = await seam.probe(*(_harmless(need) for need in needs))
+    refused: dict[tuple[str, str], set[str]] = {}
+    for (need, operations), denial in zip(needs.items(), denials, strict=True):
+        command, names = need
+        # Of two keys nobody says which one it is; each is tried alone by another command.
+        if denial is not None and (denial != "key" or len(names) == 1):
+            what = _pattern(names[0]) if denial == "key" else command
+            refused.setdefault((denial, what), set()).update(operations)
+    user = await _user(seam) if refused else ""
+    return [
+        _problem(database, user, denial, what, ", ".join(sorted(operations)))
+        for (denial, what), operations in refused.items()
+    ]
+
+
+def commands_of(database: Database) -> set[str]:
+    """Every command that one of the two databases needs."""
+    return {command.split()[0] for _, commands in _operations(database) for command in commands}
+
+
+def _needs(
+    database: Database, keys: Keys, confirmation: Confirmation | None
+) -> dict[_Need, set[str]]:
+    """Every command on every key, and the operations that need it."""
+    names = _names(database, keys) | {"confirm": (keys.confirm,)}
+    needs: dict[_Need, set[str]] = {}
+    confirming = [] if confirmation is None else ["SET confirm", *confirmation.waits]
+    for operation, commands in (*_operations(database), ("confirmation", confirming)):
+        for command, *roles in map(str.split, commands):
+            # A lease may be there, and would be gone: it's tried on two keys that aren't.
+            tried = ["row", "claim"] if (command, roles) == ("DEL", ["lease"]) else roles
+            for chosen in product(*(names[role] for role in tried)):
+                needs.setdefault((command, chosen), set()).add(operation)
+    return needs
+
+
+def _operations(database: Database) -> Iterator[tuple[str, list[str]]]:
+    for name, commands in _READS[database].items():
+        yield name, commands.split(", ")
+    for script in vars(scripts).values():
+        if isinstance(script, Script) and script.name.startswith(_PREFIXES[database]):
+            yield script.name, _commands_of(script)
+
+
+def _commands_of(script: Script) -> list[str]:
+    """What a script runs and how it's run itself, as its header and those that it uses say."""
+    [listed] = _KEYS_LINE.findall(script.source)
+    roles = {name.split()[0] for name in listed.split(", ")}
+    runs = ", ".join(_RUNS_LINE.findall(script.source)).split(", ")
+    return [f"{call} {role}" for call in ("EVALSHA", "EVAL") for role in sorted(roles)] + runs
+
+
+def _names(database: Database, keys: Keys) -> dict[str, tuple[str, ...]]:
+    """By role: keys of ids that are empty, and so nobody's; the vault's others have no id."""
+    if database == "vault":
+        return {
+            "row": (keys.vault(""),),
+            "stats": (keys.vault_stats,),
+            "expiry": (keys.vault_expiry,),
+            "unpublished": (keys.vault_unpublished,),
+        }
+    names = keys.of("")
+    return {
+        "row": (names.row(""),),
+        "claim": (names.claims,),
+        "meta": (names.meta,),
+        "used": (names.used,),
+        "idx": names.queues,
+        "lease": (keys.maintenance,),
+        "leases": (keys.inv_leases,),
+        "epoch": (keys.inv_epoch,),
+    }
+
+
+def _harmless(need: _Need) -> tuple[Argument, ...]:
+    command, names = need
+    match command:
+        case "EVALSHA":
+            return command, "0" * 40, len(names), *names
+        case "EVAL":
+            return command, "", len(names), *names
+        case "SCAN":
+            return command, 0, "COUNT", 1
+        case _:
+            return command, *names, *_HARMLESS.get(command, ())
+
+
+def _pattern(name: str) -> str:
+    """The pattern of all keys like one of an empty id; a key without an id is its own."""
+    before, id_follows, _ = f"{name}:".partition("::")
+    return f"{before}:*" if id_follows else name
+
+
+async def _user(seam: Seam) -> str:
+    said = await told(seam, ("ACL", "WHOAMI"))
+    name = "USER" if said is None else str(said[0].decode("utf-8", "replace"))
+    return "USER" if _ACTED_ON.search(name) else name
+
+
+def _as_typed(pattern: str) -> str:
+    """A pattern that stays one word, whoever chose the owner in it; it matches the same keys."""
+    return _ACTED_ON.sub(lambda found: "?" * len(found[0].encode()), pattern)
+
+
+def _problem(database: Database, user: str, denial: str, what: str, operations: str) -> Problem:
+    match denial:
+        case "key":
+            return (
+                f"The {database}'s user may not reach the keys {what}, as {operations} must.",
+                f"Run ACL SETUSER {user} ~{_as_typed(what)}",
+            )
+        case "command":
+            return (
+                f"The {database}'s user may not run {what}, as {operations} must.",
+                f"Run ACL SETUSER {user} +{what.lower()}",
+            )
+        case _:
+            return (
+                f"The {database}'s server doesn't know {what}, which {operations} must run.",
+                "Give the command its name back (rename-command), or use another server.",
+            )

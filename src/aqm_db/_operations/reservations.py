@@ -1,0 +1,258 @@
+"""Reservations: slots of the inventory, kept for coins that are on their way.
+
+A reservation is a lease in the database for each contact and tier. Leases count against the caps
+and the byte budget until they end, so that any number of programs never fetch, or store, more than
+fits. Stored bytes are not counted by each operation, which would slow all of them down: they are
+measured, and an epoch, which moves on when a lease ends, tells whether the measurement still holds.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from aqm_db import config
+from aqm_db._io.seam import Argument, Call, Reply, Seam
+from aqm_db._lua import scripts
+from aqm_db._lua.scripts import Code
+from aqm_db._model.checks import check_category, check_coin
+from aqm_db._model.tiers import TIERS, bytes_of, caps_of
+from aqm_db.errors import AQMDatabaseError, BudgetExceededError, InvalidArgumentError, NoSlotError
+from aqm_db.types import CoinCategory, NewCoin
+
+from .batch import run_batch
+from .outcome import checked
+
+if TYPE_CHECKING:
+    from aqm_db.inventory import AsyncSmartInventory
+
+_log = logging.getLogger("aqm_db.inventory")
+_LEASE_TTL_MS = config.INV_LEASE_TTL_SECONDS * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Slots of one contact's tier.
+
+    Attributes:
+        name: what it's called in the database.
+        slots: how many coins it's for; with none, there is nothing in the database.
+        refusal: which budget is in the way of all slots that were wanted.
+    """
+
+    name: str
+    slots: int
+    refusal: BudgetExceededError | None
+
+
+Wanted: TypeAlias = Mapping[str, Mapping[CoinCategory, int]]
+"""Slots by contact id and tier; the budget goes to the contacts that come first."""
+Leases: TypeAlias = dict[tuple[str, CoinCategory], Lease | AQMDatabaseError]
+"""By contact id and tier, what was reserved, or why the contact could not be looked at."""
+
+
+class Reservations:
+    """The reservations of an inventory.
+
+    Args:
+        inventory: whose slots they are.
+        seam: the inventory's.
+        request_ids: the inventory's.
+        storing: the call that stores a coin in a slot of the lease of this name.
+        stored: what its reply says.
+    """
+
+    def __init__(
+        self,
+        inventory: "AsyncSmartInventory",
+        seam: Seam,
+        request_ids: Callable[[], str],
+        storing: Callable[[NewCoin, str], Call],
+        stored: Callable[[NewCoin, Reply | AQMDatabaseError], bool],
+    ) -> None:
+        self._inventory = inventory
+        self._seam = seam
+        self._request_ids = request_ids
+        self._storing = storing
+        self._stored = stored
+
+    async def reserve(self, wanted: Wanted, lasting_ms: int = _LEASE_TTL_MS) -> Leases:
+        """Reserves what is wanted, or as much of it as the caps and the byte budget leave.
+
+        Args:
+            wanted: slots by contact id and tier.
+            lasting_ms: when the leases end by themselves, in ms from now.
+        """
+        leases: Leases = {}
+        waiting = list(wanted)
+        try:
+            while waiting:
+                epoch, stored_bytes = await self._measured()
+                request_ids = [self._request_ids() for _ in waiting]
+                calls = [
+                    self._reserving(
+                        contact_id,
+                        wanted[contact_id],
+                        request_id,
+                        lasting_ms,
+                        epoch,
+                        stored_bytes,
+                    )
+                    for contact_id, request_id in zip(waiting, request_ids, strict=True)
+                ]
+                names = list(map(_names, request_ids, waiting))
+                undos = [partial(self._taken_back, each) for each in names]
+                replies = await self._seam.run_all(calls, undos)
+                outcomes = list(zip(waiting, names, replies, strict=True))
+                # Each repetition means that another program ended a lease: some are getting on.
+                waiting = [contact_id for contact_id, _, reply in outcomes if _is_stale(reply)]
+                for contact_id, each, reply in outcomes:
+                    if not _is_stale(reply):
+                        leases |= self._leases(contact_id, wanted[contact_id], each, reply)
+        except BaseException:
+            await self.end(leases.values())
+            raise
+        return leases
+
+    async def store(
+        self, coins: Sequence[NewCoin], leases: Leases
+    ) -> list[bool | AQMDatabaseError]:
+        """Stores coins in reserved slots: for each True, or why it was not stored."""
+        return await run_batch(
+            self._seam, coins, partial(self._prepared, leases), partial(self._finished, leases)
+        )
+
+    async def store_within_budget(self, coins: Sequence[NewCoin]) -> list[bool | AQMDatabaseError]:
+        """Stores coins as far as the caps and the byte budget allow, beside all reservations."""
+        wanted: dict[str, dict[CoinCategory, int]] = {}
+        for coin in coins:
+            # What is wrong with a coin is said when it's stored.
+            try:
+                contact_id, tier = _place_of(check_coin(coin))
+            except InvalidArgumentError:
+                continue
+            tiers = wanted.setdefault(contact_id, {})
+            tiers[tier] = tiers.get(tier, 0) + 1
+        leases = await self.reserve(wanted)
+        try:
+            return await self.store(coins, leases)
+        finally:
+            await self.end(leases.values())
+
+    async def end(self, leases: Iterable[Lease | AQMDatabaseError]) -> None:
+        """Ends leases; where the server can't be asked, they end by themselves."""
+        names = [lease.name for lease in leases if isinstance(lease, Lease) and lease.slots]
+        if not names:
+            return
+        try:
+            checked(await self._seam.run(self._ending(names)))
+        except AQMDatabaseError as error:
+            _log.warning(
+                "lease_not_ended", extra={"count": len(names), "error": type(error).__name__}
+            )
+
+    async def _measured(self) -> tuple[bytes, int]:
+        """The epoch, and then the payload bytes of all cached coins."""
+        [epoch] = await self._seam.read(("GET", self._inventory.keys.inv_epoch))
+        if isinstance(epoch, AQMDatabaseError):
+            raise epoch
+        inventory = await self._inventory.get_inventory()
+        return epoch or b"0", sum(map(bytes_of, inventory.values()))
+
+    def _reserving(
+        self,
+        contact_id: str,
+        wanted: Mapping[CoinCategory, int],
+        request_id: str,
+        lasting_ms: int,
+        epoch: bytes,
+        stored_bytes: int,
+    ) -> Call:
+        names = self._inventory.keys.of(contact_id)
+        keys = self._inventory.keys
+        arguments: list[Argument] = [
+            request_id,
+            contact_id,
+            self._inventory.clock(),
+            lasting_ms,
+            self._inventory.budget_bytes,
+            stored_bytes,
+            epoch,
+        ]
+        for tier in TIERS:
+            arguments += (
+                wanted.get(tier, 0),
+                config.COIN_SIZE_BYTES[tier],
+                *caps_of(self._inventory.budget_caps, tier),
+            )
+        return (
+            scripts.INV_RESERVE,
+            (keys.inv_leases, keys.inv_epoch, names.meta, *names.queues),
+            arguments,
+        )
+
+    def _leases(
+        self,
+        contact_id: str,
+        wanted: Mapping[CoinCategory, int],
+        names: Sequence[str],
+        reply: Reply | AQMDatabaseError,
+    ) -> Leases:
+        try:
+            tiers = checked(reply, contact_id=contact_id)
+        except AQMDatabaseError as error:
+            return dict.fromkeys(((contact_id, tier) for tier in wanted), error)
+        leases: Leases = {}
+        for tier, name, (slots, count, cap, taken) in zip(TIERS, names, tiers, strict=True):
+            refusal = None
+            if slots < wanted.get(tier, 0):
+                refusal = (
+                    BudgetExceededError(contact_id, tier, count, cap)
+                    if slots == max(cap - count, 0)
+                    else BudgetExceededError(
+                        contact_id, tier, taken, self._inventory.budget_bytes, unit="bytes"
+                    )
+                )
+            if tier in wanted:
+                leases[contact_id, tier] = Lease(name, slots, refusal)
+        return leases
+
+    def _taken_back(self, names: Sequence[str], _: Reply) -> Call:
+        return self._ending(names)
+
+    def _ending(self, names: Sequence[str]) -> Call:
+        keys = self._inventory.keys
+        return scripts.INV_UNRESERVE, (keys.inv_leases, keys.inv_epoch), names
+
+    def _prepared(self, leases: Leases, coin: NewCoin) -> Call:
+        lease = leases.get(_place_of(check_coin(coin)))
+        if isinstance(lease, AQMDatabaseError):
+            raise lease
+        if lease is None:
+            raise NoSlotError(f"nothing is reserved for key {coin.key_id!r}")
+        return self._storing(coin, lease.name)
+
+    def _finished(self, leases: Leases, coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
+        lease = leases.get(_place_of(coin))
+        if isinstance(lease, Lease) and lease.refusal and _says(reply, Code.NO_SLOT):
+            return self._stored(coin, lease.refusal)
+        return self._stored(coin, reply)
+
+
+def _names(request_id: str, contact_id: str) -> list[str]:
+    """What the leases of a request are called, by tier."""
+    return [f"{request_id}:{tier}:{contact_id}" for tier in TIERS]
+
+
+def _place_of(coin: NewCoin) -> tuple[str, CoinCategory]:
+    """Whose slot a coin takes, and of which tier."""
+    return coin.contact_id, check_category("coin_category", coin.coin_category)
+
+
+def _is_stale(reply: Reply | AQMDatabaseError) -> bool:
+    return _says(reply, Code.STALE)
+
+
+def _says(reply: Reply | AQMDatabaseError, code: Code) -> bool:
+    return isinstance(reply, list) and reply[0] == code

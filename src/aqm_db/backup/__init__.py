@@ -1,0 +1,193 @@
+"""A backup of one owner's database: a file that is checked as a whole before anything is restored.
+
+::
+
+    await export_backup(db, Path("alice.backup"))
+    ...
+    await import_backup(db, Path("alice.backup"), used=burned_since)
+
+What a private half is encrypted with isn't in it; public halves and names of contacts are.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import TypeVar
+
+from aqm_db._model.checks import check_items, check_path
+from aqm_db._operations.batch import AT_ONCE
+from aqm_db._operations.outcome import Progress
+from aqm_db.database import AsyncClientDatabase
+from aqm_db.errors import (
+    AccessDeniedError,
+    AQMDatabaseError,
+    ConcurrencyError,
+    CorruptEntryError,
+    InvalidArgumentError,
+    NotWritableError,
+    UnavailableError,
+)
+
+from . import _file
+from ._file import Record
+from ._records import content_of, of_contact, of_private, of_public
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What was written to a file, or restored from one.
+
+    Attributes:
+        private_halves: keys of the vault.
+        contacts: contacts of the inventory.
+        public_halves: coins of the inventory.
+        left_out: what was not taken: malformed, expired or used by now, above a cap, or there
+            already. A malformed coin is in the log only.
+    """
+
+    private_halves: int
+    contacts: int
+    public_halves: int
+    left_out: int
+
+
+async def export_backup(db: AsyncClientDatabase, path: str | PathLike[str]) -> BackupReport:
+    """Writes one owner's database to a file that is readable by its owner alone (0600).
+
+    It walks the whole database (SCAN): what changes meanwhile is in the file as it was before or
+    after. Burned keys are left out, and so are malformed rows.
+
+    Args:
+        db: the database.
+        path: a file that doesn't exist yet.
+
+    Raises:
+        InvalidArgumentError: the file exists, or can't be written.
+        CorruptEntryError: one of a contact's indexes is malformed; there is no file.
+
+    It also raises what every method of the vault and of the inventory does.
+    """
+    file = check_path("path", path)
+    left_out = 0
+    private: list[Record] = []
+    for key_id in await db.vault.get_all_active_ids():
+        try:
+            entry = await db.vault.fetch_key(key_id)
+        except CorruptEntryError:
+            left_out += 1
+        else:
+            # It may have been burned since it was listed.
+            private += [of_private(entry)] if entry is not None else []
+    contacts: dict[str, Record] = {}
+    public: dict[tuple[str, str], Record] = {}
+    async for page in db.inventory.contact_pages():
+        for contact_id in page:
+            try:
+                meta = await db.inventory.get_contact_meta(contact_id)
+            except CorruptEntryError:
+                left_out += 1
+                continue
+            if meta is None:
+                continue
+            contacts[contact_id] = of_contact(meta)
+            try:
+                coins = await db.inventory.list_coins(contact_id)
+            except CorruptEntryError:
+                left_out += 1
+                continue
+            for coin in coins:
+                public[coin.contact_id, coin.key_id] = of_public(coin)
+    header = {"created_at": db.inventory.clock()}
+    _file.write(file, header, [*private, *contacts.values(), *public.values()])
+    return BackupReport(len(private), len(contacts), len(public), left_out)
+
+
+async def import_backup(
+    db: AsyncClientDatabase,
+    path: str | PathLike[str],
+    *,
+    used: Sequence[str] = (),
+    inventory: bool = False,
+) -> BackupReport:
+    """Restores a vault from a file, and an inventory only when told to.
+
+    What is in the database stays as it is; a key that is there, or was burned within the last 60
+    seconds, is left out. Each private half keeps its age.
+    One whose public half waited to be published isn't offered again: it may have been published
+    since, and a coin that is offered twice is used twice.
+
+    Args:
+        db: where to.
+        path: a file that :func:`export_backup` wrote.
+        used: ids of keys that were burned since the file was written, as far as the program
+            knows; they're left out.
+        inventory: whether coins are restored, too. Those that were handed out since the file was
+            written would come back to life, and a coin that is used twice isn't a one-time key
+            any more: only for a database that no message was sent from since.
+
+    Raises:
+        InvalidArgumentError: the file is no backup, or not as it was written; nothing was
+            restored.
+        UnavailableError: a database can't be reached.
+        AccessDeniedError: the server forbids a command or a key.
+        NotWritableError: the server takes no writes now.
+        ConcurrencyError: the owner's slot is being moved.
+        CorruptEntryError: the stored counters are malformed.
+
+    What was restored before one of these stays, and importing the file again restores the rest.
+    """
+    check_items("used", used, str)
+    content = content_of(_file.read(check_path("path", path)))
+    excluded = set(used)
+    halves = [entry for entry in content.private if entry.key_id not in excluded]
+    with Progress() as progress:
+        restored = await _restored(
+            db.vault.restore_keys, halves, (*_HINDRANCES, CorruptEntryError), progress
+        )
+        report = BackupReport(restored, 0, 0, len(content.private) - restored)
+        if not inventory:
+            return report
+        refused = 0
+        for contact in content.contacts:
+            try:
+                await db.inventory.register_contact(*contact)
+            except (InvalidArgumentError, CorruptEntryError):
+                refused += 1
+            else:
+                progress.made = True
+        restored = await _restored(db.inventory.store_keys, content.public, _HINDRANCES, progress)
+    return replace(
+        report,
+        contacts=len(content.contacts) - refused,
+        public_halves=restored,
+        left_out=report.left_out + refused + len(content.public) - restored,
+    )
+
+
+_HINDRANCES: tuple[type[AQMDatabaseError], ...] = (
+    UnavailableError,
+    AccessDeniedError,
+    NotWritableError,
+    ConcurrencyError,
+)
+"""What is no fault of the key that it's said of, so that the next one fares no better."""
+
+
+async def _restored(
+    restore: Callable[[list[T]], Awaitable[list[bool | AQMDatabaseError]]],
+    items: list[T],
+    hindrances: tuple[type[AQMDatabaseError], ...],
+    progress: Progress,
+) -> int:
+    """Restores keys; returns how many there are more than before."""
+    count = 0
+    for first in range(0, len(items), AT_ONCE):
+        outcomes = await restore(items[first : first + AT_ONCE])
+        progress.made = progress.made or True in outcomes
+        for outcome in outcomes:
+            if isinstance(outcome, hindrances):
+                raise outcome
+        count += outcomes.count(True)
+    return count

@@ -1,0 +1,83 @@
+"""The file of a backup: JSON, one record a line, between a header and a checksum."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+from aqm_db.errors import InvalidArgumentError
+
+Record: TypeAlias = dict[str, Any]
+FORMAT = "aqm_db backup"
+VERSION = 1
+_CUT_OFF = "is no backup, or was cut off"
+
+
+def write(path: Path, header: Record, records: Iterable[Record]) -> None:
+    """Writes a file that its owner alone can read (0600): all of it, or nothing.
+
+    Raises:
+        InvalidArgumentError: the file exists, or can't be written.
+    """
+    digest = hashlib.sha256()
+    lines = [{"format": FORMAT, "version": VERSION, **header}, *records]
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
+            for record in lines:
+                line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+                digest.update(line)
+                file.write(line)
+            file.write(json.dumps({"sha256": digest.hexdigest()}).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+            # A link, where a rename would replace what is there.
+            os.link(file.name, path)
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def read(path: Path) -> list[Any]:
+    """Reads the records of a file, after checking that it's whole.
+
+    Raises:
+        InvalidArgumentError: the file can't be read, is no backup, is of a later version, or was
+            altered.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unusable(path, error) from error
+    body, _, last = content.removesuffix(b"\n").rpartition(b"\n")
+    rows = [_parsed(line, number) for number, line in enumerate(body.splitlines(), 1)]
+    checksum = _field(_parsed(last, len(rows) + 1), "sha256")
+    header, *records = rows or [None]
+    found = _field(header, "format")
+    if found is None or checksum is None:
+        raise InvalidArgumentError("path", _CUT_OFF)
+    if found != FORMAT:
+        raise InvalidArgumentError("path", "is no backup")
+    if _field(header, "version") != VERSION:
+        raise InvalidArgumentError("path", "was written by another version of aqm_db")
+    if checksum != hashlib.sha256(body + b"\n").hexdigest():
+        raise InvalidArgumentError("path", "was altered: its checksum differs")
+    return records
+
+
+def _parsed(line: bytes, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        # The error holds what stands there.
+        raise InvalidArgumentError("path", f"{_CUT_OFF}: line {number} is no JSON") from None
+
+
+def _field(value: object, name: str) -> object:
+    """What an object has of this name; None if it's none, or has nothing."""
+    return cast("dict[str, object]", value).get(name) if isinstance(value, dict) else None
+
+
+def _unusable(path: Path, error: OSError) -> InvalidArgumentError:
+    return InvalidArgumentError("path", f"{str(path)!r} can't be used: {error.strerror}")

@@ -1,0 +1,136 @@
+"""What stands in a backup of a private half, a contact and a coin, and how it's read back."""
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import cast
+
+from aqm_db._model.checks import check_id
+from aqm_db.errors import InvalidArgumentError, InvalidIdentifierError
+from aqm_db.inventory import COIN_TTL_MS
+from aqm_db.types import CoinCategory, ContactMeta, InventoryEntry, NewCoin, VaultEntry
+
+from ._fields import Fields
+from ._file import Record
+
+_FIRST_LINE = 2
+"""Where the first record stands in its file, below the header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a backup holds.
+
+    Attributes:
+        private: keys of the vault.
+        contacts: of each contact of the inventory the id, the priority and the name.
+        public: coins of the inventory.
+    """
+
+    private: list[VaultEntry] = field(default_factory=list)
+    contacts: list[tuple[str, str, str]] = field(default_factory=list)
+    public: list[NewCoin] = field(default_factory=list)
+
+
+def of_private(entry: VaultEntry) -> Record:
+    """A private half's record."""
+    return {
+        "kind": "private",
+        "key_id": entry.key_id,
+        "coin_category": entry.coin_category,
+        "encrypted_blob": _text(entry.encrypted_blob),
+        "encryption_iv": _text(entry.encryption_iv),
+        "auth_tag": _text(entry.auth_tag),
+        "created_at": entry.created_at,
+        "coin_version": entry.coin_version,
+    }
+
+
+def of_contact(contact: ContactMeta) -> Record:
+    """A contact's record."""
+    return {
+        "kind": "contact",
+        "contact_id": contact.contact_id,
+        "priority": contact.priority,
+        "display_name": contact.display_name,
+    }
+
+
+def of_public(coin: InventoryEntry) -> Record:
+    """A coin's record."""
+    return {
+        "kind": "public",
+        "contact_id": coin.contact_id,
+        "key_id": coin.key_id,
+        "coin_category": coin.coin_category,
+        "public_key": _text(coin.public_key),
+        "signature": _text(coin.signature),
+        # A restored coin is as old as it was: what it would be stale at, it's stale at still.
+        "expires_at": coin.expires_at or coin.fetched_at + COIN_TTL_MS,
+    }
+
+
+def content_of(records: Sequence[object]) -> Content:
+    """What some records hold.
+
+    Raises:
+        InvalidArgumentError: one of them isn't understood.
+    """
+    content = Content()
+    for line, record in enumerate(records, _FIRST_LINE):
+        fault = partial(_fault, line)
+        fields = Fields(record, fault)
+        match fields.text("kind"):
+            case "private":
+                content.private.append(_private_in(fields, fault))
+            case "contact":
+                content.contacts.append(_contact_in(fields))
+            case "public":
+                content.public.append(_public_in(fields))
+            case _:
+                raise fault("kind is none that is known")
+    return content
+
+
+def _fault(line: int, what: str) -> InvalidArgumentError:
+    reason = f"holds a record that isn't understood, in line {line}: {what}"
+    return InvalidArgumentError("path", reason)
+
+
+def _private_in(fields: Fields, fault: Callable[[str], InvalidArgumentError]) -> VaultEntry:
+    key_id = fields.text("key_id")
+    try:
+        check_id("key_id", key_id)
+    except InvalidIdentifierError as error:
+        raise fault(str(error)) from error
+    return VaultEntry(
+        key_id=key_id,
+        # Whatever stores it looks at it.
+        coin_category=cast("CoinCategory", fields.text("coin_category")),
+        encrypted_blob=fields.blob("encrypted_blob"),
+        encryption_iv=fields.blob("encryption_iv"),
+        auth_tag=fields.blob("auth_tag"),
+        status="ACTIVE",
+        created_at=fields.number("created_at"),
+        coin_version=fields.text("coin_version"),
+    )
+
+
+def _contact_in(fields: Fields) -> tuple[str, str, str]:
+    return fields.text("contact_id"), fields.text("priority"), fields.text("display_name")
+
+
+def _public_in(fields: Fields) -> NewCoin:
+    return NewCoin(
+        contact_id=fields.text("contact_id"),
+        key_id=fields.text("key_id"),
+        coin_category=fields.text("coin_category"),
+        public_key=fields.blob("public_key"),
+        signature=fields.blob("signature"),
+        expires_at=fields.number("expires_at"),
+    )
+
+
+def _text(blob: bytes) -> str:
+    return base64.b64encode(blob).decode()

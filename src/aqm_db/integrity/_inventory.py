@@ -1,0 +1,91 @@
+"""The integrity check of the inventory."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from aqm_db._io.seam import Argument
+from aqm_db._lua import scripts
+from aqm_db._model.keys import valid_id
+from aqm_db._model.rows import row_of
+from aqm_db._model.tiers import PRIORITIES, TIERS
+from aqm_db.errors import AQMDatabaseError, CorruptEntryError
+from aqm_db.inventory import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS, AsyncSmartInventory
+
+from ._walk import Found, Inspection, Item, shown
+
+
+class Counts(NamedTuple):
+    """How many of each were looked at."""
+
+    public_halves: int
+    contacts: int
+
+
+async def check_inventory(inventory: AsyncSmartInventory, inspection: Inspection) -> Counts:
+    """Checks contacts, queues, public halves and claims."""
+    caps = [inventory.budget_caps[priority][tier] for priority in PRIORITIES for tier in TIERS]
+    now = inventory.clock()
+
+    def coin(contact_id: str, key_id: bytes) -> Item:
+        names = inspection.keys.of(contact_id)
+        valid = int(valid_id(key_id) is not None)
+        times = (now, COIN_TTL_MS, USED_TTL_MS)
+        keys = (names.meta, names.used, *names.queues)
+        arguments: tuple[Argument, ...] = (
+            names.rows,
+            key_id,
+            valid,
+            inspection.mode,
+            *times,
+            *caps,
+        )
+        call = (scripts.INV_CHECK_COIN, keys, arguments)
+        return Item(names.row(shown(key_id)), key_id, call)
+
+    def claim(name: str) -> Item:
+        call = (scripts.INV_CHECK_CLAIM, (name,), (inspection.mode, CLAIM_TTL_MS))
+        return Item(name, b"", call)
+
+    public_halves = contacts = 0
+    async for page in inspection.pages({"public_half", "queue", "contact", "claim"}):
+        rows = page["public_half"]
+        public_halves += len(rows)
+        contacts += len(page["contact"])
+        await _check_contacts(inspection, page["contact"])
+        await inspection.examine(coin(row.ids[0], row.ids[1].encode()) for row in rows)
+        queued = await _queued(inspection, page["queue"])
+        await inspection.examine_lost([coin(*entry) for entry in queued])
+        await inspection.examine(claim(found.name) for found in page["claim"])
+    return Counts(public_halves, contacts)
+
+
+async def _check_contacts(inspection: Inspection, contacts: Sequence[Found]) -> None:
+    replies = await inspection.seam.read(*(("HGETALL", contact.name) for contact in contacts))
+    for contact, reply in zip(contacts, replies, strict=True):
+        try:
+            row = row_of("the contact", reply)
+            if row is not None:
+                row.priority()
+                row.integer("last_msg_at")
+                row.text("display_name")
+        except CorruptEntryError as error:
+            inspection.note("corrupt_contact", contact.name, str(error))
+
+
+async def _queued(inspection: Inspection, queues: Sequence[Found]) -> list[tuple[str, bytes]]:
+    """All entries of some queues, each with its contact; what is wrong with a queue is noted."""
+    # A queue is no longer than its cap allows, so it is read as a whole.
+    replies = await inspection.seam.read(*(("ZRANGE", queue.name, 0, -1) for queue in queues))
+    registered = await inspection.exist([inspection.keys.of(queue.ids[0]).meta for queue in queues])
+    entries: list[tuple[str, bytes]] = []
+    for queue, members, known in zip(queues, replies, registered, strict=True):
+        contact_id, tier = queue.ids
+        if tier not in TIERS:
+            inspection.note_foreign(queue.name)
+        elif isinstance(members, AQMDatabaseError):
+            inspection.note_wrong_type(queue.name)
+        else:
+            entries += ((contact_id, member) for member in members)
+            if members and not known:
+                inspection.note("unregistered_contact", queue.name, "its contact isn't registered")
+    return entries

@@ -1,0 +1,65 @@
+"""The integrity check of the vault."""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from aqm_db._io.seam import SCAN_COUNT, Argument
+from aqm_db._lua import scripts
+from aqm_db._model.defaults import DAY_MS
+from aqm_db._model.keys import valid_id
+from aqm_db.errors import AQMDatabaseError, CorruptEntryError
+from aqm_db.vault import GRACE_MS, TTL_MS, AsyncSecureVault
+
+from ._walk import Inspection, Item, shown
+
+_CLOCK_SLACK_MS = DAY_MS
+"""How far the clocks of clients may be apart before an expired key is taken for a lost one."""
+
+
+async def check_vault(vault: AsyncSecureVault, inspection: Inspection, now: int) -> int:
+    """Checks counters, private halves and the expiry index.
+
+    Returns:
+        How many private halves were looked at.
+    """
+    keys = inspection.keys
+    with suppress(CorruptEntryError):
+        # What the server expired isn't lost: here it leaves the index.
+        await vault.get_stats()
+
+    def item(key_id: bytes) -> Item:
+        name = keys.vault(shown(key_id))
+        valid = int(valid_id(key_id) is not None)
+        times = (now, TTL_MS, GRACE_MS, _CLOCK_SLACK_MS)
+        looking = (key_id, valid, inspection.mode, *times)
+        call = (scripts.VAULT_CHECK_KEY, (name, keys.vault_expiry), looking)
+        return Item(name, key_id, call)
+
+    looked_at = 0
+    faulty: list[bytes] = []
+    async for page in inspection.pages({"private_half"}):
+        rows = page["private_half"]
+        looked_at += len(rows)
+        faulty += await inspection.examine(item(row.ids[0].encode()) for row in rows)
+    async for members in _pages_of_index(inspection):
+        faulty += await inspection.examine_lost([item(member) for member in members])
+    # At the end, since a key that isn't in the index as it should be counts all the same.
+    arguments: tuple[Argument, ...] = (inspection.mode, keys.vault_prefix, *dict.fromkeys(faulty))
+    call = (scripts.VAULT_CHECK_COUNTERS, (keys.vault_stats, keys.vault_expiry), arguments)
+    await inspection.examine([Item(keys.vault_stats, b"", call)])
+    return looked_at
+
+
+async def _pages_of_index(inspection: Inspection) -> AsyncIterator[list[bytes]]:
+    """The members of the expiry index (ZSCAN); none if it has the wrong type."""
+    cursor = b"0"
+    while True:
+        [reply] = await inspection.seam.read(
+            ("ZSCAN", inspection.keys.vault_expiry, cursor, "COUNT", SCAN_COUNT)
+        )
+        if isinstance(reply, AQMDatabaseError):
+            return
+        cursor, page = reply
+        yield page[::2]
+        if cursor == b"0":
+            return

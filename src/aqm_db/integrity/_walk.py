@@ -1,0 +1,163 @@
+"""What the checks of both databases have in common: a walk over all keys, and what is found."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from typing import Literal, NamedTuple
+
+from aqm_db._io.seam import Call, Seam
+from aqm_db._model.keys import Keys, valid_id
+from aqm_db._model.kinds import Kind, all_pattern, parsed
+from aqm_db._operations.outcome import Progress, checked
+from aqm_db.errors import AQMDatabaseError
+
+_PROBES: dict[str, tuple[str, ...]] = {
+    "hash": ("HGET", ""),
+    "string": ("STRLEN",),
+    "zset": ("ZCARD",),
+}
+"""A cheap read that a key of another type refuses, by type."""
+
+
+class Noted(NamedTuple):
+    """A problem: its kind, the key's name, and one sentence."""
+
+    kind: str
+    key: str
+    detail: str
+
+
+class Found(NamedTuple):
+    """A key: its name as text, and the ids in it."""
+
+    name: str
+    ids: tuple[str, ...]
+
+
+class Item(NamedTuple):
+    """What a script looks at.
+
+    Attributes:
+        name: the Redis key that its problems are told of.
+        key_id: the id as it stands in an index.
+        call: the script's call.
+    """
+
+    name: str
+    key_id: bytes
+    call: Call
+
+
+class Inspection:
+    """One database under examination.
+
+    Args:
+        seam: where it is.
+        keys: its key names.
+        kinds: the kinds of its keys.
+        repair: whether to mend what is found.
+        progress: told of what may have been mended.
+
+    Attributes:
+        seam: where it is.
+        keys: its key names.
+        mode: what scripts are told: only to look, or to repair.
+        problems: what was found, and whether it was repaired.
+    """
+
+    def __init__(
+        self,
+        seam: Seam,
+        keys: Keys,
+        kinds: Sequence[Kind],
+        *,
+        repair: bool,
+        progress: Progress,
+    ) -> None:
+        self.seam = seam
+        self.keys = keys
+        self.mode: Literal["look", "repair"] = "repair" if repair else "look"
+        # By what is told of it: SCAN may name a key twice, and so may two queues.
+        self.problems: dict[Noted, bool] = {}
+        self._kinds = kinds
+        self._progress = progress
+
+    async def pages(self, own: Collection[str]) -> AsyncIterator[dict[str, list[Found]]]:
+        """The keys of some kinds, by kind, page by page.
+
+        Names that aren't ours are noted on the way, and keys of all other kinds whose value has
+        the wrong type.
+
+        Args:
+            own: the kinds that the caller looks at by itself.
+        """
+        async for page in self.seam.scan(all_pattern(self.keys, self._kinds)):
+            found: dict[str, list[Found]] = defaultdict(list)
+            others: list[tuple[str, Kind]] = []
+            for key in page:
+                name = shown(key)
+                read = parsed(self.keys, key, self._kinds)
+                if read is None:
+                    self.note_foreign(name)
+                elif read[0].name in own:
+                    found[read[0].name].append(Found(name, read[1]))
+                else:
+                    others.append((name, read[0]))
+            await self._check_types(others)
+            yield found
+
+    async def examine(self, items: Iterable[Item]) -> list[bytes]:
+        """Runs the script that looks at each of some keys, and notes what it finds.
+
+        Returns:
+            The ids of those with a problem.
+        """
+        items = list(items)
+        replies = await self.seam.run_all([item.call for item in items])
+        self._progress.made |= bool(items) and self.mode == "repair"
+        faulty: list[bytes] = []
+        for item, reply in zip(items, replies, strict=True):
+            found = checked(reply)
+            if found:
+                faulty.append(item.key_id)
+            for kind, detail, repaired in zip(found[::3], found[1::3], found[2::3], strict=True):
+                self.note(kind.decode(), item.name, detail.decode(), repaired=bool(repaired))
+        return faulty
+
+    async def examine_lost(self, entries: Sequence[Item]) -> list[bytes]:
+        """Examines those entries of an index that have no row."""
+        # The script looks again: what is read here only saves calls for good entries.
+        rows = await self.exist([entry.name for entry in entries])
+        return await self.examine(
+            entry
+            for entry, row in zip(entries, rows, strict=True)
+            if not row or valid_id(entry.key_id) is None
+        )
+
+    async def exist(self, names: Sequence[str]) -> list[bool]:
+        """Which of these keys there are."""
+        return [bool(count) for count in await self.seam.read(*(("EXISTS", n) for n in names))]
+
+    def note(self, kind: str, key: str, detail: str, *, repaired: bool = False) -> None:
+        """Takes a problem."""
+        noted = Noted(kind, key, detail)
+        self.problems[noted] = repaired or self.problems.get(noted, False)
+
+    def note_foreign(self, key: str) -> None:
+        """Takes a name that no key of ours has."""
+        self.note("foreign_key", key, "no key of this library has such a name")
+
+    def note_wrong_type(self, key: str) -> None:
+        """Takes a key whose value is of another type than all of its kind."""
+        self.note("wrong_type", key, "the value has the wrong type")
+
+    async def _check_types(self, keys: Sequence[tuple[str, Kind]]) -> None:
+        probes = [(_PROBES[kind.type][0], name, *_PROBES[kind.type][1:]) for name, kind in keys]
+        replies = await self.seam.read(*probes)
+        for (name, _), reply in zip(keys, replies, strict=True):
+            if isinstance(reply, AQMDatabaseError):
+                self.note_wrong_type(name)
+
+
+def shown(name: bytes) -> str:
+    """A key's name, or an entry, as text, whatever bytes it is made of."""
+    return name.decode("utf-8", "backslashreplace")
