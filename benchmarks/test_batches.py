@@ -2,8 +2,7 @@
 
 import pytest
 
-from benchmarks import names
-from benchmarks.baselines import (
+from benchmarks.baselines.redis import (
     batch_select,
     batch_store,
     library_select,
@@ -11,12 +10,13 @@ from benchmarks.baselines import (
     pipeline_select,
     pipeline_store,
 )
+from benchmarks.baselines.vault import batch_keep, library_keep, pipeline_keep
 from benchmarks.conftest import AsyncBenchmark
-from benchmarks.links import Link
-from benchmarks.measure import Variant
-from benchmarks.plan import Plan
-from benchmarks.scripts import together
-from benchmarks.vault_baselines import batch_keep, library_keep, pipeline_keep
+from benchmarks.measuring import names
+from benchmarks.measuring.links import Link
+from benchmarks.measuring.loops import Variant
+from benchmarks.measuring.plan import Plan
+from benchmarks.measuring.scripts import together
 
 pytestmark = pytest.mark.asyncio
 

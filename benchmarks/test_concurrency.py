@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
-from benchmarks import baselines, names
+from benchmarks.baselines import redis as baselines
 from benchmarks.conftest import AsyncBenchmark
-from benchmarks.links import Link
-from benchmarks.plan import Plan
+from benchmarks.measuring import names
+from benchmarks.measuring.links import Link
+from benchmarks.measuring.plan import Plan
 
 pytestmark = pytest.mark.asyncio
 

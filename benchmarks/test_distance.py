@@ -7,11 +7,12 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from aqm_db.embedded import EmbeddedServer
-from benchmarks import baselines, names
+from benchmarks.baselines import redis as baselines
 from benchmarks.conftest import AsyncBenchmark
-from benchmarks.delay import delayed
-from benchmarks.links import linked
-from benchmarks.plan import Plan
+from benchmarks.measuring import names
+from benchmarks.measuring.delay import delayed
+from benchmarks.measuring.links import linked
+from benchmarks.measuring.plan import Plan
 
 pytestmark = pytest.mark.asyncio
 

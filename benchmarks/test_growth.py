@@ -14,12 +14,12 @@ from aqm_db._model.keys import Keys
 from aqm_db._model.tiers import TIERS
 from aqm_db.embedded import EmbeddedServer
 from aqm_db.types import CoinCategory
-from benchmarks import checks, names
 from benchmarks.conftest import AsyncBenchmark
-from benchmarks.links import Link, default_client
-from benchmarks.measure import Call, Variant, closed_loop
-from benchmarks.plan import Plan
-from benchmarks.stock import (
+from benchmarks.measuring import checks, names
+from benchmarks.measuring.links import Link, default_client
+from benchmarks.measuring.loops import Call, Variant, closed_loop
+from benchmarks.measuring.plan import Plan
+from benchmarks.measuring.stock import (
     all_of,
     keeping,
     new_coin,

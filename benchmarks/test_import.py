@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import names
 from benchmarks.conftest import AsyncBenchmark
-from benchmarks.plan import Plan
+from benchmarks.measuring import names
+from benchmarks.measuring.plan import Plan
 
 MODULES = ("aqm_db", "redis.asyncio")
 # All on one processor, since those of a machine may differ by more than the two imports do.

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from benchmarks import baselines, names, vault_baselines
+from benchmarks.baselines import redis as baselines, vault as vault_baselines
+from benchmarks.baselines.sqlite import Sqlite, sqlites
 from benchmarks.conftest import AsyncBenchmark
-from benchmarks.links import Link
-from benchmarks.measure import Variant, closed_loop
-from benchmarks.plan import Plan
-from benchmarks.sqlite_baselines import Sqlite, sqlites
+from benchmarks.measuring import names
+from benchmarks.measuring.links import Link
+from benchmarks.measuring.loops import Variant, closed_loop
+from benchmarks.measuring.plan import Plan
 
 pytestmark = pytest.mark.asyncio
 

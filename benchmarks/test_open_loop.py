@@ -5,11 +5,11 @@ from itertools import count, takewhile
 
 import pytest
 
-from benchmarks import baselines
+from benchmarks.baselines import redis as baselines
 from benchmarks.conftest import AsyncBenchmark
-from benchmarks.goals import ALLOWED
-from benchmarks.links import Link
-from benchmarks.plan import Plan
+from benchmarks.measuring.links import Link
+from benchmarks.measuring.plan import Plan
+from benchmarks.report.goals import ALLOWED
 
 pytestmark = pytest.mark.asyncio
 

@@ -10,13 +10,13 @@ import pytest
 from aqm_db import AsyncClientDatabase, config, connect
 from aqm_db._model.tiers import TIERS
 from aqm_db.types import NewCoin, NewKey
-from benchmarks import checks, names
 from benchmarks.conftest import AsyncBenchmark
-from benchmarks.measure import Run, closed_loop
-from benchmarks.plan import Plan
-from benchmarks.sites import PARTS, Servers, cluster_of, single, sites, spread
-from benchmarks.stock import CLOCK, new_coin, new_secret
-from tests.clusters import RunningCluster
+from benchmarks.measuring import checks, names
+from benchmarks.measuring.loops import Run, closed_loop
+from benchmarks.measuring.plan import Plan
+from benchmarks.measuring.sites import PARTS, Servers, cluster_of, single, sites, spread
+from benchmarks.measuring.stock import CLOCK, new_coin, new_secret
+from tests.support.clusters import RunningCluster
 
 pytestmark = pytest.mark.asyncio
 

@@ -19,8 +19,8 @@ from aqm_db import SecureVault, SmartInventory, config
 from aqm_db._io.seam import Call
 from aqm_db._lua.scripts import Code
 from aqm_db.embedded import EmbeddedServer
-from benchmarks import names
 from benchmarks.conftest import AsyncBenchmark
+from benchmarks.measuring import names
 
 PAIRS = 5000
 WARM_UP = 200

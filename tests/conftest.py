@@ -16,13 +16,13 @@ from aqm_db import (
     AsyncSmartInventory,
     AsyncStorageReporter,
 )
-from tests.backends import BACKENDS, Backend, RunningServer, Servers
-from tests.eager import run_eagerly
-from tests.faces import ASYNC, FACES, Face
-from tests.faults.tally import Tally
-from tests.patience import SECONDS, Patience, heed_interrupts
-from tests.samples import BOB, MATE, Clock, SampleKey, sample_key
-from tests.slices import SLICES, slice_of
+from tests.faults.support.fault_table import Tally
+from tests.support.backends import BACKENDS, Backend, RunningServer, Servers
+from tests.support.eager_loops import run_eagerly
+from tests.support.faces import ASYNC, FACES, Face
+from tests.support.samples import BOB, MATE, Clock, SampleKey, sample_key
+from tests.support.slices import SLICES, slice_of
+from tests.support.time_limits import SECONDS, Patience, heed_interrupts
 
 VAULT_DB = 15
 INVENTORY_DB = 14
@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--slice",
         choices=SLICES,
-        help="only a part of the tests; tests/slices.py says which",
+        help="only a part of the tests; tests/support/slices.py says which",
     )
 
 

@@ -10,10 +10,10 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Redis as Client
 
 from aqm_db import AsyncGarbageCollector, AsyncSecureVault, AsyncSmartInventory
-from tests.backends import REDIS_6, VALKEY_9, Backend
-from tests.clusters import RunningCluster
-from tests.faces import Face
-from tests.samples import Clock
+from tests.support.backends import REDIS_6, VALKEY_9, Backend
+from tests.support.clusters import RunningCluster
+from tests.support.faces import Face
+from tests.support.samples import Clock
 
 OWNER = "tester"
 PREFIX = b"aqm:{tester}:"

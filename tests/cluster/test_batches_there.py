@@ -1,3 +1,3 @@
-"""The tests of tests/test_batches.py, on a cluster."""
+"""The tests of tests/api/test_batches.py, on a cluster."""
 
-from tests.test_batches import *  # noqa: F403 - all of them
+from tests.api.test_batches import *  # noqa: F403 - all of them

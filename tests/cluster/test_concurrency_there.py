@@ -1,3 +1,3 @@
-"""The tests of tests/test_concurrency.py, on a cluster."""
+"""The tests of tests/api/test_concurrency.py, on a cluster."""
 
-from tests.test_concurrency import *  # noqa: F403 - all of them
+from tests.api.test_concurrency import *  # noqa: F403 - all of them

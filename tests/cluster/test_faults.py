@@ -10,13 +10,13 @@ from redis.backoff import ConstantBackoff
 
 from aqm_db import AsyncClientDatabase, AsyncSmartInventory, sync
 from aqm_db.errors import ConcurrencyError, InventoryUnavailableError
-from tests.backends import Backend
-from tests.cluster.load import CAPS, HALVES, Load
-from tests.clusters import Migration, RunningCluster
-from tests.faces import ASYNC, Face
-from tests.faults.tally import Tally
-from tests.samples import BOB
-from tests.waiting import eventually
+from tests.cluster.support.load import CAPS, HALVES, Load
+from tests.faults.support.fault_table import Tally
+from tests.support.backends import Backend
+from tests.support.clusters import Migration, RunningCluster
+from tests.support.faces import ASYNC, Face
+from tests.support.samples import BOB
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio
 OWNERS = ["alice", "bob", "carol", "dave"]

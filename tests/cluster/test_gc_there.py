@@ -1,6 +1,6 @@
-"""The tests of tests/test_gc.py, on a cluster."""
+"""The tests of tests/api/test_gc.py, on a cluster."""
 
-from tests.test_gc import *  # noqa: F403 - all of them
+from tests.api.test_gc import *  # noqa: F403 - all of them
 
 # It reads the whole server, in a pipeline.
 del test_dry_run_does_not_delete  # noqa: F821 - it comes with the others

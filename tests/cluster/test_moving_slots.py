@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 
 from aqm_db import connect, sync
-from tests.backends import VALKEY_9
-from tests.cluster.load import Load
-from tests.clusters import Migration, RunningCluster
-from tests.faces import ASYNC, Face
-from tests.faults.tally import Tally
+from tests.cluster.support.load import Load
+from tests.faults.support.fault_table import Tally
+from tests.support.backends import VALKEY_9
+from tests.support.clusters import Migration, RunningCluster
+from tests.support.faces import ASYNC, Face
 
 pytestmark = pytest.mark.asyncio
 OWNERS = [f"owner-{number}" for number in range(12)]

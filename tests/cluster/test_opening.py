@@ -25,11 +25,11 @@ from aqm_db.errors import (
     UnsafeServerError,
     VaultUnavailableError,
 )
-from tests.backends import Backend
-from tests.cluster.load import CAPS
-from tests.clusters import RunningCluster
-from tests.faces import ASYNC, Face
-from tests.samples import BOB, sample_key, stock
+from tests.cluster.support.load import CAPS
+from tests.support.backends import Backend
+from tests.support.clusters import RunningCluster
+from tests.support.faces import ASYNC, Face
+from tests.support.samples import BOB, sample_key, stock
 
 pytestmark = pytest.mark.asyncio
 

@@ -22,9 +22,9 @@ from aqm_db.errors import (
     ConcurrencyError,
     InventoryUnavailableError,
 )
-from tests.faces import ASYNC, Face
-from tests.peers import ScriptedServer, answer_select, listening_on_loopback
-from tests.samples import BOB
+from tests.support.faces import ASYNC, Face
+from tests.support.peers import ScriptedServer, answer_select, listening_on_loopback
+from tests.support.samples import BOB
 
 pytestmark = pytest.mark.asyncio
 SLOT = key_slot(b"aqm:{alice}:")

@@ -10,13 +10,13 @@ import pytest_asyncio
 
 from aqm_db import config, connect, sync
 from aqm_db.errors import AccessDeniedError, InventoryUnavailableError, VaultUnavailableError
-from tests.backends import Backend
-from tests.cluster.load import Load
-from tests.clusters import Node, RunningSentinels
-from tests.faces import ASYNC, Face
-from tests.faults.tally import Tally
-from tests.samples import BOB, sample_key, stock
-from tests.waiting import eventually
+from tests.cluster.support.load import Load
+from tests.faults.support.fault_table import Tally
+from tests.support.backends import Backend
+from tests.support.clusters import Node, RunningSentinels
+from tests.support.faces import ASYNC, Face
+from tests.support.samples import BOB, sample_key, stock
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio
 

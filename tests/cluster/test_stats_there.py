@@ -1,3 +1,3 @@
-"""The tests of tests/test_stats.py, on a cluster."""
+"""The tests of tests/api/test_stats.py, on a cluster."""
 
-from tests.test_stats import *  # noqa: F403 - all of them
+from tests.api.test_stats import *  # noqa: F403 - all of them

@@ -9,10 +9,10 @@ import pytest
 
 from aqm_db import connect, sync
 from aqm_db.errors import InvalidArgumentError
-from tests.certificates import certificate_in
 from tests.cluster.test_redirects import Node
-from tests.faces import ASYNC, Face
-from tests.peers import listening_on_loopback
+from tests.support.certificates import certificate_in
+from tests.support.faces import ASYNC, Face
+from tests.support.peers import listening_on_loopback
 
 pytestmark = pytest.mark.asyncio
 

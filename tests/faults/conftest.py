@@ -7,8 +7,8 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from tests.backends import VALKEY_9, Backend, RunningServer, Servers
 from tests.conftest import INVENTORY_DB
+from tests.support.backends import VALKEY_9, Backend, RunningServer, Servers
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ from redis.asyncio import Redis
 from aqm_db import AsyncSmartInventory, connect
 from aqm_db.embedded import EmbeddedServer
 from aqm_db.errors import AQMDatabaseError, EmbeddedServerError
-from tests.backends import REDIS_6, VALKEY_9, Backend, RunningServer
-from tests.faults.callers import CONTACTS, TIERS, Caller
-from tests.faults.calls import errors_of, objects_over
-from tests.faults.evidence import Request, request_id
-from tests.faults.ledger import assert_no_key_material, kept, queued
-from tests.faults.tally import Tally
-from tests.samples import snapshot
+from tests.faults.support.append_only_file import Request, request_id
+from tests.faults.support.busy_callers import CONTACTS, TIERS, Caller
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.invariants import assert_no_key_material, kept, queued
+from tests.faults.support.public_calls import errors_of, objects_over
+from tests.support.backends import REDIS_6, VALKEY_9, Backend, RunningServer
+from tests.support.samples import snapshot
 
 pytestmark = pytest.mark.asyncio
 

@@ -12,9 +12,8 @@ from redis.backoff import ConstantBackoff, NoBackoff
 from aqm_db import AsyncSecureVault, AsyncSmartInventory
 from aqm_db._io import answers
 from aqm_db.errors import ContactNotRegisteredError, InventoryUnavailableError
-from tests.backends import REDIS_6, VALKEY_9, RunningServer
-from tests.faults.byte_cutter import ByteCutter, Cut, How
-from tests.faults.cancelling import (
+from tests.faults.support.byte_cutter import ByteCutter, Cut, How
+from tests.faults.support.cancelled_callers import (
     MOMENTS,
     Moment,
     Way,
@@ -25,16 +24,22 @@ from tests.faults.cancelling import (
     given_up,
     turns,
 )
-from tests.faults.crowd import CALLERS, Crowd
-from tests.faults.desertion import Desertion
-from tests.faults.fault_free import FaultFree
-from tests.faults.ledger import assert_link_is_clean, assert_no_key_material, kept, queued
-from tests.faults.operations import OPERATIONS, Operation, pair_over, stocked
-from tests.faults.parties import DEFAULT
-from tests.faults.tally import Tally
-from tests.faults.trial import Leap
-from tests.peers import Cutter, ScriptedServer, listening, listening_on_loopback
-from tests.samples import BOB, snapshot
+from tests.faults.support.clients_on_bad_links import DEFAULT
+from tests.faults.support.cut_runs import Leap
+from tests.faults.support.deserted_calls import Desertion
+from tests.faults.support.fault_free_outcomes import FaultFree
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.invariants import (
+    assert_link_is_clean,
+    assert_no_key_material,
+    kept,
+    queued,
+)
+from tests.faults.support.thousand_callers import CALLERS, Crowd
+from tests.faults.support.tried_calls import OPERATIONS, Operation, pair_over, stocked
+from tests.support.backends import REDIS_6, VALKEY_9, RunningServer
+from tests.support.peers import Cutter, ScriptedServer, listening, listening_on_loopback
+from tests.support.samples import BOB, snapshot
 
 pytestmark = pytest.mark.asyncio
 

@@ -9,11 +9,11 @@ from redis.asyncio import Redis
 
 from aqm_db import AsyncSmartInventory
 from aqm_db.types import NewCoin
-from tests.backends import RunningServer
 from tests.conftest import INVENTORY_DB
-from tests.faults.ledger import queued
-from tests.faults.operations import HALVES
-from tests.faults.tally import Tally
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.invariants import queued
+from tests.faults.support.tried_calls import HALVES
+from tests.support.backends import RunningServer
 
 pytestmark = pytest.mark.asyncio
 

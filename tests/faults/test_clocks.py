@@ -11,11 +11,11 @@ from redis.asyncio import Redis
 
 from aqm_db.errors import KeyAlreadyUsedError
 from aqm_db.types import VaultStats
-from tests.faults.calls import Objects, objects_over
-from tests.faults.ledger import kept, queued
-from tests.faults.operations import BLOB, HALVES
-from tests.faults.tally import Tally
-from tests.samples import BOB, DAY_MS, Clock
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.invariants import kept, queued
+from tests.faults.support.public_calls import Objects, objects_over
+from tests.faults.support.tried_calls import BLOB, HALVES
+from tests.support.samples import BOB, DAY_MS, Clock
 
 pytestmark = pytest.mark.asyncio
 

@@ -13,16 +13,23 @@ from aqm_db import AsyncSecureVault, AsyncSmartInventory, close_all
 from aqm_db._model.defaults import new_request_id
 from aqm_db.errors import InventoryUnavailableError, VaultUnavailableError
 from aqm_db.types import InventoryEntry
-from tests.backends import RunningServer
 from tests.conftest import INVENTORY_DB
-from tests.faults.byte_cutter import ByteCutter
-from tests.faults.cancelling import MOMENTS, Moment, by_cancel, cancelled_at, given_up, turns
-from tests.faults.ledger import Ledger, assert_link_is_clean, queued
-from tests.faults.operations import HALVES, pair_over, stocked
-from tests.faults.parties import NO_RETRIES
-from tests.faults.tally import Tally
-from tests.peers import ScriptedServer, listening, listening_on_loopback
-from tests.samples import BOB, stock
+from tests.faults.support.byte_cutter import ByteCutter
+from tests.faults.support.cancelled_callers import (
+    MOMENTS,
+    Moment,
+    by_cancel,
+    cancelled_at,
+    given_up,
+    turns,
+)
+from tests.faults.support.clients_on_bad_links import NO_RETRIES
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.invariants import Ledger, assert_link_is_clean, queued
+from tests.faults.support.tried_calls import HALVES, pair_over, stocked
+from tests.support.backends import RunningServer
+from tests.support.peers import ScriptedServer, listening, listening_on_loopback
+from tests.support.samples import BOB, stock
 
 pytestmark = pytest.mark.asyncio
 

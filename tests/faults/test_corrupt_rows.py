@@ -14,16 +14,23 @@ from aqm_db import AsyncSecureVault, AsyncSmartInventory
 from aqm_db.errors import CorruptEntryError
 from aqm_db.minter import AsyncMinter, FreshCoin
 from aqm_db.types import CoinCategory, NewKey
-from tests.backends import FAKEREDIS, REDIS_6, VALKEY_9, Backend, RunningServer, Servers
 from tests.conftest import INVENTORY_DB
-from tests.faces import ASYNC, FACES, Face
-from tests.faults.calls import CALLS, CAROL, Objects, errors_of, furnish, objects_over
-from tests.faults.damage import COIN, EPOCH, NO_INTEGERS, Damage, damages
-from tests.faults.kept import Kept
-from tests.faults.ledger import assert_no_key_material
-from tests.faults.operations import BLOB, HALVES
-from tests.faults.tally import Tally
-from tests.samples import BOB, Clock, snapshot
+from tests.faults.support.damaged_rows import COIN, EPOCH, NO_INTEGERS, Damage, damages
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.invariants import assert_no_key_material
+from tests.faults.support.public_calls import (
+    CALLS,
+    CAROL,
+    Objects,
+    errors_of,
+    furnish,
+    objects_over,
+)
+from tests.faults.support.restored_database import Kept
+from tests.faults.support.tried_calls import BLOB, HALVES
+from tests.support.backends import FAKEREDIS, REDIS_6, VALKEY_9, Backend, RunningServer, Servers
+from tests.support.faces import ASYNC, FACES, Face
+from tests.support.samples import BOB, Clock, snapshot
 
 pytestmark = pytest.mark.asyncio
 

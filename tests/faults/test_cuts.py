@@ -8,16 +8,16 @@ from redis.asyncio import Redis
 
 from aqm_db._io.seam import packed
 from aqm_db.errors import InventoryUnavailableError
-from tests.backends import REDIS_6, VALKEY_9, RunningServer
-from tests.faults.byte_cutter import ByteCutter, Cut, Direction, How
-from tests.faults.desertion import SELECT
-from tests.faults.fault_free import REQUEST_ID, FaultFree
-from tests.faults.ledger import assert_link_is_clean, assert_no_key_material
-from tests.faults.operations import OPERATIONS, Operation, pair_over
-from tests.faults.parties import ASYNC_PARTIES, SYNC_PARTIES, Party
-from tests.faults.tally import Tally
-from tests.faults.trial import Leap, Trial, ending_of
-from tests.samples import snapshot
+from tests.faults.support.byte_cutter import ByteCutter, Cut, Direction, How
+from tests.faults.support.clients_on_bad_links import ASYNC_PARTIES, SYNC_PARTIES, Party
+from tests.faults.support.cut_runs import Leap, Trial, ending_of
+from tests.faults.support.deserted_calls import SELECT
+from tests.faults.support.fault_free_outcomes import REQUEST_ID, FaultFree
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.invariants import assert_link_is_clean, assert_no_key_material
+from tests.faults.support.tried_calls import OPERATIONS, Operation, pair_over
+from tests.support.backends import REDIS_6, VALKEY_9, RunningServer
+from tests.support.samples import snapshot
 
 pytestmark = pytest.mark.asyncio
 

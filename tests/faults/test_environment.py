@@ -13,13 +13,13 @@ from redis.backoff import AbstractBackoff, NoBackoff
 from aqm_db import AsyncSmartInventory
 from aqm_db.errors import AQMDatabaseError, NotWritableError
 from aqm_db.types import NewCoin, NewKey, VaultStats
-from tests.backends import REDIS_6, VALKEY_9, Backend, RunningServer
-from tests.faults.calls import CALLS, Objects, errors_of, furnish, objects_over
-from tests.faults.kept import Kept
-from tests.faults.ledger import queued
-from tests.faults.operations import BLOB, OPERATIONS, pair_over
-from tests.faults.tally import Tally
-from tests.samples import BOB, Clock, halves, snapshot, stock
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.invariants import queued
+from tests.faults.support.public_calls import CALLS, Objects, errors_of, furnish, objects_over
+from tests.faults.support.restored_database import Kept
+from tests.faults.support.tried_calls import BLOB, OPERATIONS, pair_over
+from tests.support.backends import REDIS_6, VALKEY_9, Backend, RunningServer
+from tests.support.samples import BOB, Clock, halves, snapshot, stock
 
 pytestmark = pytest.mark.asyncio
 

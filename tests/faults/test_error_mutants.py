@@ -19,12 +19,12 @@ from aqm_db.errors import (
     InventoryUnavailableError,
 )
 from aqm_db.replenisher import AsyncReplenisher
-from tests import (
+from tests.api import (
     test_confirming as of_confirming,
     test_database as of_databases,
     test_programming_errors as of_mistakes,
 )
-from tests.faces import ASYNC
+from tests.support.faces import ASYNC
 
 pytestmark = pytest.mark.asyncio
 

@@ -33,19 +33,19 @@ from aqm_db.errors import (
     NotWritableError,
     UnavailableError,
 )
-from tests.backends import RunningServer
 from tests.conftest import INVENTORY_DB
-from tests.faces import ASYNC, FACES, Face
-from tests.faults.calls import CALLS, CAROL, objects_over
-from tests.faults.cancelling import by_cancel, given_up, turns
-from tests.faults.ledger import assert_no_key_material, queued
-from tests.faults.operations import CANARY
-from tests.faults.refusing import Command
-from tests.faults.scene import Scene, library_client, unavailable_at
-from tests.faults.tally import Tally
-from tests.faults.trial import Leap
-from tests.peers import ScriptedServer, answer_select, listening
-from tests.samples import BOB
+from tests.faults.support.cancelled_callers import by_cancel, given_up, turns
+from tests.faults.support.cut_runs import Leap
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.furnished_database import Scene, library_client, unavailable_at
+from tests.faults.support.invariants import assert_no_key_material, queued
+from tests.faults.support.public_calls import CALLS, CAROL, objects_over
+from tests.faults.support.refusing_server import Command
+from tests.faults.support.tried_calls import CANARY
+from tests.support.backends import RunningServer
+from tests.support.faces import ASYNC, FACES, Face
+from tests.support.peers import ScriptedServer, answer_select, listening
+from tests.support.samples import BOB
 
 pytestmark = pytest.mark.asyncio
 

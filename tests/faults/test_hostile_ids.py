@@ -12,11 +12,11 @@ from redis import Redis
 from aqm_db import sync
 from aqm_db.errors import InvalidIdentifierError
 from aqm_db.types import InventoryEntry, NewCoin, NewKey
-from tests.backends import REDIS_6, VALKEY_9, Servers
 from tests.conftest import INVENTORY_DB
-from tests.faults.operations import CANARY, CAPS
-from tests.faults.tally import Tally
-from tests.samples import Clock
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.tried_calls import CANARY, CAPS
+from tests.support.backends import REDIS_6, VALKEY_9, Servers
+from tests.support.samples import Clock
 
 Ids = tuple[str, str]
 STRUCTURE = st.text("ab:{}%*?[]\\\r\n\0\x7f\x1b\u202e\u200f3A", min_size=1, max_size=10)

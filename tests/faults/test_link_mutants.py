@@ -15,9 +15,9 @@ from redis.exceptions import RedisError
 from aqm_db._io.redispy import async_sources, private_parts
 from aqm_db._io.redispy.async_loops import Channels
 from aqm_db._io.redispy.async_sources import PooledSource
-from tests import test_foreign as of_foreign_parts, test_pools as of_pools
-from tests.backends import Servers
-from tests.faults.cancelling import turns
+from tests.faults.support.cancelled_callers import turns
+from tests.io import test_async_sources as of_pools, test_private_parts as of_foreign_parts
+from tests.support.backends import Servers
 
 pytestmark = pytest.mark.asyncio
 

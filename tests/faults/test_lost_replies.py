@@ -8,18 +8,18 @@ import pytest
 from redis.asyncio import Redis
 
 from aqm_db.errors import AQMDatabaseError, UnavailableError
-from tests.backends import REDIS_6, VALKEY_9, RunningServer
 from tests.conftest import INVENTORY_DB
-from tests.faults.byte_cutter import ByteCutter, Cut
-from tests.faults.encounters import ENCOUNTERS, Encounter, outline
-from tests.faults.fault_free import REQUEST_ID, FaultFree
-from tests.faults.ledger import assert_link_is_clean
-from tests.faults.operations import OPERATIONS, Operation, pair_over
-from tests.faults.parties import ASYNC_PARTIES, DEFAULT, SYNC_PARTIES, Party
-from tests.faults.tally import Tally
-from tests.faults.trial import Leap, ending_of
-from tests.peers import Cutter, listening_on_loopback
-from tests.samples import snapshot
+from tests.faults.support.byte_cutter import ByteCutter, Cut
+from tests.faults.support.clients_on_bad_links import ASYNC_PARTIES, DEFAULT, SYNC_PARTIES, Party
+from tests.faults.support.cut_runs import Leap, ending_of
+from tests.faults.support.fault_free_outcomes import REQUEST_ID, FaultFree
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.invariants import assert_link_is_clean
+from tests.faults.support.tried_calls import OPERATIONS, Operation, pair_over
+from tests.faults.support.two_callers import ENCOUNTERS, Encounter, outline
+from tests.support.backends import REDIS_6, VALKEY_9, RunningServer
+from tests.support.peers import Cutter, listening_on_loopback
+from tests.support.samples import snapshot
 
 pytestmark = pytest.mark.asyncio
 

@@ -12,11 +12,11 @@ from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
 from aqm_db._lua import scripts
-from tests.backends import REDIS_6, VALKEY_9, Backend, Servers
-from tests.faults.machine import CAPS, Machine
-from tests.faults.mutations import without
-from tests.faults.tally import Tally
-from tests.faults.trouble import Place
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.mutants import without
+from tests.faults.support.random_calls import CAPS, Machine
+from tests.faults.support.single_faults import Place
+from tests.support.backends import REDIS_6, VALKEY_9, Backend, Servers
 
 BOUNDED = settings(
     max_examples=25,

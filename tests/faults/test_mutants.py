@@ -33,19 +33,14 @@ from aqm_db._lua.scripts import Script
 from aqm_db._model import keys
 from aqm_db.errors import AccessDeniedError, AQMDatabaseError, InventoryUnavailableError
 from aqm_db.types import CoinCategory
-from tests import (
-    test_coins as of_coins,
+from tests.api import (
     test_confirming as of_confirmations,
     test_connection as of_connections,
     test_inventory as of_the_inventory,
-    test_keys as of_names,
-    test_replies as of_replies,
     test_vault as of_the_vault,
 )
-from tests.backends import VALKEY_9, RunningServer, Servers
-from tests.clusters import RunningPrimary
+from tests.care import test_coins as of_coins
 from tests.conftest import INVENTORY_DB
-from tests.faces import ASYNC
 from tests.faults import (
     test_cancellation as of_cancellation,
     test_environment as of_environment,
@@ -53,15 +48,20 @@ from tests.faults import (
     test_permissions as of_permissions,
     test_repeats as of_repeats,
 )
-from tests.faults.calls import errors_of
-from tests.faults.desertion import SELECT
-from tests.faults.encounters import ENCOUNTERS, Encounter
-from tests.faults.fault_free import REQUEST_ID
-from tests.faults.mutations import without
-from tests.faults.operations import OPERATIONS, Operation
-from tests.faults.parties import DEFAULT
-from tests.faults.tally import Tally
-from tests.samples import BOB, MATE, Clock, SampleKey, sample_key
+from tests.faults.support.clients_on_bad_links import DEFAULT
+from tests.faults.support.deserted_calls import SELECT
+from tests.faults.support.fault_free_outcomes import REQUEST_ID
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.mutants import without
+from tests.faults.support.public_calls import errors_of
+from tests.faults.support.tried_calls import OPERATIONS, Operation
+from tests.faults.support.two_callers import ENCOUNTERS, Encounter
+from tests.io import test_replies as of_replies
+from tests.model import test_keys as of_names
+from tests.support.backends import VALKEY_9, RunningServer, Servers
+from tests.support.clusters import RunningPrimary
+from tests.support.faces import ASYNC
+from tests.support.samples import BOB, MATE, Clock, SampleKey, sample_key
 
 NOTICED = (AssertionError, AQMDatabaseError, pytest.fail.Exception)
 """How a test fails that notices a mutant."""

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from aqm_db._cli import completion, output
-from tests import test_completion as of_completion, test_terminals as of_terminals
-from tests.commands import plain
+from tests.cli import test_completion as of_completion, test_terminals as of_terminals
+from tests.support.run_commands import plain
 
 server = of_completion.server
 url = of_completion.url

@@ -17,13 +17,13 @@ from aqm_db._lua.scripts import Script
 from aqm_db._model.keys import Keys
 from aqm_db.errors import AccessDeniedError, AQMDatabaseError, InventoryUnavailableError
 from aqm_db.types import NewCoin
-from tests.backends import REDIS_6, VALKEY_9, RunningServer, Servers
 from tests.conftest import INVENTORY_DB
-from tests.faults.calls import CALLS, Call, Objects, errors_of, furnish, objects_over
-from tests.faults.kept import Kept
-from tests.faults.operations import HALVES
-from tests.faults.tally import Tally
-from tests.samples import BOB, Clock
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.public_calls import CALLS, Call, Objects, errors_of, furnish, objects_over
+from tests.faults.support.restored_database import Kept
+from tests.faults.support.tried_calls import HALVES
+from tests.support.backends import REDIS_6, VALKEY_9, RunningServer, Servers
+from tests.support.samples import BOB, Clock
 
 pytestmark = pytest.mark.asyncio
 

@@ -5,9 +5,9 @@ from redis.asyncio import Redis
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory
 from aqm_db.errors import KeyAlreadyBurnedError
-from tests.faults.operations import OPERATIONS, Operation, pair_over
-from tests.faults.tally import Tally
-from tests.samples import BOB, Clock, sample_key, snapshot, stock
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.tried_calls import OPERATIONS, Operation, pair_over
+from tests.support.samples import BOB, Clock, sample_key, snapshot, stock
 
 pytestmark = pytest.mark.asyncio
 

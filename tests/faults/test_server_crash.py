@@ -9,9 +9,7 @@ from redis.backoff import ConstantBackoff, NoBackoff
 
 from aqm_db import AsyncSmartInventory
 from aqm_db.errors import AQMDatabaseError, UnavailableError
-from tests.backends import REDIS_6, VALKEY_9, Backend, RunningServer
-from tests.faults.callers import CONTACTS, Caller
-from tests.faults.evidence import (
+from tests.faults.support.append_only_file import (
     Evidence,
     Request,
     balance,
@@ -19,8 +17,10 @@ from tests.faults.evidence import (
     request_id,
     untrue,
 )
-from tests.faults.ledger import assert_link_is_clean, assert_no_key_material
-from tests.faults.tally import Tally
+from tests.faults.support.busy_callers import CONTACTS, Caller
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.invariants import assert_link_is_clean, assert_no_key_material
+from tests.support.backends import REDIS_6, VALKEY_9, Backend, RunningServer
 
 pytestmark = pytest.mark.asyncio
 

@@ -1,0 +1,85 @@
+"""What a run measured, read from pytest-benchmark's JSON."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.measuring.names import rate
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One variant of a group.
+
+    Attributes:
+        name: the variant.
+        samples: what it measured, in seconds.
+        extra: percentiles and the like.
+    """
+
+    name: str
+    samples: list[float]
+    extra: dict[str, float]
+
+
+class Results:
+    """All results of a run.
+
+    Args:
+        content: pytest-benchmark's JSON.
+    """
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self.content = content
+        self._groups: dict[str, dict[str, Result]] = {}
+        for entry in content["benchmarks"]:
+            result = Result(entry["name"], entry["stats"]["data"], entry["extra_info"])
+            self._groups.setdefault(entry["group"], {})[result.name] = result
+
+    @classmethod
+    def read(cls, path: Path) -> "Results":
+        """The results in a file."""
+        return cls(json.loads(path.read_text()))
+
+    def group(self, name: str) -> dict[str, Result]:
+        """A group's results by variant; empty if it wasn't measured."""
+        return self._groups.get(name, {})
+
+    def figure(self, group: str, variant: str, key: str) -> float:
+        """One figure of a result.
+
+        Raises:
+            KeyError: it wasn't measured.
+        """
+        return self._groups[group][variant].extra[key]
+
+    def p50_ratio(self, group: str, variant: str, other: str) -> float:
+        """How many times as long a variant's calls take as another's."""
+        return self.figure(group, variant, "p50_ms") / self.figure(group, other, "p50_ms")
+
+    def paired_ratio(self, group: str, variant: str, other: str) -> float:
+        """The same by rounds: in the middle, how many times as long a round takes."""
+        samples, others = (self._groups[group][name].samples for name in (variant, other))
+        return median(one / two for one, two in zip(samples, others, strict=True))
+
+    def rates(self) -> list[float]:
+        """The arrival rates that were measured, in rising order."""
+        found = {
+            result.extra["rate"]
+            for group in self._groups.values()
+            for result in group.values()
+            if "rate" in result.extra
+        }
+        return sorted(found)
+
+    def rate_held(self, variant: str, allowed: float) -> float:
+        """The highest arrival rate with at most this share of calls over 2 ms; 0 for none."""
+        held = [
+            per_second
+            for per_second in self.rates()
+            if (result := self.group(rate(per_second)).get(variant)) is not None
+            and result.extra["round_share_over_2ms"] <= allowed
+        ]
+        return max(held, default=0.0)

@@ -1,0 +1,41 @@
+"""A database that is put back as it was, as often as a test wants."""
+
+from typing import Any
+
+from redis.asyncio import Redis
+
+from tests.support.samples import snapshot
+
+
+class Kept:
+    """What a client's database held when it was kept.
+
+    Args:
+        client: a client of the database.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._rows: dict[Any, Any] = {}
+
+    async def keep(self) -> None:
+        """Keeps what is there now."""
+        keys: list[Any] = await self._client.keys()
+        self._rows = {key: await self._client.dump(key) for key in keys}
+
+    async def put_back(self) -> dict[Any, Any]:
+        """Puts back what was kept (without times to live), and returns it as it is read."""
+        await self.restore()
+        return await self.content()
+
+    async def restore(self) -> None:
+        """Puts back what was kept (without times to live)."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.flushdb()
+        for key, row in self._rows.items():
+            pipeline.restore(key, 0, row)
+        await pipeline.execute()
+
+    async def content(self) -> dict[Any, Any]:
+        """What is there."""
+        return await snapshot(self._client)
