@@ -74,7 +74,7 @@ class Recorder:
     async def run(self, call: Call, _undo: object) -> list[Any]:
         """Answers that there is no coin."""
         self.calls.append(call)
-        return [Code.OK, call[1][0].encode(), []]
+        return [Code.OK, call.keys[0].encode(), []]
 
 
 def paired(
@@ -109,7 +109,7 @@ def selecting(client: redis.Redis, plain: redis.Redis) -> Pair:
     plain.script_load(recorded(client, 1)[0][0].source)
 
     def evalsha() -> object:
-        script, keys, arguments = next(calls)
+        script, keys, arguments, _ = next(calls)
         return plain.evalsha(script.sha, script.key_count, *keys, *arguments)
 
     return lambda: inventory.select_coin("bob", "GOLD"), evalsha

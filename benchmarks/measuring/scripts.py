@@ -28,7 +28,7 @@ class _Recorder:
     async def run(self, call: ScriptCall, _undo: object = None) -> list[Any]:
         """Answers that all went well, without a coin."""
         self.calls.append(call)
-        return [Code.OK, call[1][0].encode(), []]
+        return [Code.OK, call.keys[0].encode(), []]
 
 
 async def recorded(
@@ -45,7 +45,7 @@ async def recorded(
     cast("Any", store)._seam = recorder  # noqa: SLF001 - all that it sends goes through it
     for call in calls(store):
         await call()
-    await client.script_load(recorder.calls[0][0].source)
+    await client.script_load(recorder.calls[0].script.source)
     return recorder.calls
 
 
@@ -81,7 +81,7 @@ async def keepings(link: Link, count: int) -> list[ScriptCall]:
 
 def evalsha(client: Redis, call: ScriptCall) -> Call:
     """A script, sent by the default client."""
-    script, keys, arguments = call
+    script, keys, arguments, _ = call
     return cast(
         "Call",
         partial(client.evalsha, script.sha, script.key_count, *keys, *cast("Any", arguments)),
@@ -90,7 +90,7 @@ def evalsha(client: Redis, call: ScriptCall) -> Call:
 
 def packed_evalsha(call: ScriptCall) -> bytes:
     """A script as it goes over the wire."""
-    script, keys, arguments = call
+    script, keys, arguments, _ = call
     return packed("EVALSHA", script.sha, script.key_count, *keys, *arguments)
 
 
@@ -111,7 +111,7 @@ def pipelined(
 
     async def call(part: Sequence[ScriptCall]) -> list[Any]:
         async with client.pipeline(transaction=False) as pipeline:
-            for script, keys, arguments in part:
+            for script, keys, arguments, _ in part:
                 pipeline.evalsha(script.sha, script.key_count, *keys, *cast("Any", arguments))
             return await pipeline.execute()
 

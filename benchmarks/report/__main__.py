@@ -280,7 +280,9 @@ def main() -> None:
     """Reads the arguments, and writes both files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path, help="what --benchmark-json wrote")
-    parser.add_argument("--into", type=Path, default=Path(__file__).parent.parent, metavar="DIRECTORY")
+    parser.add_argument(
+        "--into", type=Path, default=Path(__file__).parent.parent, metavar="DIRECTORY"
+    )
     parser.add_argument("--date", help="of the report; the run's own by default")
     arguments = parser.parse_args()
     run = Results.read(arguments.results)

@@ -138,7 +138,7 @@ class AsyncGarbageCollector:
             CLAIM_TTL_MS,
             mode,
         )
-        return scripts.INV_COLLECT, keys, arguments
+        return Call(scripts.INV_COLLECT, keys, arguments)
 
 
 def _total(contacts_cleaned: int, removed: list[tuple[str, int]]) -> GCResult:

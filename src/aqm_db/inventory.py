@@ -133,7 +133,8 @@ class AsyncSmartInventory:
         check_text("display_name", display_name)
         names = self.keys.of(contact_id)
         arguments = (self.request_ids(), priority, self.clock(), display_name)
-        reply = await self._seam.run((scripts.INV_REGISTER, (names.meta, names.used), arguments))
+        call = Call(scripts.INV_REGISTER, (names.meta, names.used), arguments)
+        reply = await self._seam.run(call)
         [created] = checked(reply, contact_id=contact_id)
         return bool(created)
 
@@ -164,7 +165,7 @@ class AsyncSmartInventory:
             *priorities_above(priority),
         )
         keys = (names.meta, names.used, names.claims + self.request_ids(), *names.queues)
-        reply = await self._seam.run((scripts.INV_SET_PRIORITY, keys, arguments))
+        reply = await self._seam.run(Call(scripts.INV_SET_PRIORITY, keys, arguments))
         [dropped] = checked(reply, contact_id=contact_id)
         _log.info(
             "priority_changed",
@@ -191,7 +192,7 @@ class AsyncSmartInventory:
         names = self.keys.of(contact_id)
         keys = (names.meta, names.used, names.claims + self.request_ids(), *names.queues)
         reply = await self._seam.run(
-            (scripts.INV_FORGET, keys, (names.rows, USED_TTL_MS, CLAIM_TTL_MS))
+            Call(scripts.INV_FORGET, keys, (names.rows, USED_TTL_MS, CLAIM_TTL_MS))
         )
         [dropped] = checked(reply, contact_id=contact_id)
         with Progress() as progress:
@@ -403,7 +404,7 @@ class AsyncSmartInventory:
             CLAIM_TTL_MS,
             COIN_TTL_MS,
         )
-        [removed] = checked(await self._seam.run((scripts.INV_CONSUME, keys, arguments)))
+        [removed] = checked(await self._seam.run(Call(scripts.INV_CONSUME, keys, arguments)))
         return bool(removed)
 
     @overload
@@ -516,7 +517,7 @@ class AsyncSmartInventory:
         async for contact_ids in self.contact_pages():
             replies = await self._seam.run_all(
                 [
-                    (scripts.INV_COUNT_STALE, names.queues, (names.rows, then, COIN_TTL_MS))
+                    Call(scripts.INV_COUNT_STALE, names.queues, (names.rows, then, COIN_TTL_MS))
                     for names in map(self.keys.of, contact_ids)
                 ]
             )
@@ -597,7 +598,7 @@ class AsyncSmartInventory:
             USED_TTL_MS,
             *caps_of(self.budget_caps, coin.coin_category),
         )
-        return scripts.INV_STORE, keys, arguments if lease is None else (*arguments, lease)
+        return Call(scripts.INV_STORE, keys, arguments if lease is None else (*arguments, lease))
 
     def _stored(self, coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
         told = {
@@ -630,7 +631,7 @@ class AsyncSmartInventory:
             desired_tier,
             *config.TIER_FALLBACK[desired_tier],
         )
-        return scripts.INV_SELECT, keys, arguments
+        return Call(scripts.INV_SELECT, keys, arguments)
 
     def _selected(
         self, contact_id: str, desired_tier: str, call: Call, reply: Reply | AQMDatabaseError
@@ -690,7 +691,7 @@ class AsyncSmartInventory:
             CLAIM_TTL_MS,
             *caps_of(self.budget_caps, entry.coin_category),
         )
-        return scripts.INV_RELEASE, keys, arguments
+        return Call(scripts.INV_RELEASE, keys, arguments)
 
     def _inv_key(self, contact_id: str, key_id: str) -> str:
         return self.keys.of(contact_id).row(key_id)

@@ -94,7 +94,7 @@ class Maintenance:
     async def _is_due(self) -> bool:
         """Takes the lease, which lasts for the interval, so that nobody has another round in it."""
         arguments = (self._holder, int(self._every * 1000))
-        take: Call = (scripts.TURN_TAKE, (self._lease,), arguments)
+        take: Call = Call(scripts.TURN_TAKE, (self._lease,), arguments)
         [taken] = checked(await self._seam.run(take, lambda _: self._giving_back()))
         return bool(taken)
 
@@ -121,7 +121,7 @@ class Maintenance:
         )
 
     def _giving_back(self) -> Call:
-        return scripts.TURN_DROP, (self._lease,), (self._holder,)
+        return Call(scripts.TURN_DROP, (self._lease,), (self._holder,))
 
     async def _rewrite(self) -> bool:
         """Starts a rewrite of the append-only file (BGREWRITEAOF), unless one is going on."""

@@ -150,7 +150,7 @@ class _Recorder:
             _hand_over(self._durations.record, self._seconds() - started, attributes)
 
     def ended(self, call: Call, outcome: Reply | BaseException) -> None:
-        script, _, arguments = call
+        script, arguments = call.script, call.arguments
         attributes: dict[str, str | bool] = {"operation": script.name}
         place = _TIER_ARGUMENT.get(script.name)
         tier = None if place is None else arguments[place]
@@ -196,7 +196,7 @@ class _MeteredSeam:
         self._recorder = recorder
 
     async def run(self, call: Call, undo: Undo | None = None) -> Reply:
-        with self._recorder.timing(call[0].name):
+        with self._recorder.timing(call.script.name):
             try:
                 reply = await self._seam.run(call, undo)
             except BaseException as error:

@@ -167,7 +167,7 @@ class AsyncSecureVault:
         """
         check_id("key_id", key_id)
         arguments = (self._request_ids(), key_id, GRACE_MS, TTL_MS)
-        reply = await self._seam.run((scripts.VAULT_BURN, self._row_keys(key_id), arguments))
+        reply = await self._seam.run(Call(scripts.VAULT_BURN, self._row_keys(key_id), arguments))
         try:
             checked(reply, key_id=key_id)
         except KeyAlreadyBurnedError:
@@ -316,7 +316,7 @@ class AsyncSecureVault:
                 ]
                 replies = await self._seam.run_all(
                     [
-                        (scripts.VAULT_PURGE, self._row_keys(key_id), (key_id, before))
+                        Call(scripts.VAULT_PURGE, self._row_keys(key_id), (key_id, before))
                         for key_id in old
                     ]
                 )
@@ -347,7 +347,7 @@ class AsyncSecureVault:
         while True:
             [gone, *values] = checked(
                 await self._seam.run(
-                    (
+                    Call(
                         scripts.VAULT_COUNTERS,
                         (self._keys.vault_stats, self._keys.vault_expiry),
                         (self._keys.vault_prefix, _EXPIRED_AT_ONCE),
@@ -408,7 +408,7 @@ class AsyncSecureVault:
             *minted,
         )
         keys = (*self._row_keys(key.key_id), self._keys.vault_unpublished)
-        return scripts.VAULT_STORE, keys, arguments
+        return Call(scripts.VAULT_STORE, keys, arguments)
 
     def _stored(self, key: NewKey | VaultEntry, reply: Reply | AQMDatabaseError) -> bool:
         try:

@@ -414,8 +414,8 @@ async def test_a_link_that_fails_while_reserving_leaves_what_it_can_not_end(
     ending = reservations._ending
 
     def corrupting(names: list[str]) -> Any:
-        script, [leases, _], arguments = ending(names)
-        return script, [leases, f"inv:v1:meta:{BOB}"], arguments
+        call = ending(names)
+        return call._replace(keys=[call.keys[0], f"inv:v1:meta:{BOB}"])
 
     monkeypatch.setattr(reservations, "_ending", corrupting)
     outcomes = await reservations.store_within_budget(coins(BOB, "SILVER", "s1"))

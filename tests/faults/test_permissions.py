@@ -11,7 +11,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from aqm_db._io.redispy.clients import seam_over
-from aqm_db._io.seam import Argument
+from aqm_db._io.seam import Argument, Call as ScriptCall
 from aqm_db._lua import scripts
 from aqm_db._lua.scripts import Script
 from aqm_db._model.keys import Keys
@@ -86,7 +86,7 @@ def _run(
 ) -> Awaitable[Any]:
     """Runs a script that other calls come to only after a script that is forbidden as much."""
     return seam_over(limited.client, InventoryUnavailableError, "test", confirmation=None).run(
-        (script, keys, arguments)
+        ScriptCall(script, keys, arguments)
     )
 
 

@@ -32,7 +32,7 @@ async def run(ask: Ask, call: Call) -> Reply:
     if isinstance(reply, AQMDatabaseError):
         raise reply
     if isinstance(reply, RedisError):
-        raise error_for(reply, call[0].name) from None
+        raise error_for(reply, call.script.name) from None
     return cast("Reply", reply)
 
 
@@ -57,7 +57,7 @@ async def run_all(ask: Ask, calls: Sequence[Call]) -> list[Reply | AQMDatabaseEr
             replies[place] = reply
         unknown = [place for place in unknown if _is_unknown(replies[place])]
     return [
-        error_for(reply, call[0].name) if isinstance(reply, RedisError) else reply
+        error_for(reply, call.script.name) if isinstance(reply, RedisError) else reply
         for call, reply in zip(calls, replies, strict=True)
     ]
 
@@ -155,7 +155,7 @@ async def settle(again: Ask, ask: Ask, calls: Sequence[Call], undos: Sequence[Un
     except AQMDatabaseError as error:
         _log.warning(
             "outcome_unknown",
-            extra={"operation": calls[0][0].name, "error": type(error).__name__},
+            extra={"operation": calls[0].script.name, "error": type(error).__name__},
         )
 
 
@@ -173,10 +173,8 @@ def _is_unknown(reply: Any) -> bool:
 
 
 def _evalsha(call: Call) -> bytes:
-    script, keys, arguments = call
-    return packed("EVALSHA", script.sha, script.key_count, *keys, *arguments)
+    return packed("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.arguments)
 
 
 def _eval(call: Call) -> bytes:
-    script, keys, arguments = call
-    return packed("EVAL", script.source, script.key_count, *keys, *arguments)
+    return packed("EVAL", call.script.source, len(call.keys), *call.keys, *call.arguments)

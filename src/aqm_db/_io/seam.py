@@ -5,7 +5,7 @@ event loop; ``SyncSeam`` does its I/O before it returns, so they never suspend (
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from hiredis import pack_command
 
@@ -17,8 +17,24 @@ from .failures import Denial
 Argument: TypeAlias = str | bytes | int
 Reply: TypeAlias = list[Any]
 """A script's reply: a :class:`~aqm_db._lua.scripts.Code`, then what the script's header says."""
-Call: TypeAlias = tuple[Script, Sequence[str], Sequence[Argument]]
-"""A script, its KEYS and its ARGV."""
+
+
+class Call(NamedTuple):
+    """One run of a script.
+
+    Attributes:
+        script: the script.
+        keys: its KEYS.
+        arguments: its ARGV.
+        tier: the tier that it's about; None if it's about none, or about all.
+    """
+
+    script: Script
+    keys: Sequence[str]
+    arguments: Sequence[Argument]
+    tier: str | None = None
+
+
 Undo: TypeAlias = Callable[[Reply], Call | None]
 """The call that takes a reply's effect back, if it had any."""
 

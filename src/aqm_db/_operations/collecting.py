@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Literal, TypeAlias
 
-from aqm_db._io.seam import Seam
+from aqm_db._io.seam import Call, Seam
 from aqm_db._lua import scripts
 from aqm_db._model.keys import Keys
 
@@ -32,7 +32,7 @@ async def remove_orphans(
         ]
         replies = await seam.run_all(
             [
-                (scripts.INV_DROP_ORPHAN, (names.row(key_id), *names.queues), (key_id, mode))
+                Call(scripts.INV_DROP_ORPHAN, (names.row(key_id), *names.queues), (key_id, mode))
                 for names, key_id in rows
             ]
         )

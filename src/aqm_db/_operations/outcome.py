@@ -49,7 +49,7 @@ def names_claim(call: Call, reply: object) -> bool:
     step (of a process that was forked, say) it's another call's reply, maybe of another script.
     """
     # It may be of any type, then.
-    return isinstance(reply, list) and len(reply) > 1 and reply[1] == call[1][0].encode()
+    return isinstance(reply, list) and len(reply) > 1 and reply[1] == call.keys[0].encode()
 
 
 def checked(

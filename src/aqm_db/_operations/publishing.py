@@ -154,7 +154,7 @@ class Unpublished:
     async def _take_off(self, key_ids: Sequence[bytes], reason: str) -> int:
         replies = await self._seam.run_all(
             [
-                (
+                Call(
                     scripts.VAULT_PUBLISHED,
                     (self._row(key_id), self._keys.vault_unpublished),
                     (key_id, reason),

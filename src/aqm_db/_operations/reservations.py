@@ -186,7 +186,7 @@ class Reservations:
                 config.COIN_SIZE_BYTES[tier],
                 *caps_of(self._inventory.budget_caps, tier),
             )
-        return (
+        return Call(
             scripts.INV_RESERVE,
             (keys.inv_leases, keys.inv_epoch, names.meta, *names.queues),
             arguments,
@@ -223,7 +223,7 @@ class Reservations:
 
     def _ending(self, names: Sequence[str]) -> Call:
         keys = self._inventory.keys
-        return scripts.INV_UNRESERVE, (keys.inv_leases, keys.inv_epoch), names
+        return Call(scripts.INV_UNRESERVE, (keys.inv_leases, keys.inv_epoch), names)
 
     def _prepared(self, leases: Leases, coin: NewCoin) -> Call:
         lease = leases.get(_place_of(check_coin(coin)))

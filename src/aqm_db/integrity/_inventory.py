@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from aqm_db._io.seam import Argument
+from aqm_db._io.seam import Argument, Call
 from aqm_db._lua import scripts
 from aqm_db._model.keys import valid_id
 from aqm_db._model.rows import row_of
@@ -39,11 +39,11 @@ async def check_inventory(inventory: AsyncSmartInventory, inspection: Inspection
             *times,
             *caps,
         )
-        call = (scripts.INV_CHECK_COIN, keys, arguments)
+        call = Call(scripts.INV_CHECK_COIN, keys, arguments)
         return Item(names.row(shown(key_id)), key_id, call)
 
     def claim(name: str) -> Item:
-        call = (scripts.INV_CHECK_CLAIM, (name,), (inspection.mode, CLAIM_TTL_MS))
+        call = Call(scripts.INV_CHECK_CLAIM, (name,), (inspection.mode, CLAIM_TTL_MS))
         return Item(name, b"", call)
 
     public_halves = contacts = 0

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from aqm_db._io.seam import SCAN_COUNT, Argument
+from aqm_db._io.seam import SCAN_COUNT, Argument, Call
 from aqm_db._lua import scripts
 from aqm_db._model.defaults import DAY_MS
 from aqm_db._model.keys import valid_id
@@ -32,7 +32,7 @@ async def check_vault(vault: AsyncSecureVault, inspection: Inspection, now: int)
         valid = int(valid_id(key_id) is not None)
         times = (now, TTL_MS, GRACE_MS, _CLOCK_SLACK_MS)
         looking = (key_id, valid, inspection.mode, *times)
-        call = (scripts.VAULT_CHECK_KEY, (name, keys.vault_expiry), looking)
+        call = Call(scripts.VAULT_CHECK_KEY, (name, keys.vault_expiry), looking)
         return Item(name, key_id, call)
 
     looked_at = 0
@@ -45,7 +45,7 @@ async def check_vault(vault: AsyncSecureVault, inspection: Inspection, now: int)
         faulty += await inspection.examine_lost([item(member) for member in members])
     # At the end, since a key that isn't in the index as it should be counts all the same.
     arguments: tuple[Argument, ...] = (inspection.mode, keys.vault_prefix, *dict.fromkeys(faulty))
-    call = (scripts.VAULT_CHECK_COUNTERS, (keys.vault_stats, keys.vault_expiry), arguments)
+    call = Call(scripts.VAULT_CHECK_COUNTERS, (keys.vault_stats, keys.vault_expiry), arguments)
     await inspection.examine([Item(keys.vault_stats, b"", call)])
     return looked_at
 
