@@ -35,6 +35,8 @@ CLASSES = {
 FUNCTIONS = ("database", "connection", "backup")
 """The modules whose public functions are copied: coroutines, and what makes a database."""
 PACKAGE = Path(__file__).parent / "aqm_db"
+INTERNAL = frozenset({"Gates", "Resources", "Scope"})
+"""What other parts of the package share: public attributes of these types aren't copied."""
 KEY_HELPERS = frozenset({"_vault_key", "_inv_key", "_idx_key", "_meta_key"})
 
 _HEADER = '''"""The synchronous face: the same classes and functions, without an event loop.
@@ -233,7 +235,7 @@ def _attributes(owner: ast.ClassDef, constructor: Function) -> Iterator[str]:
             case _:
                 pass
     for name, kind in kinds.items():
-        if not name.startswith("_"):
+        if not name.startswith("_") and not (kind and ast.unparse(kind) in INTERNAL):
             yield ""
             yield from _attribute(owner, name, kind)
 
@@ -342,7 +344,7 @@ def _arguments(node: Function, user: str) -> tuple[str, ...]:
 
 def _passed(argument: ast.arg, user: str) -> str:
     kind = ast.unparse(argument.annotation) if argument.annotation else ""
-    if kind in {"AsyncClient", "AnyAsyncClient"}:
+    if kind.split(" | ")[0] in {"AsyncClient", "AnyAsyncClient"}:
         return f'blocking({argument.arg}, "{user}")'
     if kind in CLASSES.values():
         return f'unwrap("{argument.arg}", {argument.arg}, {_renamed(kind)})'

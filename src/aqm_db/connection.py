@@ -3,8 +3,9 @@
 from . import config
 from ._io import opening
 from ._io.facts import facts_of, number_in
-from ._io.redispy.clients import AnyAsyncClient, AsyncClient, close_client, seam_over, seams_over
+from ._io.redispy.clients import AnyAsyncClient, AsyncClient, seams_over
 from ._io.redispy.faces import ASYNC, face_of
+from ._io.resources import close_clients
 from .errors import (
     AccessDeniedError,
     InventoryUnavailableError,
@@ -61,18 +62,7 @@ async def health_check(
 
 async def close_all(vault_client: AnyAsyncClient, inventory_client: AnyAsyncClient) -> None:
     """Closes both clients. What is in flight is answered first."""
-    await face_of(vault_client).finish(_close(vault_client, inventory_client))
-
-
-async def _close(vault_client: AnyAsyncClient, inventory_client: AnyAsyncClient) -> None:
-    for client, unavailable in (
-        (vault_client, VaultUnavailableError),
-        (inventory_client, InventoryUnavailableError),
-    ):
-        # Whose seam it is makes no difference to what it closes.
-        seam = seam_over(client, unavailable, "close_all", "any owner's", confirmation=None)
-        await seam.aclose()
-        await close_client(client)
+    await face_of(vault_client).finish(close_clients(vault_client, inventory_client))
 
 
 async def _probed(

@@ -6,29 +6,25 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
-from weakref import WeakSet
 
 from . import config
-from ._io.closing import REASON, closed_seam
-from ._io.confirming import check_fsync, confirmation_of
+from ._io.confirming import check_confirming, check_fsync
 from ._io.facts import check_safe
+from ._io.gate import Gates
 from ._io.opening import open_database
 from ._io.redispy.clients import AnyAsyncClient, seam_over
-from ._io.redispy.faces import ASYNC, Face, face_of
-from ._io.seam import Seam
+from ._io.redispy.faces import ASYNC, Face
+from ._io.resources import Resources
 from ._io.target import Cluster, target_of
-from ._model.checks import check_caps, check_count, check_flag, check_id, check_timeout
+from ._model.checks import check_caps, check_count, check_flag, check_id
 from ._model.defaults import new_request_id, now_ms
 from ._model.keys import Keys, owner_of
 from ._operations.outcome import Progress
 from ._operations.owners import pages_of_owners
-from .connection import close_all, health_check
+from .connection import health_check
 from .embedded import EmbeddedServer
 from .errors import (
     InvalidArgumentError,
-    InventoryUnavailableError,
-    UnavailableError,
-    VaultUnavailableError,
 )
 from .gc import AsyncGarbageCollector
 from .inventory import AsyncSmartInventory
@@ -49,6 +45,7 @@ class AsyncClientDatabase:
         vault_client: of the vault's database; it's closed with this object.
         inventory_client: of the inventory's; it may be the same client.
         server: the embedded server that both talk to; it's given back with this object.
+        resources: what another database has, in the place of these; nothing is closed then.
         owner: as of :func:`connect`, like all that follow.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together.
@@ -56,6 +53,7 @@ class AsyncClientDatabase:
         request_ids: a fresh id for every call.
         confirm_replicas: how many replicas must have a change before a call returns.
         confirm_timeout: how long they are waited for, in ms.
+        confirm_fsync: whether a change must be on the disks.
 
     Raises:
         TypeError: a client is of the wrong kind.
@@ -68,6 +66,8 @@ class AsyncClientDatabase:
         inventory: contacts' public halves.
         gc: the inventory's garbage collector.
         reporter: reports over both.
+        resources: what it shares with the databases of other owners, for this package.
+        gates: the way of all of its calls, for this package.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class AsyncClientDatabase:
         inventory_client: AnyAsyncClient,
         *,
         server: EmbeddedServer | None = None,
+        resources: Resources | None = None,
         owner: str | None = None,
         budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
         budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
@@ -85,41 +86,28 @@ class AsyncClientDatabase:
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
         confirm_fsync: bool = False,
     ) -> None:
-        self._both = (vault_client, inventory_client)
-        self._server = server
-        self._request_ids = request_ids
-        self._is_borrowed = False
-        self._is_closed = False
-        # Of all owners, over the same clients.
-        self._family: WeakSet[AsyncClientDatabase] = WeakSet((self,))
-        self._layers: list[Callable[[Seam], Seam]] = []
-        self._confirming = (confirm_replicas, confirm_timeout, confirm_fsync)
+        keys = Keys(owner)
+        self._confirming = check_confirming(confirm_replicas, confirm_timeout, confirm_fsync)
+        self._is_borrowed = resources is not None
+        self.resources: Resources = resources or Resources(vault_client, inventory_client, server)
+        self.gates: Gates = self.resources.open_gates(type(self).__name__, keys, self._confirming)
         self.vault: AsyncSecureVault = AsyncSecureVault(
-            vault_client,
-            owner=owner,
-            clock=clock,
-            request_ids=request_ids,
-            confirm_replicas=confirm_replicas,
-            confirm_timeout=confirm_timeout,
-            confirm_fsync=confirm_fsync,
+            self.gates.vault, owner=owner, clock=clock, request_ids=request_ids
         )
         self.inventory: AsyncSmartInventory = AsyncSmartInventory(
-            inventory_client,
+            self.gates.inventory,
             owner=owner,
             budget_caps=budget_caps,
             budget_bytes=budget_bytes,
             clock=clock,
             request_ids=request_ids,
-            confirm_replicas=confirm_replicas,
-            confirm_timeout=confirm_timeout,
-            confirm_fsync=confirm_fsync,
         )
-        self.gc: AsyncGarbageCollector = AsyncGarbageCollector(self.inventory, inventory_client)
+        self.gc: AsyncGarbageCollector = AsyncGarbageCollector(self.inventory, self.gates.inventory)
         self.reporter: AsyncStorageReporter = AsyncStorageReporter(self.vault, self.inventory)
 
     async def health(self) -> HealthStatus:
         """Whether both databases answer, and what they hold."""
-        if self._is_closed:
+        if self.resources.is_closed:
             return HealthStatus(
                 vault_connected=False,
                 inventory_connected=False,
@@ -127,7 +115,7 @@ class AsyncClientDatabase:
                 inventory_key_count=0,
                 uptime_seconds=0.0,
             )
-        return await health_check(*self._both)
+        return await health_check(*self.resources.clients)
 
     def for_owner(self, owner: str) -> "AsyncClientDatabase":
         """The database of another owner, over the same clients and their connections.
@@ -146,23 +134,21 @@ class AsyncClientDatabase:
             InvalidIdentifierError: the owner is no valid id.
             VaultUnavailableError: the database was closed.
         """
+        replicas, timeout, fsync = self._confirming
         other = AsyncClientDatabase(
-            *self._clients,
-            server=self._server,
+            *self.resources.clients,
+            resources=self.resources,
             owner=check_id("owner", owner),
             budget_caps=self.inventory.budget_caps,
             budget_bytes=self.inventory.budget_bytes,
             clock=self.inventory.clock,
-            request_ids=self._request_ids,
-            confirm_replicas=self._confirming[0],
-            confirm_timeout=self._confirming[1],
-            confirm_fsync=self._confirming[2],
+            request_ids=self.inventory.request_ids,
+            confirm_replicas=replicas,
+            confirm_timeout=timeout,
+            confirm_fsync=fsync,
         )
-        other._is_borrowed = True
-        other._family = self._family
-        self._family.add(other)
-        for layer in self._layers:
-            other._put_over(layer)
+        for layer in self.gates.layers:
+            other.gates.add_layer(layer)
         return other
 
     async def iter_owners(self) -> AsyncIterator[str]:
@@ -178,7 +164,7 @@ class AsyncClientDatabase:
             AccessDeniedError: the user may not walk the database.
         """
         seen: set[str] = set()
-        for client, unavailable in self._databases():
+        for client, unavailable in self.resources.list_databases():
             async for page in pages_of_owners(client, unavailable, "iter_owners"):
                 found = {owner for key in page if (owner := owner_of(key)) is not None}
                 for owner in sorted(found - seen):
@@ -206,17 +192,15 @@ class AsyncClientDatabase:
             ConcurrencyError: the owner's slot is being moved.
         """
         keys = Keys(check_id("owner", owner))
-        confirmation = confirmation_of(keys, *self._confirming)
+        confirming = self._confirming
         deleted = 0
         with Progress() as progress:
-            for client, unavailable in self._databases():
-                seam = seam_over(
-                    client, unavailable, "delete_owner", keys.prefix, confirmation=confirmation
-                )
+            for client, unavailable in self.resources.list_databases():
+                seam = seam_over(client, unavailable, "delete_owner", keys, confirming=confirming)
                 async for page in seam.scan(keys.pattern()):
                     deleted += await seam.delete(*page)
                     progress.made = deleted > 0
-                if confirmation is not None:
+                if confirming.is_wanted:
                     await seam.delete(keys.confirm)
                     # What marks that goes, too; unconfirmed, since it's gone in a second anyway.
                     await seam.read(("UNLINK", keys.confirm))
@@ -256,17 +240,16 @@ class AsyncClientDatabase:
         """
         from .maintenance import Maintenance  # noqa: PLC0415 - most programs have none
 
-        keys = self.inventory.keys
+        self.resources.check_open()
         return Maintenance(
             self.vault,
             self.gc,
-            self.inventory._seam_over(self._clients[1], "maintenance"),  # noqa: SLF001 - its own part
-            lease=keys.maintenance,
-            holder=self._request_ids(),
+            self.inventory.scope,
+            holder=self.inventory.request_ids(),
             every=every,
             inactive_days=inactive_days,
             max_age_days=max_age_days,
-            rewrites=self._server is not None,
+            rewrites=self.resources.server is not None,
             uniform=uniform,
         ).running(sleep)
 
@@ -285,8 +268,7 @@ class AsyncClientDatabase:
         """
         from .doctor import examine  # noqa: PLC0415 - most programs never call it
 
-        keys = self.inventory.keys
-        return await examine(*self._clients, keys, confirmation_of(keys, *self._confirming))
+        return await examine(*self.resources.clients, self.inventory.keys, self._confirming)
 
     async def check(self, *, repair: bool = False) -> "IntegrityReport":
         """Finds what doesn't fit: counters, lost rows and entries, malformed or foreign keys.
@@ -314,11 +296,8 @@ class AsyncClientDatabase:
         InventoryUnavailableError, those of the databases that :meth:`for_owner` gave too; closing
         one of these closes nothing.
         """
-        if self._is_borrowed:
-            return
-        for database in tuple(self._family):
-            database._end()  # noqa: SLF001 - its own class's
-        await face_of(self._both[0]).finish(self._close())
+        if not self._is_borrowed:
+            await self.resources.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -330,38 +309,6 @@ class AsyncClientDatabase:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
-
-    @property
-    def _clients(self) -> tuple[AnyAsyncClient, AnyAsyncClient]:
-        if self._is_closed:
-            raise VaultUnavailableError(REASON)
-        return self._both
-
-    def _put_over(self, layer: Callable[[Seam], Seam]) -> None:
-        """Has all calls go through what a layer makes of a seam, those of later owners too."""
-        self._layers.append(layer)
-        for part in (self.vault, self.inventory, self.gc):
-            part._seam = layer(part._seam)  # noqa: SLF001 - the whole I/O of each
-
-    async def _close(self) -> None:
-        await close_all(*self._both)
-        if self._server is not None:
-            await face_of(self._both[0]).close_server(self._server)
-
-    def _end(self) -> None:
-        self._is_closed = True
-        self.vault._seam = closed_seam(VaultUnavailableError)  # noqa: SLF001 - the same
-        for part in (self.inventory, self.gc):
-            part._seam = closed_seam(InventoryUnavailableError)  # noqa: SLF001 - the same
-
-    def _databases(self) -> list[tuple[AnyAsyncClient, type[UnavailableError]]]:
-        """Each logical database, and what is raised when it can't be reached."""
-        vault, inventory = self._clients
-        found: list[tuple[AnyAsyncClient, type[UnavailableError]]] = [
-            (vault, VaultUnavailableError),
-            (inventory, InventoryUnavailableError),
-        ]
-        return found[:1] if vault is inventory else found
 
 
 class Connecting:
@@ -471,9 +418,7 @@ def connect(
         raise InvalidArgumentError("owner", "a cluster needs one: its name decides on the node")
     check_caps("budget_caps", budget_caps)
     check_count("budget_bytes", budget_bytes, 1)
-    check_count("confirm_replicas", confirm_replicas, 0)
-    check_timeout("confirm_timeout", confirm_timeout)
-    check_flag("confirm_fsync", confirm_fsync)
+    check_confirming(confirm_replicas, confirm_timeout, confirm_fsync)
     check_flag("allow_unsafe", allow_unsafe)
     make = partial(
         AsyncClientDatabase,

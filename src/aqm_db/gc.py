@@ -1,18 +1,18 @@
 """Garbage collection of the Smart Inventory: inactive contacts' coins, and stale ones."""
 
 import logging
+from functools import partial
 
 from . import config
-from ._io.redispy.clients import AnyAsyncClient
-from ._io.seam import Call, Seam
-from ._lua import scripts
+from ._io.redispy.clients import AnyAsyncClient, seam_of
+from ._io.seam import Seam
 from ._model.checks import check_days, check_id, check_kind
 from ._model.defaults import DAY_MS
 from ._model.tiers import TIERS
-from ._operations.collecting import Mode, remove_orphans
+from ._operations.collecting import Mode, build_collect, remove_orphans
 from ._operations.outcome import Progress, checked
-from .errors import ContactNotRegisteredError, CorruptEntryError
-from .inventory import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS, AsyncSmartInventory
+from .errors import ContactNotRegisteredError, CorruptEntryError, InventoryUnavailableError
+from .inventory import AsyncSmartInventory
 from .types import GCResult
 
 _log = logging.getLogger("aqm_db.gc")
@@ -29,7 +29,7 @@ class AsyncGarbageCollector:
 
     Args:
         inventory: what to collect from; its owner, clock and confirmations hold here too.
-        client: the inventory's ``redis.asyncio.Redis``.
+        client: the inventory's client, or a seam, as of the inventory.
 
     Raises:
         TypeError: an argument is of the wrong kind.
@@ -40,12 +40,12 @@ class AsyncGarbageCollector:
     :mod:`aqm_db.errors`).
     """
 
-    def __init__(self, inventory: AsyncSmartInventory, client: AnyAsyncClient) -> None:
+    def __init__(self, inventory: AsyncSmartInventory, client: AnyAsyncClient | Seam) -> None:
         check_kind("inventory", inventory, AsyncSmartInventory)
-        self._seam: Seam = inventory._seam_over(client, type(self).__name__)  # noqa: SLF001 - its other half
+        scope, name = inventory.scope, type(self).__name__
+        seam = seam_of(client, InventoryUnavailableError, name, scope.keys, scope.confirming)
         self._inventory = inventory
-        self._keys = inventory.keys
-        self._clock = inventory.clock
+        self._scope = scope.replace_seam(seam)
 
     async def garbage_collect(self, inactive_days: int = config.INV_GC_INACTIVE_DAYS) -> GCResult:
         """Collects from all contacts.
@@ -79,11 +79,12 @@ class AsyncGarbageCollector:
             CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
         check_id("contact_id", contact_id)
-        reply = await self._seam.run(self._collection(contact_id, _END_OF_TIME, "delete"))
+        call = build_collect(self._scope, contact_id, _END_OF_TIME, "delete")
+        reply = await self._scope.seam.run(call)
         [cleaned, *deleted] = checked(reply, contact_id=contact_id)
         with Progress() as progress:
             progress.made = True
-            orphans = await remove_orphans(self._seam, self._keys, [contact_id], "delete")
+            orphans = await remove_orphans(self._scope, [contact_id], "delete")
         return _total(cleaned, [*zip(TIERS, deleted, strict=True), *orphans])
 
     async def dry_run(self, inactive_days: int = config.INV_GC_INACTIVE_DAYS) -> GCResult:
@@ -96,7 +97,7 @@ class AsyncGarbageCollector:
 
     async def _collect_inactive(self, inactive_days: int, mode: Mode) -> GCResult:
         check_days("inactive_days", inactive_days)
-        before = self._clock() - inactive_days * DAY_MS
+        before = self._scope.clock() - inactive_days * DAY_MS
         cleaned: set[str] = set()
         removed: list[tuple[str, int]] = []
         # SCAN may name a contact twice, which counting must not.
@@ -105,9 +106,8 @@ class AsyncGarbageCollector:
             async for page in self._inventory.contact_pages():
                 contact_ids = [contact_id for contact_id in page if contact_id not in seen]
                 seen.update(contact_ids)
-                replies = await self._seam.run_all(
-                    [self._collection(contact_id, before, mode) for contact_id in contact_ids]
-                )
+                build = partial(build_collect, self._scope, before=before, mode=mode)
+                replies = await self._scope.seam.run_all(list(map(build, contact_ids)))
                 progress.made = mode == "delete"
                 for contact_id, reply in zip(contact_ids, replies, strict=True):
                     try:
@@ -118,27 +118,8 @@ class AsyncGarbageCollector:
                     if inactive:
                         cleaned.add(contact_id)
                     removed += zip(TIERS, deleted, strict=True)
-            removed += await remove_orphans(self._seam, self._keys, cleaned, mode)
+            removed += await remove_orphans(self._scope, cleaned, mode)
         return _total(len(cleaned), removed)
-
-    def _collection(self, contact_id: str, before: int, mode: Mode) -> Call:
-        names = self._keys.of(contact_id)
-        keys = (
-            names.meta,
-            names.used,
-            names.claims + self._inventory.request_ids(),
-            *names.queues,
-        )
-        arguments = (
-            names.rows,
-            self._clock(),
-            COIN_TTL_MS,
-            before,
-            USED_TTL_MS,
-            CLAIM_TTL_MS,
-            mode,
-        )
-        return Call(scripts.INV_COLLECT, keys, arguments)
 
 
 def _total(contacts_cleaned: int, removed: list[tuple[str, int]]) -> GCResult:

@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from ._background import Sleep, delay_cancellation, run_beside
-from ._io.seam import Call, Seam
-from ._lua import scripts
+from ._io.seam import Call
 from ._model.checks import check_days, check_seconds
-from ._operations.outcome import checked
+from ._operations import Scope
+from ._operations.turn import build_drop, build_take, read_take
 from .errors import AQMDatabaseError
 from .gc import AsyncGarbageCollector
 from .vault import AsyncSecureVault
@@ -25,8 +25,7 @@ class Maintenance:
     Args:
         vault: what is purged.
         gc: what collects garbage.
-        seam: where the lease stands that keeps a round to one program.
-        lease: the name of its key.
+        scope: whose database it is.
         holder: this program's own id.
         every: seconds from one round to the next.
         inactive_days: days without a message after which a contact's coins are collected.
@@ -43,9 +42,8 @@ class Maintenance:
         self,
         vault: AsyncSecureVault,
         gc: AsyncGarbageCollector,
-        seam: Seam,
+        scope: Scope,
         *,
-        lease: str,
         holder: str,
         every: float,
         inactive_days: int,
@@ -55,8 +53,7 @@ class Maintenance:
     ) -> None:
         self._vault = vault
         self._gc = gc
-        self._seam = seam
-        self._lease = lease
+        self._scope = scope
         self._holder = holder
         self._every = check_seconds("every", every)
         self._inactive_days = check_days("inactive_days", inactive_days)
@@ -92,11 +89,9 @@ class Maintenance:
         return True
 
     async def _is_due(self) -> bool:
-        """Takes the lease, which lasts for the interval, so that nobody has another round in it."""
-        arguments = (self._holder, int(self._every * 1000))
-        take: Call = Call(scripts.TURN_TAKE, (self._lease,), arguments)
-        [taken] = checked(await self._seam.run(take, lambda _: self._giving_back()))
-        return bool(taken)
+        """Takes the turn, which lasts for the interval, so that nobody has another round in it."""
+        take = build_take(self._scope, self._holder, int(self._every * 1000))
+        return read_take(await self._scope.seam.run(take, lambda _: self._build_drop()))
 
     async def _round(self) -> None:
         done = False
@@ -107,10 +102,10 @@ class Maintenance:
             done = True
         finally:
             if not done:
-                # Another program needn't wait until the lease ends, and may have more luck. It's
+                # Another program needn't wait until the turn ends, and may have more luck. It's
                 # the round that failed, whatever becomes of this.
                 with delay_cancellation(), suppress(AQMDatabaseError):
-                    await self._seam.run(self._giving_back())
+                    await self._scope.seam.run(self._build_drop())
         _log.info(
             "maintenance_completed",
             extra={
@@ -120,13 +115,13 @@ class Maintenance:
             },
         )
 
-    def _giving_back(self) -> Call:
-        return Call(scripts.TURN_DROP, (self._lease,), (self._holder,))
+    def _build_drop(self) -> Call:
+        return build_drop(self._scope, self._holder)
 
     async def _rewrite(self) -> bool:
         """Starts a rewrite of the append-only file (BGREWRITEAOF), unless one is going on."""
-        [info] = await self._seam.read(("INFO", "persistence"))
+        [info] = await self._scope.seam.read(("INFO", "persistence"))
         if b"aof_rewrite_in_progress:1" in info:
             return False
-        await self._seam.read(("BGREWRITEAOF",))
+        await self._scope.seam.read(("BGREWRITEAOF",))
         return True

@@ -19,9 +19,10 @@ from time import perf_counter
 from typing import Any, Protocol, TypeAlias
 
 from ._io.seam import Argument, Call, Reply, Seam, Undo
+from ._lua import scripts
 from ._lua.scripts import Code
-from ._model.checks import check_kind
-from ._operations.outcome import names_claim
+from ._operations.stock import names_claim, read_given_tier
+from ._sync_support import unwrap
 from .database import AsyncClientDatabase
 from .errors import AQMDatabaseError, InventoryUnavailableError
 from .sync import ClientDatabase
@@ -100,11 +101,9 @@ def instrument(
     Raises:
         TypeError: it's no database of either face.
     """
-    if not isinstance(db, AsyncClientDatabase):
-        check_kind("db", db, ClientDatabase)
-    parts = db if isinstance(db, AsyncClientDatabase) else db._async  # noqa: SLF001 - its own
+    parts = db if isinstance(db, AsyncClientDatabase) else unwrap("db", db, ClientDatabase)
     recorder = _Recorder(meter, seconds)
-    parts._put_over(lambda seam: _MeteredSeam(seam, recorder))  # noqa: SLF001 - its own
+    parts.gates.add_layer(lambda seam: _MeteredSeam(seam, recorder))
     return StockGauges(meter)
 
 
@@ -150,24 +149,25 @@ class _Recorder:
             _hand_over(self._durations.record, self._seconds() - started, attributes)
 
     def ended(self, call: Call, outcome: Reply | BaseException) -> None:
-        script, arguments = call.script, call.arguments
-        attributes: dict[str, str | bool] = {"operation": script.name}
-        place = _TIER_ARGUMENT.get(script.name)
-        tier = None if place is None else arguments[place]
+        attributes: dict[str, str | bool] = {"operation": call.script.name}
+        tier = call.tier
+        is_selection = call.script is scripts.INV_SELECT
         if isinstance(outcome, BaseException):
             attributes["outcome"] = type(outcome).__name__
-        elif script.name == "inv_select" and not names_claim(call, outcome):
+        elif is_selection and not names_claim(call, outcome):
             # As its caller is told.
             attributes["outcome"] = InventoryUnavailableError.__name__
-        elif script.name == "inv_select" and len(outcome) == _NO_COIN:
-            attributes["outcome"] = "empty"
         else:
-            attributes["outcome"] = Code(outcome[0]).name.lower()
-            if script.name == "inv_select" and outcome[0] == Code.OK:
-                given = outcome[4].decode()
-                attributes["fallback"] = given != tier
-                tier = given
-        if isinstance(tier, str):
+            code = Code(outcome[0])
+            attributes["outcome"] = code.name.lower()
+            if is_selection and code is Code.OK:
+                given = read_given_tier(outcome)
+                if given is None:
+                    attributes["outcome"] = "empty"
+                else:
+                    attributes["fallback"] = given != tier
+                    tier = given
+        if tier is not None:
             attributes["tier"] = tier
         _hand_over(self._operations.add, 1, attributes)
 
@@ -180,12 +180,6 @@ def _hand_over(
         take(amount, attributes)
     except Exception as error:  # noqa: BLE001 - meters fail as they like
         _log.warning("metrics_failed", extra={"error": type(error).__name__})
-
-
-_TIER_ARGUMENT = {"vault_store": 2, "inv_store": 2, "inv_release": 1, "inv_select": 5}
-"""Where the tier stands in the ARGV of a script."""
-_NO_COIN = 3
-"""The length of a reply of ``inv_select`` that holds no coin."""
 
 
 class _MeteredSeam:

@@ -13,7 +13,13 @@ from ._background import import_anyio
 from ._model.checks import check_callable, check_count, check_kind, check_tiers
 from ._model.tiers import TIERS
 from ._operations.outcome import Progress
-from ._operations.publishing import FreshCoin, PublicHalf
+from ._operations.publishing import (
+    FreshCoin,
+    PublicHalf,
+    list_pending,
+    store_fresh,
+    take_off_published,
+)
 from .errors import AQMDatabaseError, InvalidArgumentError
 from .types import CoinCategory
 from .vault import AsyncSecureVault
@@ -109,7 +115,7 @@ class AsyncMinter:
             InvalidArgumentError: the limit is no whole number from 1 up.
             CorruptEntryError: the stored list is malformed.
         """
-        return await self._vault._unpublished().pending(limit)  # noqa: SLF001 - its other half
+        return await list_pending(self._vault.scope, limit)
 
     async def mark_published(self, key_ids: Sequence[str]) -> int:
         """Takes coins off the list, once the server has them.
@@ -121,7 +127,7 @@ class AsyncMinter:
             InvalidArgumentError: the ids aren't a sequence of ids; nothing was changed.
             CorruptEntryError: the stored list is malformed.
         """
-        return await self._vault._unpublished().published(key_ids)  # noqa: SLF001 - its other half
+        return await take_off_published(self._vault.scope, key_ids)
 
     def _minted(self, tier: CoinCategory, count: int) -> list[FreshCoin]:
         coins: list[Any] = [self._mint(tier) for _ in range(count)]
@@ -134,7 +140,7 @@ class AsyncMinter:
         return coins
 
     async def _store(self, coins: Sequence[FreshCoin], target: int, progress: Progress) -> int:
-        outcomes = await self._vault._unpublished().store(coins, target)  # noqa: SLF001 - its other half
+        outcomes = await store_fresh(self._vault.scope, coins, target)
         progress.made = progress.made or True in outcomes
         for outcome in outcomes:
             if isinstance(outcome, AQMDatabaseError):

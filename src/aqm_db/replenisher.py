@@ -23,7 +23,7 @@ from ._background import (
 )
 from ._model.checks import check_callable, check_count, check_kind, check_seconds, check_tiers
 from ._model.tiers import PRIORITIES, counts_of, needs_of
-from ._operations.reservations import Lease, Reservations
+from ._operations.reservations import Lease, Leases, Reservations
 from .errors import (
     AQMDatabaseError,
     BudgetExceededError,
@@ -171,6 +171,9 @@ class AsyncReplenisher:
     ) -> None:
         check_kind("inventory", inventory, AsyncSmartInventory)
         self._inventory = inventory
+        self._reservations = Reservations(
+            inventory.scope, inventory.budget_caps, inventory.budget_bytes
+        )
         self._source = check_callable("source", source)
         self._verifier = None if verifier is None else check_callable("verifier", verifier)
         self._marks = {} if low_water is None else check_tiers("low_water", low_water)
@@ -200,8 +203,7 @@ class AsyncReplenisher:
         fetched, or not at all.
         """
         missing = await self._missing(contact_id)
-        reservations = self._inventory._reservations()  # noqa: SLF001 - its other half
-        leases = await reservations.reserve(missing, self._lease_ms)
+        leases = await self._reservations.reserve(missing, self._lease_ms)
         limiter = anyio.CapacityLimiter(self._concurrency)
         results: list[Replenished] = []
 
@@ -210,10 +212,10 @@ class AsyncReplenisher:
                 async with limiter:
                     # From here on there may be coins that exist nowhere else.
                     with delay_cancellation():
-                        results.append(await self._filled(order, reservations))
+                        results.append(await self._filled(order))
             finally:
                 with delay_cancellation():
-                    await reservations.end([order.lease])
+                    await self._reservations.end([order.lease])
 
         try:
             async with anyio.create_task_group() as group:
@@ -327,7 +329,7 @@ class AsyncReplenisher:
             # Whoever listens must not stop the fetching.
             _warn("on_low_failed", answer.error, contact_id=contact_id, coin_category=tier)
 
-    async def _filled(self, order: "_Order", reservations: Reservations) -> Replenished:
+    async def _filled(self, order: "_Order") -> Replenished:
         """Fetches, verifies and stores."""
         key = (order.contact_id, order.tier)
         coins = await call_client(self._source, order.contact_id, order.tier, order.lease.slots)
@@ -340,7 +342,7 @@ class AsyncReplenisher:
             return order.done(error=coins.error)
         outcomes = [await self._fault(order, coin) for coin in coins]
         good = [place for place, fault in enumerate(outcomes) if fault is None]
-        stored = await self._stored([coins[place] for place in good], order, reservations)
+        stored = await self._stored([coins[place] for place in good], order)
         for place, outcome in zip(good, stored, strict=True):
             outcomes[place] = outcome
         refused = tuple(
@@ -374,12 +376,11 @@ class AsyncReplenisher:
         return InvalidCoinError("the verifier refused the coin") if verdict is False else None
 
     async def _stored(
-        self, coins: Sequence[NewCoin], order: "_Order", reservations: Reservations
+        self, coins: Sequence[NewCoin], order: "_Order"
     ) -> list[AQMDatabaseError | None]:
         """Stores coins; for each None, or why it was not stored."""
-        faults = await _outcomes(
-            reservations.store(coins, {(order.contact_id, order.tier): order.lease}), len(coins)
-        )
+        leases: Leases = {(order.contact_id, order.tier): order.lease}
+        faults = await _outcomes(self._reservations.store(coins, leases), len(coins))
         # The source gave more than it was asked for, or took longer than the lease lasts: there
         # may be room all the same.
         left = [
@@ -388,8 +389,8 @@ class AsyncReplenisher:
             if isinstance(fault, NoSlotError | BudgetExceededError)
         ]
         if left:
-            await reservations.end([order.lease])
-            again = reservations.store_within_budget([coins[place] for place in left])
+            await self._reservations.end([order.lease])
+            again = self._reservations.store_within_budget([coins[place] for place in left])
             for place, fault in zip(left, await _outcomes(again, len(left)), strict=True):
                 faults[place] = fault
         return faults

@@ -23,6 +23,8 @@ from . import backup, config, connection, database
 from ._io import opening
 from ._io.redispy.clients import blocked, blocking
 from ._io.redispy.faces import SYNC
+from ._io.resources import Resources
+from ._io.seam import Seam
 from ._model.defaults import new_request_id, now_ms
 from ._model.keys import Keys
 from ._sync_support import Wrapper, drive, drive_block, drive_iterator, unwrap, wrap
@@ -73,7 +75,8 @@ class SecureVault(Wrapper[AsyncSecureVault]):
 
     Args:
         client: a ``redis.Redis``, or a ``RedisCluster`` if there is an owner, made with
-            ``decode_responses=False``; fakeredis' works.
+            ``decode_responses=False``; fakeredis' works. A seam over another client library does,
+            too, and confirms changes by itself.
         owner: whose vault it is, if several share a database; None uses the key names of the
             specification as they are.
         clock: milliseconds since the epoch.
@@ -90,13 +93,16 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         InvalidArgumentError: the number of replicas or the time to wait for them is out of range,
             or the client is a cluster's and there is no owner.
 
+    Attributes:
+        scope: what operations on it are made with, for other parts of this package.
+
     Every method also raises VaultUnavailableError, AccessDeniedError, NotWritableError and (on a
     cluster) ConcurrencyError where the server or the link gives cause (see :mod:`aqm_db.errors`).
     """
 
     def __init__(
         self,
-        client: redis.Redis | redis.RedisCluster,
+        client: redis.Redis | redis.RedisCluster | Seam,
         *,
         owner: str | None = None,
         clock: Callable[[], int] = now_ms,
@@ -303,7 +309,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
 
     Args:
         client: a ``redis.Redis``, or a ``RedisCluster`` if there is an owner, made with
-            ``decode_responses=False``; fakeredis' works.
+            ``decode_responses=False``; fakeredis' works. A seam over another client library does,
+            too, and confirms changes by itself.
         owner: whose inventory it is, if several share a database; None uses the key names of the
             specification as they are.
         budget_caps: coins per contact, by priority and tier.
@@ -328,6 +335,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
         request_ids: a fresh id for every call.
+        scope: what operations on it are made with, for other parts of this package.
 
     Every method also raises InventoryUnavailableError, AccessDeniedError, NotWritableError and (on
     a cluster) ConcurrencyError where the server or the link gives cause (see
@@ -336,7 +344,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
 
     def __init__(
         self,
-        client: redis.Redis | redis.RedisCluster,
+        client: redis.Redis | redis.RedisCluster | Seam,
         *,
         owner: str | None = None,
         budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
@@ -684,7 +692,7 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
 
     Args:
         inventory: what to collect from; its owner, clock and confirmations hold here too.
-        client: the inventory's ``redis.Redis``.
+        client: the inventory's client, or a seam, as of the inventory.
 
     Raises:
         TypeError: an argument is of the wrong kind.
@@ -695,7 +703,9 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
     :mod:`aqm_db.errors`).
     """
 
-    def __init__(self, inventory: SmartInventory, client: redis.Redis | redis.RedisCluster) -> None:
+    def __init__(
+        self, inventory: SmartInventory, client: redis.Redis | redis.RedisCluster | Seam
+    ) -> None:
         super().__init__(
             AsyncGarbageCollector(
                 unwrap("inventory", inventory, SmartInventory), blocking(client, "GarbageCollector")
@@ -782,6 +792,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         vault_client: of the vault's database; it's closed with this object.
         inventory_client: of the inventory's; it may be the same client.
         server: the embedded server that both talk to; it's given back with this object.
+        resources: what another database has, in the place of these; nothing is closed then.
         owner: as of :func:`connect`, like all that follow.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together.
@@ -789,6 +800,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         request_ids: a fresh id for every call.
         confirm_replicas: how many replicas must have a change before a call returns.
         confirm_timeout: how long they are waited for, in ms.
+        confirm_fsync: whether a change must be on the disks.
 
     Raises:
         TypeError: a client is of the wrong kind.
@@ -801,6 +813,8 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         inventory: contacts' public halves.
         gc: the inventory's garbage collector.
         reporter: reports over both.
+        resources: what it shares with the databases of other owners, for this package.
+        gates: the way of all of its calls, for this package.
     """
 
     def __init__(
@@ -809,6 +823,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         inventory_client: redis.Redis | redis.RedisCluster,
         *,
         server: EmbeddedServer | None = None,
+        resources: Resources | None = None,
         owner: str | None = None,
         budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
         budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
@@ -823,6 +838,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
                 blocking(vault_client, "ClientDatabase"),
                 blocking(inventory_client, "ClientDatabase"),
                 server=server,
+                resources=resources,
                 owner=owner,
                 budget_caps=budget_caps,
                 budget_bytes=budget_bytes,

@@ -1,40 +1,29 @@
 """The Secure Vault: the owner's private halves, encrypted by the caller."""
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, overload
+from functools import partial
+from typing import overload
 
 from . import config
-from ._io.confirming import confirmation_of
-from ._io.redispy.clients import AnyAsyncClient, seam_over
-from ._io.seam import Argument, Call, Reply, Seam
-from ._lua import scripts
-from ._model.checks import check_blob, check_category, check_days, check_id, check_items, check_time
+from ._io.confirming import check_confirming
+from ._io.redispy.clients import AnyAsyncClient, seam_of
+from ._io.seam import Seam
+from ._model.checks import check_category, check_days, check_id, check_items
 from ._model.defaults import DAY_MS, new_request_id, now_ms
 from ._model.keys import Keys
-from ._model.rows import Row, row_of, whole_number
+from ._operations import Scope, private_halves
 from ._operations.batch import run_batch
-from ._operations.outcome import Progress, checked
 from .errors import (
     AQMDatabaseError,
-    CorruptEntryError,
-    InvalidArgumentError,
     KeyAlreadyBurnedError,
-    KeyAlreadyExistsError,
     KeyNotFoundError,
     VaultUnavailableError,
 )
 from .types import NewKey, VaultEntry, VaultStats
 
-if TYPE_CHECKING:
-    from ._operations.publishing import Unpublished
-
 _log = logging.getLogger("aqm_db.vault")
-TTL_MS: int = config.VAULT_KEY_TTL_SECONDS * 1000
-GRACE_MS: int = config.VAULT_BURN_GRACE_SECONDS * 1000
-_EXPIRED_AT_ONCE = 1000
-"""Expired keys taken off the counters by one script call: a few milliseconds of the server's."""
 
 
 class AsyncSecureVault:
@@ -42,7 +31,8 @@ class AsyncSecureVault:
 
     Args:
         client: a ``redis.asyncio.Redis``, or a ``RedisCluster`` if there is an owner, made with
-            ``decode_responses=False``; fakeredis' works.
+            ``decode_responses=False``; fakeredis' works. A seam over another client library does,
+            too, and confirms changes by itself.
         owner: whose vault it is, if several share a database; None uses the key names of the
             specification as they are.
         clock: milliseconds since the epoch.
@@ -59,13 +49,16 @@ class AsyncSecureVault:
         InvalidArgumentError: the number of replicas or the time to wait for them is out of range,
             or the client is a cluster's and there is no owner.
 
+    Attributes:
+        scope: what operations on it are made with, for other parts of this package.
+
     Every method also raises VaultUnavailableError, AccessDeniedError, NotWritableError and (on a
     cluster) ConcurrencyError where the server or the link gives cause (see :mod:`aqm_db.errors`).
     """
 
     def __init__(
         self,
-        client: AnyAsyncClient,
+        client: AnyAsyncClient | Seam,
         *,
         owner: str | None = None,
         clock: Callable[[], int] = now_ms,
@@ -74,18 +67,11 @@ class AsyncSecureVault:
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
         confirm_fsync: bool = False,
     ) -> None:
-        self._keys = Keys(owner)
-        self._seam: Seam = seam_over(
-            client,
-            VaultUnavailableError,
-            type(self).__name__,
-            self._keys.prefix,
-            confirmation=confirmation_of(
-                self._keys, confirm_replicas, confirm_timeout, confirm_fsync
-            ),
-        )
-        self._clock = clock
-        self._request_ids = request_ids
+        keys = Keys(owner)
+        confirming = check_confirming(confirm_replicas, confirm_timeout, confirm_fsync)
+        name = type(self).__name__
+        seam = seam_of(client, VaultUnavailableError, name, keys, confirming)
+        self.scope: Scope = Scope(seam, keys, clock, request_ids, confirming)
 
     async def store_key(
         self,
@@ -115,7 +101,8 @@ class AsyncSecureVault:
             CorruptEntryError: the stored counters are malformed; nothing was stored.
         """
         key = NewKey(key_id, coin_category, encrypted_blob, encryption_iv, auth_tag, coin_version)
-        return self._stored(key, await self._seam.run(self._storing(key)))
+        call = private_halves.build_store(self.scope, key)
+        return private_halves.read_store(key, await self.scope.seam.run(call))
 
     async def store_keys(self, keys: Sequence[NewKey]) -> list[bool | AQMDatabaseError]:
         """Stores many private halves in one round trip; one that can't be stored stops no other.
@@ -132,7 +119,8 @@ class AsyncSecureVault:
             InvalidArgumentError: an item isn't a NewKey; nothing was stored.
         """
         check_items("keys", keys, NewKey)
-        return await run_batch(self._seam, keys, self._storing, self._stored)
+        build = partial(private_halves.build_store, self.scope)
+        return await run_batch(self.scope.seam, keys, build, private_halves.read_store)
 
     async def restore_keys(self, entries: Sequence[VaultEntry]) -> list[bool | AQMDatabaseError]:
         """Stores private halves that were fetched before, each with its age: from a backup, say.
@@ -148,7 +136,8 @@ class AsyncSecureVault:
             InvalidArgumentError: an item isn't a VaultEntry; nothing was stored.
         """
         check_items("entries", entries, VaultEntry)
-        return await run_batch(self._seam, entries, self._restoring, self._stored)
+        build = partial(private_halves.build_restore, self.scope)
+        return await run_batch(self.scope.seam, entries, build, private_halves.read_store)
 
     async def burn_key(self, key_id: str) -> bool:
         """Erases a private half after its message was decrypted.
@@ -166,15 +155,8 @@ class AsyncSecureVault:
                 are.
         """
         check_id("key_id", key_id)
-        arguments = (self._request_ids(), key_id, GRACE_MS, TTL_MS)
-        reply = await self._seam.run(Call(scripts.VAULT_BURN, self._row_keys(key_id), arguments))
-        try:
-            checked(reply, key_id=key_id)
-        except KeyAlreadyBurnedError:
-            _log.warning("duplicate_rejected", extra={"key_id": key_id})
-            raise
-        _log.debug("key_burned", extra={"key_id": key_id})
-        return True
+        call = private_halves.build_burn(self.scope, key_id)
+        return private_halves.read_burn(key_id, await self.scope.seam.run(call))
 
     async def fetch_key(self, key_id: str) -> VaultEntry | None:
         """Reads a private half, and changes nothing.
@@ -186,11 +168,11 @@ class AsyncSecureVault:
             InvalidIdentifierError: the id is no valid id.
             CorruptEntryError: the stored row is malformed; it was left as it is.
         """
-        row = await self._read(key_id)
+        row = await private_halves.read_row(self.scope, check_id("key_id", key_id))
         if row is None or row.status() == "BURNED":
             return None
         _log.debug("key_fetched", extra={"key_id": key_id})
-        return self._deserialize_entry(key_id, row)
+        return private_halves.read_entry(key_id, row)
 
     @asynccontextmanager
     async def use_key(self, key_id: str) -> AsyncGenerator[VaultEntry]:
@@ -212,12 +194,12 @@ class AsyncSecureVault:
             KeyAlreadyBurnedError: it was burned before, or by someone else during the block.
             CorruptEntryError: the stored row is malformed; it was left as it is.
         """
-        row = await self._read(key_id)
+        row = await private_halves.read_row(self.scope, check_id("key_id", key_id))
         if row is None:
             raise KeyNotFoundError(f"no key {key_id!r}")
         if row.status() == "BURNED":
             raise KeyAlreadyBurnedError(f"key {key_id!r} was burned already")
-        yield self._deserialize_entry(key_id, row)
+        yield private_halves.read_entry(key_id, row)
         await self.burn_key(key_id)
 
     async def exists(self, key_id: str) -> bool:
@@ -227,7 +209,7 @@ class AsyncSecureVault:
             InvalidIdentifierError: the id is no valid id.
         """
         check_id("key_id", key_id)
-        [found] = await self._seam.read(("EXISTS", self._vault_key(key_id)))
+        [found] = await self.scope.seam.read(("EXISTS", self._vault_key(key_id)))
         return bool(found)
 
     @overload
@@ -263,23 +245,7 @@ class AsyncSecureVault:
         """
         if coin_category is not None:
             check_category("coin_category", coin_category)
-        # SCAN may name a key twice.
-        found: dict[str, None] = {}
-        async for key_ids in self._pages():
-            rows = await self._seam.read(
-                *(
-                    ("HMGET", self._vault_key(key_id), "status", "coin_category")
-                    for key_id in key_ids
-                )
-            )
-            for key_id, row in zip(key_ids, rows, strict=True):
-                if isinstance(row, AQMDatabaseError):
-                    _log.warning("corrupt_entry", extra={"key_id": key_id})
-                elif row[0] == b"ACTIVE" and (
-                    not coin_category or row[1] == coin_category.encode()
-                ):
-                    found[key_id] = None
-        return list(found)
+        return await private_halves.list_active_ids(self.scope, coin_category)
 
     async def purge_expired(self, max_age_days: int = config.VAULT_PURGE_MAX_AGE_DAYS) -> int:
         """Deletes active keys that are older than some days; malformed rows are logged and kept.
@@ -298,39 +264,8 @@ class AsyncSecureVault:
             CorruptEntryError: the stored counters are malformed.
         """
         check_days("max_age_days", max_age_days)
-        before = self._clock() - max_age_days * DAY_MS
-        purged, _ = await self._counters()
-        with Progress() as progress:
-            progress.made = purged > 0
-            async for key_ids in self._pages():
-                rows = await self._seam.read(
-                    *(("HGET", self._vault_key(key_id), "created_at") for key_id in key_ids)
-                )
-                # The script looks again: what is read here only saves calls for young keys.
-                old = [
-                    key_id
-                    for key_id, created_at in zip(key_ids, rows, strict=True)
-                    if not isinstance(created_at, bytes)
-                    or (time := whole_number(created_at)) is None
-                    or time < before
-                ]
-                replies = await self._seam.run_all(
-                    [
-                        Call(scripts.VAULT_PURGE, self._row_keys(key_id), (key_id, before))
-                        for key_id in old
-                    ]
-                )
-                progress.made = progress.made or bool(old)
-                for key_id, reply in zip(old, replies, strict=True):
-                    try:
-                        [deleted] = checked(reply, key_id=key_id)
-                    except CorruptEntryError:
-                        _log.warning("corrupt_entry", extra={"key_id": key_id})
-                    else:
-                        purged += deleted
-                        if deleted:
-                            _log.debug("key_expired", extra={"key_id": key_id})
-        return purged
+        before = self.scope.clock() - max_age_days * DAY_MS
+        return await private_halves.purge(self.scope, before)
 
     async def get_stats(self) -> VaultStats:
         """Reads the counters, after taking off what the server expired meanwhile.
@@ -338,107 +273,8 @@ class AsyncSecureVault:
         Raises:
             CorruptEntryError: the stored counters are malformed.
         """
-        _, stats = await self._counters()
+        _, stats = await private_halves.read_counters(self.scope)
         return stats
 
-    async def _counters(self) -> tuple[int, VaultStats]:
-        """How many expired keys were taken off the counters, and what these are then."""
-        taken_off = 0
-        while True:
-            [gone, *values] = checked(
-                await self._seam.run(
-                    Call(
-                        scripts.VAULT_COUNTERS,
-                        (self._keys.vault_stats, self._keys.vault_expiry),
-                        (self._keys.vault_prefix, _EXPIRED_AT_ONCE),
-                    )
-                )
-            )
-            taken_off += gone
-            if gone < _EXPIRED_AT_ONCE:
-                if taken_off:
-                    _log.info("key_expired", extra={"count": taken_off})
-                return taken_off, VaultStats(*values)
-
-    async def _pages(self) -> AsyncIterator[list[str]]:
-        """The ids of all stored keys, page by page; names that aren't ours are passed over."""
-        async for page in self._seam.scan(self._keys.vault_pattern()):
-            key_ids = [key_id for key in page if (key_id := self._keys.vault_id(key)) is not None]
-            if key_ids:
-                yield key_ids
-
-    def _unpublished(self) -> "Unpublished":
-        from ._operations.publishing import Unpublished  # noqa: PLC0415 - most programs publish nothing
-
-        return Unpublished(self._seam, self._keys, self._storing, self._stored)
-
-    def _storing(self, key: NewKey, minted: Sequence[Argument] = ()) -> Call:
-        return self._storing_since(key, self._clock(), TTL_MS, minted)
-
-    def _restoring(self, entry: VaultEntry) -> Call:
-        left = check_time("created_at", entry.created_at) + TTL_MS - self._clock()
-        if left <= 0:
-            raise InvalidArgumentError("created_at", "is more than 30 days ago")
-        return self._storing_since(entry, entry.created_at, left)
-
-    def _storing_since(
-        self,
-        key: NewKey | VaultEntry,
-        created_at: int,
-        left: int,
-        minted: Sequence[Argument] = (),
-    ) -> Call:
-        check_id("key_id", key.key_id)
-        check_category("coin_category", key.coin_category)
-        check_blob("encrypted_blob", key.encrypted_blob)
-        check_blob("encryption_iv", key.encryption_iv)
-        check_blob("auth_tag", key.auth_tag)
-        check_id("coin_version", key.coin_version)
-        arguments: tuple[Argument, ...] = (
-            self._request_ids(),
-            key.key_id,
-            key.coin_category,
-            key.encrypted_blob,
-            key.encryption_iv,
-            key.auth_tag,
-            key.coin_version,
-            created_at,
-            TTL_MS,
-            left,
-            *minted,
-        )
-        keys = (*self._row_keys(key.key_id), self._keys.vault_unpublished)
-        return Call(scripts.VAULT_STORE, keys, arguments)
-
-    def _stored(self, key: NewKey | VaultEntry, reply: Reply | AQMDatabaseError) -> bool:
-        try:
-            checked(reply, key_id=key.key_id)
-        except KeyAlreadyExistsError:
-            _log.warning("duplicate_rejected", extra={"key_id": key.key_id})
-            raise
-        _log.debug("key_stored", extra={"key_id": key.key_id, "coin_category": key.coin_category})
-        return True
-
-    async def _read(self, key_id: str) -> Row | None:
-        check_id("key_id", key_id)
-        [fields] = await self._seam.read(("HGETALL", self._vault_key(key_id)))
-        return row_of(f"vault key {key_id!r}", fields)
-
-    def _row_keys(self, key_id: str) -> tuple[str, str, str]:
-        return self._vault_key(key_id), self._keys.vault_stats, self._keys.vault_expiry
-
     def _vault_key(self, key_id: str) -> str:
-        return self._keys.vault(key_id)
-
-    @staticmethod
-    def _deserialize_entry(key_id: str, row: Row) -> VaultEntry:
-        return VaultEntry(
-            key_id=key_id,
-            coin_category=row.category(),
-            encrypted_blob=row.blob("encrypted_blob"),
-            encryption_iv=row.blob("encryption_iv"),
-            auth_tag=row.blob("auth_tag"),
-            status=row.status(),
-            created_at=row.integer("created_at"),
-            coin_version=row.text("coin_version"),
-        )
+        return self.scope.keys.vault(key_id)

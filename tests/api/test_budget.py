@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, config, connect
+from aqm_db._operations import Scope, contacts
 from aqm_db._operations.reservations import Lease
 from aqm_db.errors import (
     BudgetExceededError,
@@ -28,7 +29,7 @@ from tests.conftest import INVENTORY_DB
 from tests.support.backends import REDIS_6, VALKEY_9, RunningServer, Servers
 from tests.support.faces import ASYNC, Face
 from tests.support.peers import Cutter, listening
-from tests.support.samples import BOB, MATE, Clock, halves, stock
+from tests.support.samples import BOB, MATE, Clock, halves, reservations_of, stock
 
 pytestmark = pytest.mark.asyncio
 
@@ -234,7 +235,7 @@ async def reserved(
     inventory: AsyncSmartInventory, contact_id: str, tier: CoinCategory, wanted: int
 ) -> Lease:
     """A lease of one tier."""
-    leases = await inventory._reservations().reserve({contact_id: {tier: wanted}})
+    leases = await reservations_of(inventory).reserve({contact_id: {tier: wanted}})
     lease = leases[contact_id, tier]
     assert isinstance(lease, Lease)
     return lease
@@ -253,8 +254,8 @@ async def test_slots_are_reserved_once(
     assert (second.refusal.current_count, second.refusal.cap) == (3, 4)
     third = await reserved(other, BOB, "SILVER", 1)
     assert third.slots == 0
-    await aio._reservations().end([first])
-    await aio._reservations().end([first])
+    await reservations_of(aio).end([first])
+    await reservations_of(aio).end([first])
     assert (await reserved(other, BOB, "SILVER", 4)).slots == 2
 
 
@@ -273,7 +274,7 @@ async def test_reserved_bytes_are_taken(
 async def test_a_slot_is_filled_once(aio: AsyncSmartInventory, bob: str) -> None:
     """A lease takes as many coins as it has slots, of its own tier and contact."""
     lease = await reserved(aio, BOB, "SILVER", 2)
-    reservations = aio._reservations()
+    reservations = reservations_of(aio)
     outcomes = await reservations.store(
         [*coins(BOB, "SILVER", "s1", "s2", "s3"), *coins(BOB, "BRONZE", "b1")],
         {(BOB, "SILVER"): lease},
@@ -293,7 +294,7 @@ async def test_a_lease_ends_by_itself(
     """After its time nothing is stored under it, and its slots are another's."""
     lease = await reserved(aio, BOB, "SILVER", 4)
     clock.advance(ms=config.INV_LEASE_TTL_SECONDS * 1000 - 1)
-    reservations = aio._reservations()
+    reservations = reservations_of(aio)
     assert await reservations.store(coins(BOB, "SILVER", "s1"), {(BOB, "SILVER"): lease}) == [True]
     clock.advance(ms=1)
     outcomes = await reservations.store(coins(BOB, "SILVER", "s2"), {(BOB, "SILVER"): lease})
@@ -316,13 +317,13 @@ async def test_what_is_measured_while_a_lease_ends_is_measured_again(
     """A coin that was stored after the measurement, under a lease that has ended, still counts."""
     await aio.register_contact(MATE, "MATE")
     lease = await reserved(aio, BOB, "GOLD", 3)
-    measure = other.get_inventory
+    measure = contacts.summarize_all
     measured: list[dict[str, InventorySummary]] = []
 
-    async def measure_and_miss() -> dict[str, InventorySummary]:
-        measured.append(await measure())
+    async def measure_and_miss(scope: Scope) -> dict[str, InventorySummary]:
+        measured.append(await measure(scope))
         if len(measured) == 1:
-            reservations = aio._reservations()
+            reservations = reservations_of(aio)
             await reservations.store(coins(BOB, "GOLD", "1", "2", "3"), {(BOB, "GOLD"): lease})
             if how == "expired":
                 clock.advance(ms=config.INV_LEASE_TTL_SECONDS * 1000)
@@ -330,7 +331,7 @@ async def test_what_is_measured_while_a_lease_ends_is_measured_again(
                 await reservations.end([lease])
         return measured[-1]
 
-    monkeypatch.setattr(other, "get_inventory", measure_and_miss)
+    monkeypatch.setattr("aqm_db._operations.reservations.summarize_all", measure_and_miss)
     assert (await reserved(other, MATE, "SILVER", 6)).slots == (10 * SILVER - 3 * GOLD) // SILVER
     assert [found[BOB].gold_count for found in measured] == [0, 3]
 
@@ -410,14 +411,14 @@ async def test_a_link_that_fails_while_reserving_leaves_what_it_can_not_end(
 ) -> None:
     """What was stored is told all the same; the lease ends by itself, and the log says so."""
     await inventory_client.delete("inv:v1:epoch")
-    reservations = aio._reservations()
-    ending = reservations._ending
+    reservations = reservations_of(aio)
+    ending = reservations._build_unreserve
 
     def corrupting(names: list[str]) -> Any:
         call = ending(names)
         return call._replace(keys=[call.keys[0], f"inv:v1:meta:{BOB}"])
 
-    monkeypatch.setattr(reservations, "_ending", corrupting)
+    monkeypatch.setattr(reservations, "_build_unreserve", corrupting)
     outcomes = await reservations.store_within_budget(coins(BOB, "SILVER", "s1"))
     assert outcomes == [True]
     [record] = [record for record in caplog.records if record.msg == "lease_not_ended"]
@@ -440,7 +441,7 @@ async def test_replies_that_are_lost_reserve_once(
         )
         inventory = AsyncSmartInventory(client)
         await inventory.register_contact(BOB, "BESTIE")
-        reservations = inventory._reservations()
+        reservations = reservations_of(inventory)
         cutter.losing = losses
         lease = await reserved(inventory, BOB, "SILVER", 2)
         assert lease.slots == 2
@@ -471,6 +472,6 @@ async def test_owners_have_budgets_of_their_own(inventory_client: Redis, clock: 
         await inventory.register_contact(BOB, "BESTIE")
         assert (await reserved(inventory, BOB, "SILVER", 2)).slots == 1
     assert await inventory_client.exists("aqm:{alice}:inv:v1:leases")
-    assert AsyncSecureVault(inventory_client, owner="alice")._keys.inv_epoch == (
+    assert AsyncSecureVault(inventory_client, owner="alice").scope.keys.inv_epoch == (
         "aqm:{alice}:inv:v1:epoch"
     )

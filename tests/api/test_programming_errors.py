@@ -173,7 +173,7 @@ async def test_a_mistake_in_maintenance(
 ) -> None:
     """Not even if the lease can't be given back, which is an error of the database's."""
     error = TypeError("ours")
-    lease, client = db.inventory.keys.maintenance, db._clients[1]
+    lease, client = db.inventory.keys.maintenance, db.resources.clients[1]
 
     async def collect(_: int) -> NoReturn:
         await client.delete(lease)

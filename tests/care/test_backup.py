@@ -56,7 +56,7 @@ async def filled(db: AsyncClientDatabase, clock: Clock) -> dict[str, SampleKey]:
 
 async def emptied(db: AsyncClientDatabase) -> None:
     """Loses everything."""
-    for client in db._clients:
+    for client in db.resources.clients:
         await client.flushdb()
 
 
@@ -94,7 +94,7 @@ async def test_a_vault_is_restored(db: AsyncClientDatabase, clock: Clock, path: 
     assert not await db.vault.exists("burned")
     assert await db.inventory.get_contact_meta(BOB) is None
     # The older one expires first, in the index of expiry too.
-    client = db._clients[0]
+    client = db.resources.clients[0]
     key = "vault:v1:key:"
     ages = await client.pttl(key + "k2") - await client.pttl(key + "k1")
     assert abs(ages - DAY_MS) < 60_000
@@ -163,7 +163,7 @@ async def test_malformed_rows_are_left_out(
 ) -> None:
     """What can't be read doesn't keep the rest from being saved."""
     await filled(db, clock)
-    vault_client, inventory_client = db._clients
+    vault_client, inventory_client = db.resources.clients
     await vault_client.hdel("vault:v1:key:k1", "auth_tag")
     await inventory_client.set("inv:v1:meta:carol", "x")
     await inventory_client.hset(f"inv:v1:key:{BOB}:g1", "fetched_at", "x")
@@ -229,7 +229,7 @@ async def test_what_is_not_whole_is_refused(
         put(path, bytes(altered))
         with pytest.raises(InvalidArgumentError, match="^path: "):
             await import_backup(db, path)
-    assert await snapshot(cast("Redis", db._clients[0])) == {}
+    assert await snapshot(cast("Redis", db.resources.clients[0])) == {}
 
 
 def sealed(path: Path, *lines: Any) -> None:
@@ -323,7 +323,7 @@ async def test_contacts_that_can_not_be_registered_are_left_out(
     ]
     private = {**PRIVATE, "created_at": clock()}
     sealed(path, HEADER, private, *contacts)
-    await db._clients[1].set("inv:v1:meta:carol", "x")
+    await db.resources.clients[1].set("inv:v1:meta:carol", "x")
     assert await import_backup(db, path, inventory=True) == BackupReport(1, 1, 0, 2)
     assert list(await db.inventory.get_inventory()) == [BOB]
 
@@ -334,7 +334,7 @@ async def test_a_malformed_queue_is_left_out(
     """Everything else is saved."""
     await filled(db, clock)
     await db.inventory.register_contact("carol", "MATE")
-    await db._clients[1].set("inv:v1:idx:carol:GOLD", "x")
+    await db.resources.clients[1].set("inv:v1:idx:carol:GOLD", "x")
     assert await export_backup(db, path) == BackupReport(2, 2, 2, 1)
 
 
@@ -360,14 +360,14 @@ async def test_what_the_server_does_not_take_is_not_left_out(clock: Clock, path:
         )
         await export_backup(db, path)
         # Not lazily: what is being freed would count as used.
-        await db._clients[0].execute_command("FLUSHDB", "SYNC")
-        used = (await db._clients[0].info("memory"))["used_memory"]
-        await db._clients[0].config_set("maxmemory", used + 8_000_000)
+        await db.resources.clients[0].execute_command("FLUSHDB", "SYNC")
+        used = (await db.resources.clients[0].info("memory"))["used_memory"]
+        await db.resources.clients[0].config_set("maxmemory", used + 8_000_000)
         with pytest.raises(NotWritableError):
             await import_backup(db, path)
         restored = await db.vault.count_active("GOLD")
         assert 0 < restored < 1200
-        await db._clients[0].config_set("maxmemory", 0)
+        await db.resources.clients[0].config_set("maxmemory", 0)
         assert await import_backup(db, path) == BackupReport(1200 - restored, 0, 0, restored)
         await db.aclose()
 

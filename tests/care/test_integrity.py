@@ -554,7 +554,7 @@ async def test_a_repair_that_is_sent_again_repairs_once(
     """Every request runs twice, as after a lost reply, and only the second answer arrives."""
     run_all = AsyncSeam.run_all
 
-    async def twice(seam: AsyncSeam, calls: Sequence[Call]) -> Any:
+    async def twice(seam: AsyncSeam, calls: Sequence[Call], _: object) -> Any:
         await run_all(seam, calls)
         return await run_all(seam, calls)
 

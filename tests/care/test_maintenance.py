@@ -216,7 +216,7 @@ async def test_an_embedded_file_is_rewritten(tmp_path: Path, turns: Turns) -> No
         await db.vault.store_key("k", "GOLD", secret, b"nonce", b"tag")
         await db.vault.burn_key("k")
         assert secret in kept_on_disk(tmp_path)
-        client = cast("Redis", db._clients[0])
+        client = cast("Redis", db.resources.clients[0])
         async with db.maintenance(sleep=turns, every=0.001):
             await turns.delays.get()
             await asyncio.wait_for(_rewritten(client), 30)
@@ -230,7 +230,7 @@ async def test_a_rewrite_that_is_going_on_is_left_alone(
     caplog.set_level(logging.INFO)
     async with connect(f"embedded://{tmp_path}/db") as db:
         await db.vault.store_key(**sample_key("k", "GOLD"))
-        client = db._clients[0]
+        client = db.resources.clients[0]
         # A minute for each key: it goes on until the server is stopped.
         await client.config_set("rdb-key-save-delay", 60_000_000)
         async with db.maintenance(sleep=turns, every=0.001):

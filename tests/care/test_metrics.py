@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -10,6 +10,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from redis.asyncio import Redis
 
 from aqm_db import AsyncClientDatabase, AsyncSmartInventory, sync
+from aqm_db._io.seam import Seam
 from aqm_db.errors import (
     ContactNotRegisteredError,
     InventoryUnavailableError,
@@ -81,7 +82,7 @@ async def test_operations_are_counted_by_outcome(
         await db.inventory.select_coin("nobody", "BRONZE")
     await db.gc.collect_single_contact(BOB)
     assert [page async for page in db.inventory.contact_pages()] == [[BOB]]
-    await db.inventory._seam.aclose()
+    await db.inventory.scope.seam.aclose()
     assert not await db.inventory.has_keys_for(BOB)
     assert counted(reader) == {
         ("vault_store", "ok", "GOLD", None): 1,
@@ -143,7 +144,7 @@ async def test_an_operation_that_is_broken_off_is_counted(
         async def run_all(self, *_: object) -> None:
             raise ConnectionResetError
 
-    db.inventory._seam = Broken()  # type: ignore[assignment]
+    db.gates.add_layer(lambda _: cast("Seam", Broken()))
     instrument(db, provider(reader).get_meter("test"))
     with pytest.raises(ConnectionResetError):
         await db.inventory.select_coins([BOB, "carol"], "GOLD")
@@ -169,7 +170,7 @@ async def test_a_reply_to_another_call_is_counted_as_its_error(
         def distrust(self) -> None:
             hung_up.append(reply)
 
-    db.inventory._seam = OutOfStep()  # type: ignore[assignment]
+    db.gates.add_layer(lambda _: cast("Seam", OutOfStep()))
     instrument(db, provider(reader).get_meter("test"))
     with pytest.raises(InventoryUnavailableError, match="out of step"):
         await db.inventory.select_coin(BOB, "GOLD")

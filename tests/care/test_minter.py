@@ -226,13 +226,13 @@ async def test_a_dead_key_that_lives_again_stays(
     await minter.top_up()
     row: Any = await vault_client.hgetall("vault:v1:key:mint-1")
     await vault_client.delete("vault:v1:key:mint-1")
-    run_all = vault._seam.run_all
+    run_all = vault.scope.seam.run_all
 
     async def revive(calls: list[Call]) -> Any:
         await vault_client.hset("vault:v1:key:mint-1", mapping=row)
         return await run_all(calls)
 
-    monkeypatch.setattr(vault._seam, "run_all", revive)
+    monkeypatch.setattr(vault.scope.seam, "run_all", revive)
     assert ids(await minter.pending_upload()) == ["mint-1"]
 
 
@@ -299,7 +299,7 @@ async def test_a_crash_at_any_step_strands_and_repeats_nothing(
     after: bool,  # noqa: FBT001
 ) -> None:
     """A program that ends at any request, and starts again, publishes every coin, each id once."""
-    run, run_all, read = vault._seam.run, vault._seam.run_all, vault._seam.read
+    run, run_all, read = vault.scope.seam.run, vault.scope.seam.run_all, vault.scope.seam.read
     left = 0
 
     def crashing(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -315,9 +315,9 @@ async def test_a_crash_at_any_step_strands_and_repeats_nothing(
 
         return call
 
-    monkeypatch.setattr(vault._seam, "run", crashing(run))
-    monkeypatch.setattr(vault._seam, "run_all", crashing(run_all))
-    monkeypatch.setattr(vault._seam, "read", crashing(read))
+    monkeypatch.setattr(vault.scope.seam, "run", crashing(run))
+    monkeypatch.setattr(vault.scope.seam, "run_all", crashing(run_all))
+    monkeypatch.setattr(vault.scope.seam, "read", crashing(read))
     server: dict[str, PublicHalf] = {}
     marked: list[str] = []
     crashes = 0

@@ -519,17 +519,17 @@ async def test_a_malformed_contact_stops_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One that is malformed by the time that slots are reserved is in the report."""
-    reservations = inventory._reservations()
-    measure = reservations._measured
+    replenisher = AsyncReplenisher(inventory, CoinServer().fetch)
+    reservations = replenisher._reservations
+    measure = reservations._measure
 
     async def measure_and_break() -> tuple[bytes, int]:
         measured = await measure()
         await inventory_client.hset(f"inv:v1:meta:{MATE}", "priority", "ENEMY")
         return measured
 
-    monkeypatch.setattr(reservations, "_measured", measure_and_break)
-    monkeypatch.setattr(inventory, "_reservations", lambda: reservations)
-    report = await AsyncReplenisher(inventory, CoinServer().fetch).replenish()
+    monkeypatch.setattr(reservations, "_measure", measure_and_break)
+    report = await replenisher.replenish()
     assert report.stored == 10
     errors = [type(r.error) for r in report.results if r.contact_id == MATE]
     assert errors == [CorruptEntryError] * 2
@@ -583,15 +583,14 @@ async def test_coins_whose_fate_is_unknown_are_marked_so(
     unknown: bool,  # noqa: FBT001
 ) -> None:
     """Where no answer came, the coins are handed back, and may be stored all the same."""
-    reservations = inventory._reservations()
+    server = CoinServer(lambda: "lavish")
+    replenisher = AsyncReplenisher(inventory, server.fetch)
 
     async def fail(*_: object) -> list[bool | AQMDatabaseError]:
         raise InventoryUnavailableError("gone", outcome_unknown=unknown)
 
-    monkeypatch.setattr(reservations, method, fail)
-    monkeypatch.setattr(inventory, "_reservations", lambda: reservations)
-    server = CoinServer(lambda: "lavish")
-    report = await AsyncReplenisher(inventory, server.fetch).replenish()
+    monkeypatch.setattr(replenisher._reservations, method, fail)
+    report = await replenisher.replenish()
     assert len(report.refused) == (16 if method == "store" else 6)
     assert {coin.may_be_stored for coin in report.refused} == {unknown}
 
@@ -604,7 +603,9 @@ async def accounted(
 ) -> bool:
     """Whether every coin that was claimed is stored, or in the caller's hands."""
     keys = [
-        key async for page in inventory._seam.scan(inventory.keys.inv_pattern()) for key in page
+        key
+        async for page in inventory.scope.seam.scan(inventory.keys.inv_pattern())
+        for key in page
     ]
     stored = {found[1] for key in keys if (found := inventory.keys.inv_ids(key)) is not None}
     back = {refused.coin.key_id for refused in handed_back}

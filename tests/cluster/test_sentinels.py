@@ -43,7 +43,11 @@ async def database(face: Face, watched: RunningSentinels) -> AsyncIterator[Any]:
 @pytest.fixture
 def client(face: Face, database: Any) -> Any:
     """The database's one client."""
-    return database._clients[0] if face is ASYNC else database._async._clients[0].client
+    return (
+        database.resources.clients[0]
+        if face is ASYNC
+        else database._async.resources.clients[0].client
+    )
 
 
 async def test_one_logical_database(

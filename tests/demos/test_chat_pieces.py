@@ -39,6 +39,7 @@ from tests.support.chat_people import (
     selected,
     written,
 )
+from tests.support.samples import reservations_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -590,7 +591,7 @@ class TestPurse:
         self, alice: Person, bob: Person, alices: AsyncClientDatabase, bobs_link: Link
     ) -> None:
         """No message waits until they are free: it gets a coin past them."""
-        await alices.inventory._reservations().reserve(
+        await reservations_of(alices.inventory).reserve(
             {"bob": {"GOLD": 5, "SILVER": 4, "BRONZE": 1}}
         )
         await bobs_link.publish([half(mint(bob, "SILVER")) for _ in range(2)])

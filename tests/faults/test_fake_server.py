@@ -23,6 +23,7 @@ from aqm_db import (
     AsyncStorageReporter,
     config,
 )
+from aqm_db._io.confirming import UNCONFIRMED
 from aqm_db._io.redispy.clients import seam_over
 from aqm_db._lua import scripts
 from aqm_db.errors import (
@@ -425,7 +426,7 @@ async def test_permissions_that_are_asked_for_of_a_busy_server(tmp_path: Path) -
         client = Redis(
             unix_socket_path=str(tmp_path / "s"), protocol=2, retry=Retry(NoBackoff(), 0)
         )
-        seam = seam_over(client, InventoryUnavailableError, "test", confirmation=None)
+        seam = seam_over(client, InventoryUnavailableError, "test", confirming=UNCONFIRMED)
         with pytest.raises(InventoryUnavailableError) as caught:
             await seam.probe(("PING",), ("ECHO", "x"))
         assert caught.value.outcome_unknown is False

@@ -22,16 +22,18 @@ from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 import aqm_db
-from aqm_db import AsyncSecureVault, AsyncSmartInventory, coins, database
+from aqm_db import AsyncSecureVault, AsyncSmartInventory, coins, database, gc
 from aqm_db._io import answers
+from aqm_db._io.confirming import UNCONFIRMED, Confirming
 from aqm_db._io.failures import LinkFailure
 from aqm_db._io.redispy import clients as any_clients, faces
 from aqm_db._io.redispy.async_seam import AsyncSeam
-from aqm_db._io.seam import Call, ClientSeam, Reply
+from aqm_db._io.resources import Resources
+from aqm_db._io.seam import Call, Reply
 from aqm_db._lua import scripts
 from aqm_db._lua.scripts import Script
 from aqm_db._model import keys
-from aqm_db.errors import AccessDeniedError, AQMDatabaseError, InventoryUnavailableError
+from aqm_db.errors import AccessDeniedError, AQMDatabaseError
 from aqm_db.types import CoinCategory
 from tests.api import (
     test_confirming as of_confirmations,
@@ -464,13 +466,13 @@ async def test_a_cancelled_call_without(
     async def unsettled(*_: object) -> None:
         pass
 
-    def kept_taken(*_: object) -> None:
+    def keep_taken(*_: object) -> None:
         pass
 
     if undo == "settling":
         lab.monkeypatch.setattr(AsyncSeam, "_settle", unsettled)
     else:
-        lab.monkeypatch.setattr(AsyncSmartInventory, "_taken_back", kept_taken)
+        lab.monkeypatch.setattr("aqm_db._operations.stock.undo_select", keep_taken)
     await lab.is_noticed_by(
         of_cancellation.test_a_caller_that_is_cancelled_at_any_step,
         operation=SELECT,
@@ -508,7 +510,7 @@ async def test_replies_that_nobody_looks_at(lab: Lab, tmp_path: Path, reply: str
     def any_claim(*_: object) -> bool:
         return True
 
-    lab.monkeypatch.setattr("aqm_db.inventory.names_claim", any_claim)
+    lab.monkeypatch.setattr("aqm_db._operations.stock.names_claim", any_claim)
     await lab.is_noticed_by(
         of_replies.test_a_reply_to_another_call_hands_nothing_out,
         tmp_path=tmp_path,
@@ -536,14 +538,10 @@ async def test_care_that_nothing_confirms(
     user: str,
 ) -> None:
     """One confirmation for all: test_garbage_collection_waits_for_replicas, test_maintenance_..."""
-    seam_over = AsyncSmartInventory._seam_over
-
-    def forgetful(inventory: AsyncSmartInventory, client: Redis, name: str) -> ClientSeam:
-        if name == user:
-            return any_clients.seam_over(client, InventoryUnavailableError, name, confirmation=None)
-        return seam_over(inventory, client, name)
-
-    monkeypatch.setattr(AsyncSmartInventory, "_seam_over", forgetful)
+    if user == "maintenance":
+        _forget_confirming(monkeypatch, Resources, "open_gates")
+    else:
+        _forget_confirming(monkeypatch, gc, "seam_of")
     if user == "maintenance":
         test: Any = partial(of_confirmations.test_maintenance_waits_for_replicas, caplog=caplog)
     else:
@@ -556,13 +554,20 @@ async def test_an_end_of_an_owner_that_nothing_confirms(
     pair: RunningPrimary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same of a whole database: test_the_end_of_an_owner_waits_for_replicas."""
-
-    def none_of(*_: object) -> None:
-        pass
-
-    monkeypatch.setattr(database, "confirmation_of", none_of)
+    _forget_confirming(monkeypatch, database, "seam_over")
     test = partial(of_confirmations.test_the_end_of_an_owner_waits_for_replicas, face=ASYNC)
     await _is_noticed_with_a_replica(pair, monkeypatch, test)
+
+
+def _forget_confirming(monkeypatch: pytest.MonkeyPatch, holder: Any, name: str) -> None:
+    """Has a function make seams that wait for nothing."""
+    make = getattr(holder, name)
+
+    def forgetful(*arguments: Any, **options: Any) -> Any:
+        given = [UNCONFIRMED if isinstance(each, Confirming) else each for each in arguments]
+        return make(*given, **dict.fromkeys(options, UNCONFIRMED))
+
+    monkeypatch.setattr(holder, name, forgetful)
 
 
 async def _is_noticed_with_a_replica(

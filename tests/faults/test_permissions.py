@@ -10,11 +10,14 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from aqm_db import AsyncSmartInventory, config
+from aqm_db._io.confirming import UNCONFIRMED
 from aqm_db._io.redispy.clients import seam_over
 from aqm_db._io.seam import Argument, Call as ScriptCall
 from aqm_db._lua import scripts
 from aqm_db._lua.scripts import Script
 from aqm_db._model.keys import Keys
+from aqm_db._operations.stock import build_store
 from aqm_db.errors import AccessDeniedError, AQMDatabaseError, InventoryUnavailableError
 from aqm_db.types import NewCoin
 from tests.conftest import INVENTORY_DB
@@ -85,7 +88,7 @@ def _run(
     limited: Limited, script: Script, keys: Sequence[str], *arguments: Argument
 ) -> Awaitable[Any]:
     """Runs a script that other calls come to only after a script that is forbidden as much."""
-    return seam_over(limited.client, InventoryUnavailableError, "test", confirmation=None).run(
+    return seam_over(limited.client, InventoryUnavailableError, "test", confirming=UNCONFIRMED).run(
         ScriptCall(script, keys, arguments)
     )
 
@@ -110,6 +113,11 @@ def _reserve(limited: Limited, contact_id: str) -> Awaitable[Any]:
         *("new", contact_id, limited.later.inventory.clock(), 60_000, 65_536, 0, "1"),
         *(1, 96, 9, 9, 9) * 3,
     )
+
+
+def _store_reserved(inventory: AsyncSmartInventory) -> Awaitable[Any]:
+    coin = NewCoin(BOB, "new", "GOLD", *HALVES)
+    return inventory.scope.seam.run(build_store(inventory.scope, coin, config.BUDGET_CAPS, HELD))
 
 
 def _called(call: Call, limited: Limited) -> Awaitable[Any]:
@@ -156,11 +164,7 @@ STEPS: dict[str, Step] = {
     ),
     "reserve": lambda limited: _reserve(limited, BOB),
     "reserve for who isn't registered": lambda limited: _reserve(limited, "nobody"),
-    "store in a reserved slot": lambda limited: _run(
-        limited,
-        *limited.later.inventory._storing(NewCoin(BOB, "new", "GOLD", *HALVES), HELD)[:2],
-        *limited.later.inventory._storing(NewCoin(BOB, "new", "GOLD", *HALVES), HELD)[2],
-    ),
+    "store in a reserved slot": lambda limited: _store_reserved(limited.later.inventory),
     "end a reservation": lambda limited: _run(
         limited, scripts.INV_UNRESERVE, (Keys().inv_leases, Keys().inv_epoch), HELD
     ),

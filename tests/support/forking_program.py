@@ -45,7 +45,7 @@ async def ask(db: AsyncClientDatabase, contact_id: str) -> dict[str, Any]:
     """Selects a coin, and closes the database, and the clients as only their user would."""
     outcome = await selected(db, contact_id)
     await db.aclose()
-    for client in db._both:
+    for client in db.resources._both:
         # redis-py waits on the parent's event loop for their ends.
         with suppress(RuntimeError):
             await client.aclose()
@@ -71,7 +71,7 @@ async def fork_asynchronously(url: str) -> dict[str, Any]:
     closed = await connect(url, owner="alice")
     await closed.aclose()
     db = await stocked(url)
-    seam: Any = db.inventory._seam
+    seam: Any = db.inventory.scope.seam
     [before] = await seam.read(("CLIENT", "ID"))
     child = child_says(lambda: asyncio.run(ask(db, "carol")))
     parent = await selected(db, "bob")

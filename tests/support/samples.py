@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 from redis.asyncio import Redis
 
 from aqm_db import AsyncSmartInventory, config
+from aqm_db._operations.reservations import Reservations
 from aqm_db.types import CoinCategory
 
 DAY_MS = 86_400_000
@@ -79,3 +80,8 @@ async def snapshot(client: Redis) -> dict[Any, Any]:
         else:
             reads.get(key)
     return dict(zip(keys, await reads.execute(), strict=True))
+
+
+def reservations_of(inventory: AsyncSmartInventory) -> Reservations:
+    """The reservations of an inventory."""
+    return Reservations(inventory.scope, inventory.budget_caps, inventory.budget_bytes)

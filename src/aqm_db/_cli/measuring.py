@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from aqm_db import config
+from aqm_db._io.confirming import UNCONFIRMED
 from aqm_db._io.redispy.clients import AsyncClient, seam_over
 from aqm_db._io.seam import Seam
 from aqm_db._model.defaults import new_request_id, now_ms
@@ -73,7 +74,7 @@ class Bench:
         )
         # The same connection that the inventory's calls take.
         self._seam: Seam = seam_over(
-            inventory_client, InventoryUnavailableError, "bench", confirmation=None
+            inventory_client, InventoryUnavailableError, "bench", confirming=UNCONFIRMED
         )
 
     async def aclose(self) -> None:

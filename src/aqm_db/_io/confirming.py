@@ -1,12 +1,12 @@
 """Changes that count once replicas, or disks, have them, too."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from redis.exceptions import RedisError
 
+from aqm_db import config
 from aqm_db._model.checks import check_count, check_flag, check_timeout
-from aqm_db._model.keys import Keys
 from aqm_db.errors import (
     AccessDeniedError,
     AQMDatabaseError,
@@ -24,36 +24,49 @@ _HEAD_START_MS = 50
 _NEEDED = "WAITAOF takes Redis 7.2, or Valkey, and an append-only file"
 
 
-class Confirmation:
-    """What has to be confirmed before a change is reported.
-
-    Args:
-        replicas: how many replicas must have it.
-        timeout: how long they are waited for, in ms.
-        key: a key in the slot of all that is changed; it's written with each change.
-        fsync: whether it has to be on the disks, the primary's included.
+class Confirming(NamedTuple):
+    """What has to have a change before a call returns.
 
     Attributes:
-        replicas: how many replicas must have it.
+        replicas: how many replicas must have it (WAIT).
         timeout: how long they are waited for, in ms.
-        fsync: whether it has to be on the disks.
-        waits: the commands that wait for that.
+        fsync: whether it has to be on the disks, the primary's included (WAITAOF).
     """
 
-    def __init__(self, replicas: int, timeout: int, key: str, *, fsync: bool) -> None:
-        self.replicas = replicas
-        self.timeout = timeout
-        self.fsync = fsync
-        waiting: list[tuple[Argument, ...]] = []
-        if fsync:
-            # A replica that is asked while its disk is written tells of it a second later.
-            if replicas:
-                waiting.append(("WAIT", replicas, min(timeout, _HEAD_START_MS)))
-            waiting.append(("WAITAOF", 1, replicas, timeout))
-        else:
-            waiting.append(("WAIT", replicas, timeout))
-        self.waits: list[str] = [str(command[0]) for command in waiting]
-        commands = (("SET", key, "", "PX", 1000), *waiting)
+    replicas: int = 0
+    timeout: int = config.CONFIRM_TIMEOUT
+    fsync: bool = False
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anything has to."""
+        return self.replicas > 0 or self.fsync
+
+    def list_waits(self) -> list[tuple[Argument, ...]]:
+        """The commands that wait for it."""
+        if not self.fsync:
+            return [("WAIT", self.replicas, self.timeout)] if self.replicas else []
+        # A replica that is asked while its disk is written tells of it a second later.
+        started = [("WAIT", self.replicas, min(self.timeout, _HEAD_START_MS))]
+        return [*(started if self.replicas else []), ("WAITAOF", 1, self.replicas, self.timeout)]
+
+
+UNCONFIRMED: Final = Confirming()
+"""Nothing but the primary's memory."""
+
+
+class Confirmation:
+    """Waits until a change is confirmed.
+
+    Args:
+        confirming: what has to have it.
+        key: a key in the slot of all that is changed; it's written with each change.
+    """
+
+    def __init__(self, confirming: Confirming, key: str) -> None:
+        self._confirming = confirming
+        commands = (("SET", key, "", "PX", 1000), *confirming.list_waits())
+        self._names = [str(command[0]) for command in commands]
         self._tail = [packed(*command) for command in commands]
 
     def asking(self, ask: Ask, unavailable: type[UnavailableError]) -> Ask:
@@ -69,7 +82,7 @@ class Confirmation:
             replies, tail = answers[: len(commands)], answers[len(commands) :]
             # What the server refused has changed nothing.
             if not all(isinstance(reply, RedisError | AQMDatabaseError) for reply in replies):
-                for reply, command in zip(tail, ("SET", *self.waits), strict=True):
+                for reply, command in zip(tail, self._names, strict=True):
                     if isinstance(reply, AQMDatabaseError):
                         raise unavailable(str(reply), outcome_unknown=True) from None
                     if isinstance(reply, RedisError) and not self._is_unable(command, reply):
@@ -88,24 +101,24 @@ class Confirmation:
         """What is missing in the reply of WAIT, a number, or of WAITAOF, two; empty if nothing."""
         if isinstance(confirmed, RedisError):
             return f"nothing confirmed the change: {_NEEDED}"
-        disks, replicas = confirmed if self.fsync else (1, confirmed)
-        if replicas < self.replicas:
-            return f"{replicas} of {self.replicas} replicas confirmed the change"
+        disks, replicas = confirmed if self._confirming.fsync else (1, confirmed)
+        wanted = self._confirming.replicas
+        if replicas < wanted:
+            return f"{replicas} of {wanted} replicas confirmed the change"
         return "" if disks else "the server's disk didn't confirm the change"
 
 
-def confirmation_of(
-    keys: Keys, replicas: object, timeout: object, fsync: object
-) -> Confirmation | None:
-    """What changes wait for; None if neither a replica nor a disk is asked.
+def check_confirming(replicas: object, timeout: object, fsync: object) -> Confirming:
+    """What a caller wants confirmed.
 
     Raises:
         InvalidArgumentError: a number is out of range, or of another type.
     """
-    count = check_count("confirm_replicas", replicas, 0)
-    patience = check_timeout("confirm_timeout", timeout)
-    disks = check_flag("confirm_fsync", fsync)
-    return Confirmation(count, patience, keys.confirm, fsync=disks) if count or disks else None
+    return Confirming(
+        check_count("confirm_replicas", replicas, 0),
+        check_timeout("confirm_timeout", timeout),
+        check_flag("confirm_fsync", fsync),
+    )
 
 
 async def check_fsync(seam: Seam) -> None:

@@ -5,7 +5,7 @@ event loop; ``SyncSeam`` does its I/O before it returns, so they never suspend (
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
 from hiredis import pack_command
 
@@ -50,6 +50,7 @@ SCAN_COUNT = 500
 """Keys per SCAN page: below a millisecond of the server's time."""
 
 
+@runtime_checkable
 class Seam(Protocol):
     """What the library asks of a Redis client.
 

@@ -1,6 +1,7 @@
 """What cached coins come to: how many, how many bytes, and how many are missing."""
 
 from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 from aqm_db import config
 from aqm_db.types import CoinCategory, InventorySummary, Priority
@@ -10,7 +11,8 @@ TIERS: tuple[CoinCategory, CoinCategory, CoinCategory] = ("GOLD", "SILVER", "BRO
 PRIORITIES: tuple[Priority, Priority, Priority] = ("BESTIE", "MATE", "STRANGER")
 """All priorities, highest first: what is higher is known here alone, and scripts are told."""
 
-Caps = Mapping[str, Mapping[str, int]]
+Caps: TypeAlias = Mapping[str, Mapping[str, int]]
+"""Coins per contact, by priority and tier."""
 
 
 def caps_of(caps: Caps, tier: str) -> tuple[int, int, int]:

@@ -1,1 +1,35 @@
-"""TODO."""
+"""One script call each, on one owner's data: KEYS and ARGV in, a typed result out.
+
+A module is what the calls are about. It owns both ends of its scripts: ``build_...`` makes the
+call, and ``read_...`` makes of the reply what the caller gets, or the error. There is no event loop
+here, and no client library: whoever calls has the seam.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from aqm_db._io.confirming import Confirming
+from aqm_db._io.seam import Seam
+from aqm_db._model.keys import Keys
+
+
+class Scope(NamedTuple):
+    """What operations on one owner's data are made with.
+
+    Attributes:
+        seam: where the data is.
+        keys: the names of its Redis keys.
+        clock: milliseconds since the epoch.
+        request_ids: a fresh id for every call.
+        confirming: what has to have each change; the seam sees to it.
+    """
+
+    seam: Seam
+    keys: Keys
+    clock: Callable[[], int]
+    request_ids: Callable[[], str]
+    confirming: Confirming
+
+    def replace_seam(self, seam: Seam) -> "Scope":
+        """The same over another seam."""
+        return Scope(seam, self.keys, self.clock, self.request_ids, self.confirming)

@@ -1,22 +1,40 @@
-"""Rows of public halves that no queue lists: hand edits leave them, and what was set aside."""
+"""What the inventory keeps for nothing: collected coins, and rows that no queue lists."""
 
 from collections.abc import Collection
 from typing import Literal, TypeAlias
 
-from aqm_db._io.seam import Call, Seam
+from aqm_db._io.seam import Call
 from aqm_db._lua import scripts
-from aqm_db._model.keys import Keys
 
+from . import Scope
 from .outcome import checked
+from .stock import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS
 
 Mode: TypeAlias = Literal["delete", "count"]
 """Whether to remove, or to tell what would be removed."""
 
 
+def build_collect(scope: Scope, contact_id: str, before: int, mode: Mode) -> Call:
+    """The call that collects one contact's garbage.
+
+    Args:
+        scope: whose inventory it is.
+        contact_id: the contact; its reply counts what was deleted, by tier.
+        before: a contact whose last message was before this (ms) is inactive.
+        mode: whether to delete.
+    """
+    names = scope.keys.of(contact_id)
+    keys = (names.meta, names.used, names.claims + scope.request_ids(), *names.queues)
+    arguments = (names.rows, scope.clock(), COIN_TTL_MS, before, USED_TTL_MS, CLAIM_TTL_MS, mode)
+    return Call(scripts.INV_COLLECT, keys, arguments)
+
+
 async def remove_orphans(
-    seam: Seam, keys: Keys, contact_ids: Collection[str], mode: Mode
+    scope: Scope, contact_ids: Collection[str], mode: Mode
 ) -> list[tuple[str, int]]:
-    """Removes such rows of some contacts, after a walk over the whole database (SCAN).
+    """Removes rows of some contacts that no queue lists, after a walk over the database (SCAN).
+
+    Hand edits leave such rows, and coins that were set aside.
 
     Returns:
         For each row that was looked at its tier, and 1 if it was removed or 0 if a queue lists it.
@@ -24,13 +42,14 @@ async def remove_orphans(
     removed: list[tuple[str, int]] = []
     if not contact_ids:
         return removed
-    async for page in seam.scan(keys.inv_pattern()):
+    keys = scope.keys
+    async for page in scope.seam.scan(keys.inv_pattern()):
         rows = [
             (keys.of(found[0]), found[1])
             for key in page
             if (found := keys.inv_ids(key)) is not None and found[0] in contact_ids
         ]
-        replies = await seam.run_all(
+        replies = await scope.seam.run_all(
             [
                 Call(scripts.INV_DROP_ORPHAN, (names.row(key_id), *names.queues), (key_id, mode))
                 for names, key_id in rows

@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Self
 
-from aqm_db._io.seam import Call, Reply
+from aqm_db._io.seam import Reply
 from aqm_db._lua.scripts import Code
 from aqm_db.errors import (
     AQMDatabaseError,
@@ -40,16 +40,6 @@ class Progress:
     ) -> None:
         if self.made and isinstance(error, UnavailableError):
             raise type(error)(str(error), outcome_unknown=True) from None
-
-
-def names_claim(call: Call, reply: object) -> bool:
-    """Whether the reply of a script that hands something out is to this call.
-
-    It names the claim, the first of the script's KEYS, after its code. On a link that is out of
-    step (of a process that was forked, say) it's another call's reply, maybe of another script.
-    """
-    # It may be of any type, then.
-    return isinstance(reply, list) and len(reply) > 1 and reply[1] == call.keys[0].encode()
 
 
 def checked(

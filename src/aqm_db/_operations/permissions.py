@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Literal, TypeAlias
 
-from aqm_db._io.confirming import Confirmation
+from aqm_db._io.confirming import UNCONFIRMED, Confirming
 from aqm_db._io.facts import Problem, told
 from aqm_db._io.seam import Argument, ClientSeam, Seam
 from aqm_db._lua import scripts
@@ -83,7 +83,7 @@ _ACTED_ON = re.compile(r"[^A-Za-z0-9_.:@+*?{}%-]")
 
 
 async def missing_permissions(
-    seam: ClientSeam, database: Database, keys: Keys, confirmation: Confirmation | None = None
+    seam: ClientSeam, database: Database, keys: Keys, confirming: Confirming = UNCONFIRMED
 ) -> list[Problem]:
     """What the user lacks in one of the two databases: a problem for each command or key pattern.
 
@@ -91,9 +91,9 @@ async def missing_permissions(
         seam: asks the server that has the database.
         database: which of the two.
         keys: the names of the owner's keys.
-        confirmation: what every change waits for.
+        confirming: what has to have each change.
     """
-    needs = _needs(database, keys, confirmation)
+    needs = _needs(database, keys, confirming)
     denials = await seam.probe(*(_harmless(need) for need in needs))
     refused: dict[tuple[str, str], set[str]] = {}
     for (need, operations), denial in zip(needs.items(), denials, strict=True):
@@ -114,14 +114,13 @@ def commands_of(database: Database) -> set[str]:
     return {command.split()[0] for _, commands in _operations(database) for command in commands}
 
 
-def _needs(
-    database: Database, keys: Keys, confirmation: Confirmation | None
-) -> dict[_Need, set[str]]:
+def _needs(database: Database, keys: Keys, confirming: Confirming) -> dict[_Need, set[str]]:
     """Every command on every key, and the operations that need it."""
     names = _names(database, keys) | {"confirm": (keys.confirm,)}
     needs: dict[_Need, set[str]] = {}
-    confirming = [] if confirmation is None else ["SET confirm", *confirmation.waits]
-    for operation, commands in (*_operations(database), ("confirmation", confirming)):
+    waits = [str(command[0]) for command in confirming.list_waits()]
+    confirmation = ["SET confirm", *waits] if confirming.is_wanted else []
+    for operation, commands in (*_operations(database), ("confirmation", confirmation)):
         for command, *roles in map(str.split, commands):
             # A lease may be there, and would be gone: it's tried on two keys that aren't.
             tried = ["row", "claim"] if (command, roles) == ("DEL", ["lease"]) else roles

@@ -1,25 +1,24 @@
 """Private halves whose public halves still have to be published."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aqm_db import config
-from aqm_db._io.seam import Argument, Call, Reply, Seam
+from aqm_db._io.seam import Call, Reply
 from aqm_db._lua import scripts
 from aqm_db._lua.scripts import Code
 from aqm_db._model.checks import check_blob, check_count, check_id, check_items
-from aqm_db._model.keys import Keys
 from aqm_db._model.rows import Row
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
 from aqm_db.types import CoinCategory, NewKey
 
+from . import Scope
 from .batch import run_batch
 from .outcome import Progress, checked
+from .private_halves import TTL_MS, build_store, read_store
 
 _log = logging.getLogger("aqm_db.vault")
-_TTL_MS = config.VAULT_KEY_TTL_SECONDS * 1000
 _FIELDS = ("status", "coin_category", "coin_version", "created_at", "public_key", "signature")
 
 
@@ -59,118 +58,103 @@ class PublicHalf:
     expires_at: int
 
 
-class Unpublished:
-    """The unpublished coins of a vault.
+async def store_fresh(
+    scope: Scope, coins: Sequence[FreshCoin], most: int
+) -> list[bool | AQMDatabaseError]:
+    """Stores coins, each with its public half in one step.
 
     Args:
-        seam: the vault's.
-        keys: the vault's.
-        storing: the call that stores a private half, with more arguments.
-        stored: what its reply says.
+        scope: whose they are.
+        coins: what was minted, all of one tier.
+        most: active keys of this tier; a coin beyond them isn't stored.
+
+    Returns:
+        For each coin True; False if there are enough; or an error.
     """
 
-    def __init__(
-        self,
-        seam: Seam,
-        keys: Keys,
-        storing: Callable[[NewKey, Sequence[Argument]], Call],
-        stored: Callable[[NewKey, Reply | AQMDatabaseError], bool],
-    ) -> None:
-        self._seam = seam
-        self._keys = keys
-        self._storing = storing
-        self._stored = stored
+    def build(coin: FreshCoin) -> Call:
+        check_blob("public_key", coin.public_key)
+        check_blob("signature", coin.signature)
+        return build_store(scope, coin.private, (coin.public_key, coin.signature, most))
 
-    async def store(self, coins: Sequence[FreshCoin], most: int) -> list[bool | AQMDatabaseError]:
-        """Stores coins, each with its public half in one step.
+    def read(coin: FreshCoin, reply: Reply | AQMDatabaseError) -> bool:
+        if isinstance(reply, list) and reply[0] == Code.BUDGET:
+            return False
+        return read_store(coin.private, reply)
 
-        Args:
-            coins: what was minted, all of one tier.
-            most: active keys of this tier; a coin beyond them isn't stored.
+    return await run_batch(scope.seam, coins, build, read)
 
-        Returns:
-            For each coin True; False if there are enough; or an error.
-        """
 
-        def storing(coin: FreshCoin) -> Call:
-            check_blob("public_key", coin.public_key)
-            check_blob("signature", coin.signature)
-            return self._storing(coin.private, (coin.public_key, coin.signature, most))
+async def list_pending(scope: Scope, limit: int) -> list[PublicHalf]:
+    """Lists public halves to be published, oldest first; one whose private half is gone leaves.
 
-        def stored(coin: FreshCoin, reply: Reply | AQMDatabaseError) -> bool:
-            if isinstance(reply, list) and reply[0] == Code.BUDGET:
-                return False
-            return self._stored(coin.private, reply)
-
-        return await run_batch(self._seam, coins, storing, stored)
-
-    async def pending(self, limit: int) -> list[PublicHalf]:
-        """Lists public halves to be published, oldest first; one whose private half is gone leaves.
-
-        Raises:
-            InvalidArgumentError: the limit is no whole number from 1 up.
-        """
-        check_count("limit", limit, 1)
-        found: list[PublicHalf] = []
-        passed = 0
-        while len(found) < limit:
-            [key_ids] = await self._seam.read(
-                ("ZRANGE", self._keys.vault_unpublished, passed, passed + limit - len(found) - 1)
-            )
-            if isinstance(key_ids, AQMDatabaseError):
-                raise key_ids
-            if not key_ids:
-                break
-            rows = await self._seam.read(
-                *(("HMGET", self._row(key_id), *_FIELDS) for key_id in key_ids)
-            )
-            dead: list[bytes] = []
-            for key_id, row in zip(key_ids, rows, strict=True):
-                try:
-                    half = _half(key_id, row)
-                except CorruptEntryError:
-                    _log.warning("corrupt_entry", extra={"key_id": key_id.decode()})
-                    passed += 1
-                    continue
-                if half is None:
-                    dead.append(key_id)
-                else:
-                    found.append(half)
-                    passed += 1
-            await self._take_off(dead, "dead")
-        return found
-
-    async def published(self, key_ids: Sequence[str]) -> int:
-        """Takes coins off the list; returns how many of them were on it.
-
-        Raises:
-            InvalidArgumentError: the ids aren't a sequence of ids; nothing was changed.
-        """
-        check_items("key_ids", key_ids, str)
-        for position, key_id in enumerate(key_ids):
-            check_id(f"key_ids[{position}]", key_id)
-        return await self._take_off([key_id.encode() for key_id in key_ids], "published")
-
-    async def _take_off(self, key_ids: Sequence[bytes], reason: str) -> int:
-        replies = await self._seam.run_all(
-            [
-                Call(
-                    scripts.VAULT_PUBLISHED,
-                    (self._row(key_id), self._keys.vault_unpublished),
-                    (key_id, reason),
-                )
-                for key_id in key_ids
-            ]
+    Raises:
+        InvalidArgumentError: the limit is no whole number from 1 up.
+    """
+    check_count("limit", limit, 1)
+    found: list[PublicHalf] = []
+    passed = 0
+    while len(found) < limit:
+        [key_ids] = await scope.seam.read(
+            ("ZRANGE", scope.keys.vault_unpublished, passed, passed + limit - len(found) - 1)
         )
-        with Progress() as progress:
-            progress.made = any(isinstance(reply, list) for reply in replies)
-            return sum(taken_off for [taken_off] in map(checked, replies))
+        if isinstance(key_ids, AQMDatabaseError):
+            raise key_ids
+        if not key_ids:
+            break
+        rows = await scope.seam.read(
+            *(("HMGET", _row_of(scope, key_id), *_FIELDS) for key_id in key_ids)
+        )
+        dead: list[bytes] = []
+        for key_id, row in zip(key_ids, rows, strict=True):
+            try:
+                half = _read_half(key_id, row)
+            except CorruptEntryError:
+                _log.warning("corrupt_entry", extra={"key_id": key_id.decode()})
+                passed += 1
+                continue
+            if half is None:
+                dead.append(key_id)
+            else:
+                found.append(half)
+                passed += 1
+        await _take_off(scope, dead, "dead")
+    return found
 
-    def _row(self, key_id: bytes) -> str:
-        return self._keys.vault(key_id.decode("utf-8", "replace"))
+
+async def take_off_published(scope: Scope, key_ids: Sequence[str]) -> int:
+    """Takes coins off the list; returns how many of them were on it.
+
+    Raises:
+        InvalidArgumentError: the ids aren't a sequence of ids; nothing was changed.
+    """
+    check_items("key_ids", key_ids, str)
+    for position, key_id in enumerate(key_ids):
+        check_id(f"key_ids[{position}]", key_id)
+    return await _take_off(scope, [key_id.encode() for key_id in key_ids], "published")
 
 
-def _half(key_id: bytes, fields: Any) -> PublicHalf | None:
+async def _take_off(scope: Scope, key_ids: Sequence[bytes], reason: str) -> int:
+    replies = await scope.seam.run_all(
+        [
+            Call(
+                scripts.VAULT_PUBLISHED,
+                (_row_of(scope, key_id), scope.keys.vault_unpublished),
+                (key_id, reason),
+            )
+            for key_id in key_ids
+        ]
+    )
+    with Progress() as progress:
+        progress.made = any(isinstance(reply, list) for reply in replies)
+        return sum(taken_off for [taken_off] in map(checked, replies))
+
+
+def _row_of(scope: Scope, key_id: bytes) -> str:
+    return scope.keys.vault(key_id.decode("utf-8", "replace"))
+
+
+def _read_half(key_id: bytes, fields: Any) -> PublicHalf | None:
     """A row's public half; None if the private half is gone."""
     if isinstance(fields, AQMDatabaseError):
         raise fields
@@ -184,5 +168,5 @@ def _half(key_id: bytes, fields: Any) -> PublicHalf | None:
         coin_version=row.text("coin_version"),
         public_key=row.blob("public_key"),
         signature=row.blob("signature"),
-        expires_at=row.integer("created_at") + _TTL_MS,
+        expires_at=row.integer("created_at") + TTL_MS,
     )

@@ -7,25 +7,25 @@ measured, and an epoch, which moves on when a lease ends, tells whether the meas
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from aqm_db import config
-from aqm_db._io.seam import Argument, Call, Reply, Seam
+from aqm_db._io.seam import Argument, Call, Reply
 from aqm_db._lua import scripts
 from aqm_db._lua.scripts import Code
 from aqm_db._model.checks import check_category, check_coin
-from aqm_db._model.tiers import TIERS, bytes_of, caps_of
+from aqm_db._model.tiers import TIERS, Caps, bytes_of, caps_of
 from aqm_db.errors import AQMDatabaseError, BudgetExceededError, InvalidArgumentError, NoSlotError
 from aqm_db.types import CoinCategory, NewCoin
 
+from . import Scope
 from .batch import run_batch
+from .contacts import summarize_all
 from .outcome import checked
-
-if TYPE_CHECKING:
-    from aqm_db.inventory import AsyncSmartInventory
+from .stock import build_store, read_store
 
 _log = logging.getLogger("aqm_db.inventory")
 _LEASE_TTL_MS = config.INV_LEASE_TTL_SECONDS * 1000
@@ -56,26 +56,15 @@ class Reservations:
     """The reservations of an inventory.
 
     Args:
-        inventory: whose slots they are.
-        seam: the inventory's.
-        request_ids: the inventory's.
-        storing: the call that stores a coin in a slot of the lease of this name.
-        stored: what its reply says.
+        scope: whose slots they are.
+        caps: coins per contact, by priority and tier.
+        budget_bytes: payload bytes of all cached coins together.
     """
 
-    def __init__(
-        self,
-        inventory: "AsyncSmartInventory",
-        seam: Seam,
-        request_ids: Callable[[], str],
-        storing: Callable[[NewCoin, str], Call],
-        stored: Callable[[NewCoin, Reply | AQMDatabaseError], bool],
-    ) -> None:
-        self._inventory = inventory
-        self._seam = seam
-        self._request_ids = request_ids
-        self._storing = storing
-        self._stored = stored
+    def __init__(self, scope: Scope, caps: Caps, budget_bytes: int) -> None:
+        self._scope = scope
+        self._caps = caps
+        self._budget_bytes = budget_bytes
 
     async def reserve(self, wanted: Wanted, lasting_ms: int = _LEASE_TTL_MS) -> Leases:
         """Reserves what is wanted, or as much of it as the caps and the byte budget leave.
@@ -88,10 +77,10 @@ class Reservations:
         waiting = list(wanted)
         try:
             while waiting:
-                epoch, stored_bytes = await self._measured()
-                request_ids = [self._request_ids() for _ in waiting]
+                epoch, stored_bytes = await self._measure()
+                request_ids = [self._scope.request_ids() for _ in waiting]
                 calls = [
-                    self._reserving(
+                    self._build_reserve(
                         contact_id,
                         wanted[contact_id],
                         request_id,
@@ -102,14 +91,14 @@ class Reservations:
                     for contact_id, request_id in zip(waiting, request_ids, strict=True)
                 ]
                 names = list(map(_names, request_ids, waiting))
-                undos = [partial(self._taken_back, each) for each in names]
-                replies = await self._seam.run_all(calls, undos)
+                undos = [partial(self._undo_reserve, each) for each in names]
+                replies = await self._scope.seam.run_all(calls, undos)
                 outcomes = list(zip(waiting, names, replies, strict=True))
                 # Each repetition means that another program ended a lease: some are getting on.
                 waiting = [contact_id for contact_id, _, reply in outcomes if _is_stale(reply)]
                 for contact_id, each, reply in outcomes:
                     if not _is_stale(reply):
-                        leases |= self._leases(contact_id, wanted[contact_id], each, reply)
+                        leases |= self._read_reserve(contact_id, wanted[contact_id], each, reply)
         except BaseException:
             await self.end(leases.values())
             raise
@@ -119,9 +108,9 @@ class Reservations:
         self, coins: Sequence[NewCoin], leases: Leases
     ) -> list[bool | AQMDatabaseError]:
         """Stores coins in reserved slots: for each True, or why it was not stored."""
-        return await run_batch(
-            self._seam, coins, partial(self._prepared, leases), partial(self._finished, leases)
-        )
+        build = partial(self._build_store, leases)
+        read = partial(self._read_store, leases)
+        return await run_batch(self._scope.seam, coins, build, read)
 
     async def store_within_budget(self, coins: Sequence[NewCoin]) -> list[bool | AQMDatabaseError]:
         """Stores coins as far as the caps and the byte budget allow, beside all reservations."""
@@ -146,21 +135,21 @@ class Reservations:
         if not names:
             return
         try:
-            checked(await self._seam.run(self._ending(names)))
+            checked(await self._scope.seam.run(self._build_unreserve(names)))
         except AQMDatabaseError as error:
             _log.warning(
                 "lease_not_ended", extra={"count": len(names), "error": type(error).__name__}
             )
 
-    async def _measured(self) -> tuple[bytes, int]:
+    async def _measure(self) -> tuple[bytes, int]:
         """The epoch, and then the payload bytes of all cached coins."""
-        [epoch] = await self._seam.read(("GET", self._inventory.keys.inv_epoch))
+        [epoch] = await self._scope.seam.read(("GET", self._scope.keys.inv_epoch))
         if isinstance(epoch, AQMDatabaseError):
             raise epoch
-        inventory = await self._inventory.get_inventory()
+        inventory = await summarize_all(self._scope)
         return epoch or b"0", sum(map(bytes_of, inventory.values()))
 
-    def _reserving(
+    def _build_reserve(
         self,
         contact_id: str,
         wanted: Mapping[CoinCategory, int],
@@ -169,14 +158,14 @@ class Reservations:
         epoch: bytes,
         stored_bytes: int,
     ) -> Call:
-        names = self._inventory.keys.of(contact_id)
-        keys = self._inventory.keys
+        names = self._scope.keys.of(contact_id)
+        keys = self._scope.keys
         arguments: list[Argument] = [
             request_id,
             contact_id,
-            self._inventory.clock(),
+            self._scope.clock(),
             lasting_ms,
-            self._inventory.budget_bytes,
+            self._budget_bytes,
             stored_bytes,
             epoch,
         ]
@@ -184,7 +173,7 @@ class Reservations:
             arguments += (
                 wanted.get(tier, 0),
                 config.COIN_SIZE_BYTES[tier],
-                *caps_of(self._inventory.budget_caps, tier),
+                *caps_of(self._caps, tier),
             )
         return Call(
             scripts.INV_RESERVE,
@@ -192,7 +181,7 @@ class Reservations:
             arguments,
         )
 
-    def _leases(
+    def _read_reserve(
         self,
         contact_id: str,
         wanted: Mapping[CoinCategory, int],
@@ -211,33 +200,33 @@ class Reservations:
                     BudgetExceededError(contact_id, tier, count, cap)
                     if slots == max(cap - count, 0)
                     else BudgetExceededError(
-                        contact_id, tier, taken, self._inventory.budget_bytes, unit="bytes"
+                        contact_id, tier, taken, self._budget_bytes, unit="bytes"
                     )
                 )
             if tier in wanted:
                 leases[contact_id, tier] = Lease(name, slots, refusal)
         return leases
 
-    def _taken_back(self, names: Sequence[str], _: Reply) -> Call:
-        return self._ending(names)
+    def _undo_reserve(self, names: Sequence[str], _: Reply) -> Call:
+        return self._build_unreserve(names)
 
-    def _ending(self, names: Sequence[str]) -> Call:
-        keys = self._inventory.keys
+    def _build_unreserve(self, names: Sequence[str]) -> Call:
+        keys = self._scope.keys
         return Call(scripts.INV_UNRESERVE, (keys.inv_leases, keys.inv_epoch), names)
 
-    def _prepared(self, leases: Leases, coin: NewCoin) -> Call:
+    def _build_store(self, leases: Leases, coin: NewCoin) -> Call:
         lease = leases.get(_place_of(check_coin(coin)))
         if isinstance(lease, AQMDatabaseError):
             raise lease
         if lease is None:
             raise NoSlotError(f"nothing is reserved for key {coin.key_id!r}")
-        return self._storing(coin, lease.name)
+        return build_store(self._scope, coin, self._caps, lease.name)
 
-    def _finished(self, leases: Leases, coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
+    def _read_store(self, leases: Leases, coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
         lease = leases.get(_place_of(coin))
         if isinstance(lease, Lease) and lease.refusal and _says(reply, Code.NO_SLOT):
-            return self._stored(coin, lease.refusal)
-        return self._stored(coin, reply)
+            return read_store(coin, lease.refusal)
+        return read_store(coin, reply)
 
 
 def _names(request_id: str, contact_id: str) -> list[str]:

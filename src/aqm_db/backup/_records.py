@@ -7,8 +7,8 @@ from functools import partial
 from typing import cast
 
 from aqm_db._model.checks import check_id
+from aqm_db._operations.stock import COIN_TTL_MS
 from aqm_db.errors import InvalidArgumentError, InvalidIdentifierError
-from aqm_db.inventory import COIN_TTL_MS
 from aqm_db.types import CoinCategory, ContactMeta, InventoryEntry, NewCoin, VaultEntry
 
 from ._fields import Fields

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any, Final, Literal, TypeAlias
 
-from aqm_db._io.confirming import Confirmation
+from aqm_db._io.confirming import UNCONFIRMED, Confirming
 from aqm_db._io.facts import (
     Facts,
     eviction_in,
@@ -89,7 +89,7 @@ async def examine(
     vault_client: AnyAsyncClient,
     inventory_client: AnyAsyncClient,
     keys: Keys,
-    confirmation: Confirmation | None = None,
+    confirming: Confirming = UNCONFIRMED,
 ) -> Diagnosis:
     """Examines the server of each client, once if it's the same, and what each user may do.
 
@@ -99,17 +99,14 @@ async def examine(
         vault_client: the vault's client.
         inventory_client: the inventory's.
         keys: the names of the owner's keys.
-        confirmation: what every change waits for.
+        confirming: what has to have each change.
 
     Raises:
         VaultUnavailableError: the vault's server can't be reached.
         InventoryUnavailableError: the inventory's server can't be reached.
     """
-    tag = keys.prefix
-    vault = _Patient("vault", vault_client, VaultUnavailableError, tag, confirmation)
-    inventory = _Patient(
-        "inventory", inventory_client, InventoryUnavailableError, tag, confirmation
-    )
+    vault = _Patient("vault", vault_client, VaultUnavailableError, keys, confirming)
+    inventory = _Patient("inventory", inventory_client, InventoryUnavailableError, keys, confirming)
     if vault.route.is_in_memory:
         return Diagnosis((_IN_MEMORY,))
     findings = await _of_servers(vault, inventory)
@@ -118,7 +115,7 @@ async def examine(
     problems = [
         problem
         for patient in (vault, inventory)
-        for problem in await missing_permissions(patient.seam, patient.name, keys, confirmation)
+        for problem in await missing_permissions(patient.seam, patient.name, keys, confirming)
     ]
     findings += [Finding("permissions", "error", *problem) for problem in problems] or [
         Finding("permissions", "ok", "The user may do all that the library does.")
@@ -150,12 +147,14 @@ class _Patient:
         name: Database,
         client: AnyAsyncClient,
         unavailable: type[UnavailableError],
-        tag: str,
-        confirmation: Confirmation | None,
+        keys: Keys,
+        confirming: Confirming,
     ) -> None:
         self.name: Database = name
-        self.seam: ClientSeam = seam_over(client, unavailable, "doctor", tag, confirmation=None)
-        self.confirmation = confirmation
+        self.seam: ClientSeam = seam_over(
+            client, unavailable, "doctor", keys, confirming=UNCONFIRMED
+        )
+        self.confirming = confirming
         self.route: Route = route_of(client)
 
 
@@ -186,7 +185,7 @@ async def _of_server(patient: _Patient, facts: Facts) -> list[Finding]:
         _version(facts),
         _memory(facts),
         _disk(facts),
-        *_confirmation(patient.confirmation, facts, settings),
+        *_confirmation(patient.confirming, facts, settings),
     ]
     is_open = await _is_open(patient)
     return [*findings, _password(patient.route, facts, settings, is_open=is_open)]
@@ -308,14 +307,14 @@ def _disk(facts: Facts) -> Finding:
 
 
 def _confirmation(
-    confirmation: Confirmation | None, facts: Facts, settings: Mapping[str, str]
+    confirming: Confirming, facts: Facts, settings: Mapping[str, str]
 ) -> list[Finding]:
     """Whether changes can be confirmed as they have to be; nothing if they haven't."""
-    if confirmation is None:
+    if not confirming.is_wanted:
         return []
     if "role" not in facts:
         return [_unexamined("confirmation", "INFO")]
-    wanted, following = confirmation.replicas, _replicas_of(facts)
+    wanted, following = confirming.replicas, _replicas_of(facts)
     if following < wanted:
         return [
             Finding(
@@ -326,14 +325,14 @@ def _confirmation(
                 "Connect more replicas, or lower confirm_replicas.",
             )
         ]
-    is_slow = settings.get("appendfsync") == "everysec" and confirmation.timeout < _DISK_MS
-    if confirmation.fsync and is_slow:
+    is_slow = settings.get("appendfsync") == "everysec" and confirming.timeout < _DISK_MS
+    if confirming.fsync and is_slow:
         return [
             Finding(
                 "confirmation",
                 "warning",
                 "Changes wait for disks that are written once a second (appendfsync is everysec), "
-                f"and confirm_timeout is {confirmation.timeout} ms.",
+                f"and confirm_timeout is {confirming.timeout} ms.",
                 f"Set appendfsync to always, or confirm_timeout to {_DISK_MS} or more.",
             )
         ]

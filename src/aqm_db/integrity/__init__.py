@@ -138,22 +138,11 @@ class AsyncIntegrityChecker:
         check_flag("repair", repair)
         vault, inventory = self._vault, self._inventory
         with Progress() as progress:
-            # Both are of this package: a seam is nothing that callers should see.
-            in_vault = Inspection(
-                vault._seam,  # noqa: SLF001
-                vault._keys,  # noqa: SLF001
-                VAULT_KINDS,
-                repair=repair,
-                progress=progress,
-            )
+            in_vault = Inspection(vault.scope, VAULT_KINDS, repair=repair, progress=progress)
             in_inventory = Inspection(
-                inventory._seam,  # noqa: SLF001
-                inventory.keys,
-                INVENTORY_KINDS,
-                repair=repair,
-                progress=progress,
+                inventory.scope, INVENTORY_KINDS, repair=repair, progress=progress
             )
-            private_halves = await check_vault(vault, in_vault, vault._clock())  # noqa: SLF001
+            private_halves = await check_vault(vault, in_vault, vault.scope.clock())
             public_halves, contacts = await check_inventory(inventory, in_inventory)
         return IntegrityReport(
             (*_problems("vault", in_vault), *_problems("inventory", in_inventory)),

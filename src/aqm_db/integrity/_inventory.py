@@ -8,8 +8,9 @@ from aqm_db._lua import scripts
 from aqm_db._model.keys import valid_id
 from aqm_db._model.rows import row_of
 from aqm_db._model.tiers import PRIORITIES, TIERS
+from aqm_db._operations.stock import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
-from aqm_db.inventory import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS, AsyncSmartInventory
+from aqm_db.inventory import AsyncSmartInventory
 
 from ._walk import Found, Inspection, Item, shown
 

@@ -7,8 +7,9 @@ from aqm_db._io.seam import SCAN_COUNT, Argument, Call
 from aqm_db._lua import scripts
 from aqm_db._model.defaults import DAY_MS
 from aqm_db._model.keys import valid_id
+from aqm_db._operations.private_halves import GRACE_MS, TTL_MS
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
-from aqm_db.vault import GRACE_MS, TTL_MS, AsyncSecureVault
+from aqm_db.vault import AsyncSecureVault
 
 from ._walk import Inspection, Item, shown
 

@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from aqm_db._io.seam import Call, Seam
-from aqm_db._model.keys import Keys, valid_id
+from aqm_db._io.seam import Call
+from aqm_db._model.keys import valid_id
 from aqm_db._model.kinds import Kind, all_pattern, parsed
+from aqm_db._operations import Scope
 from aqm_db._operations.outcome import Progress, checked
 from aqm_db.errors import AQMDatabaseError
 
@@ -51,8 +52,7 @@ class Inspection:
     """One database under examination.
 
     Args:
-        seam: where it is.
-        keys: its key names.
+        scope: whose it is.
         kinds: the kinds of its keys.
         repair: whether to mend what is found.
         progress: told of what may have been mended.
@@ -66,15 +66,14 @@ class Inspection:
 
     def __init__(
         self,
-        seam: Seam,
-        keys: Keys,
+        scope: Scope,
         kinds: Sequence[Kind],
         *,
         repair: bool,
         progress: Progress,
     ) -> None:
-        self.seam = seam
-        self.keys = keys
+        self.seam = scope.seam
+        self.keys = scope.keys
         self.mode: Literal["look", "repair"] = "repair" if repair else "look"
         # By what is told of it: SCAN may name a key twice, and so may two queues.
         self.problems: dict[Noted, bool] = {}

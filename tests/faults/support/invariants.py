@@ -104,7 +104,7 @@ async def assert_link_is_clean(client: Any, inventory: AsyncSmartInventory) -> N
         pipeline.echo(word)
     if isinstance(client, Redis):
         # Calls share one connection, which the client's own commands don't use.
-        assert await inventory._seam.read(*(("ECHO", word) for word in words)) == words
+        assert await inventory.scope.seam.read(*(("ECHO", word) for word in words)) == words
         assert await pipeline.execute() == words
     else:
         assert await asyncio.to_thread(pipeline.execute) == words

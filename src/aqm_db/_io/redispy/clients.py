@@ -7,8 +7,9 @@ from typing import Any, TypeAlias, cast
 import redis
 from redis.asyncio import Redis, RedisCluster, SSLConnection
 
-from aqm_db._io.confirming import Confirmation
-from aqm_db._io.seam import ClientSeam
+from aqm_db._io.confirming import UNCONFIRMED, Confirmation, Confirming
+from aqm_db._io.seam import ClientSeam, Seam
+from aqm_db._model.keys import Keys
 from aqm_db.errors import InvalidArgumentError, UnavailableError
 
 from .async_loops import channels_of, close_at_home
@@ -18,6 +19,9 @@ from .url_options import made_with
 AsyncClient: TypeAlias = Redis
 AnyAsyncClient: TypeAlias = Redis | RedisCluster
 AnySyncClient: TypeAlias = redis.Redis | redis.RedisCluster
+
+
+_NO_OWNER = Keys()
 
 
 class Blocking:
@@ -31,20 +35,21 @@ class Blocking:
         self.client.close()
 
 
-def blocking(client: AnySyncClient, user: str) -> AsyncClient:
+def blocking(client: AnySyncClient | Seam, user: str) -> AsyncClient:
     """What stands for a synchronous client where an asynchronous one is asked for.
 
     It is the synchronous face's only: callers can't pass it, so no annotation speaks of it.
 
     Args:
-        client: a ``redis.Redis`` or ``redis.RedisCluster`` that returns bytes.
+        client: a ``redis.Redis`` or ``redis.RedisCluster`` that returns bytes; or a seam, as it is.
         user: the synchronous class or function that the client was passed to.
 
     Raises:
         TypeError: the client is of another kind.
         ValueError: the client decodes its responses.
     """
-    return cast("AsyncClient", Blocking(_checked(client, _SYNC, user)))
+    standing = client if isinstance(client, Seam) else Blocking(_checked(client, _SYNC, user))
+    return cast("AsyncClient", standing)
 
 
 def blocked(client: AsyncClient) -> redis.Redis:
@@ -86,9 +91,9 @@ def seam_over(
     client: object,
     unavailable: type[UnavailableError],
     user: str,
-    tag: str = "",
+    keys: Keys = _NO_OWNER,
     *,
-    confirmation: Confirmation | None,
+    confirming: Confirming,
 ) -> ClientSeam:
     """The seam over a client.
 
@@ -97,20 +102,21 @@ def seam_over(
             :func:`blocking` made.
         unavailable: what is raised when the server can't be reached.
         user: the asynchronous class or function that the client was passed to.
-        tag: what the names of all keys begin with that are asked for.
-        confirmation: what every change waits for.
+        keys: the names of all keys that are asked for.
+        confirming: what has to have each change.
 
     Raises:
         TypeError: the client is of another kind.
         ValueError: the client decodes its responses.
-        InvalidArgumentError: it's a cluster's, and there is no tag.
+        InvalidArgumentError: it's a cluster's, and the keys are of no owner.
     """
+    confirmation = Confirmation(confirming, keys.confirm) if confirming.is_wanted else None
     # The other face, and clusters, cost nothing to a program that has none.
     if isinstance(client, Blocking):
         if isinstance(client.client, redis.RedisCluster):
             from .sync_cluster import ClusterSyncSeam  # noqa: PLC0415
 
-            return ClusterSyncSeam(client.client, _needed(tag), unavailable, confirmation)
+            return ClusterSyncSeam(client.client, _tag_of(keys), unavailable, confirmation)
         from .sync_exchange import exchange_with  # noqa: PLC0415
         from .sync_seam import SyncSeam  # noqa: PLC0415
 
@@ -120,8 +126,27 @@ def seam_over(
     if isinstance(checked, RedisCluster):
         from .async_cluster import ClusterSeam  # noqa: PLC0415
 
-        return ClusterSeam(checked, _needed(tag), unavailable, confirmation)
+        return ClusterSeam(checked, _tag_of(keys), unavailable, confirmation)
     return AsyncSeam(channels_of(checked), checked.get_retry, unavailable, confirmation)
+
+
+def seam_of(
+    client: object,
+    unavailable: type[UnavailableError],
+    user: str,
+    keys: Keys,
+    confirming: Confirming,
+) -> Seam:
+    """The seam over a client, or a seam as it is: it was made to confirm changes, or not to.
+
+    Raises:
+        TypeError: as of :func:`seam_over`.
+        ValueError: the same.
+        InvalidArgumentError: the same.
+    """
+    if isinstance(client, Seam):
+        return client
+    return seam_over(client, unavailable, user, keys, confirming=confirming)
 
 
 async def seams_over(
@@ -145,7 +170,7 @@ async def seams_over(
         from .async_cluster import primary_seams  # noqa: PLC0415
 
         return await primary_seams(_checked(client, _ASYNC, user), unavailable)
-    return [seam_over(client, unavailable, user, confirmation=None)]
+    return [seam_over(client, unavailable, user, confirming=UNCONFIRMED)]
 
 
 async def close_client(client: AnyAsyncClient) -> None:
@@ -185,10 +210,11 @@ def check_options(client: AnySyncClient | AnyAsyncClient) -> None:
     made_with(_connection_class(client), given=options)
 
 
-def _needed(tag: str) -> str:
-    if not tag:
+def _tag_of(keys: Keys) -> str:
+    """What the names of an owner's keys begin with: their hash tag decides on the slot."""
+    if not keys.prefix:
         raise InvalidArgumentError("owner", "a cluster needs one: its name decides on the node")
-    return tag
+    return keys.prefix
 
 
 def _checked(client: object, wanted: tuple[type[Any], ...], user: str) -> Any:

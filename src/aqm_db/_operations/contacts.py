@@ -1,0 +1,162 @@
+"""Contacts: registered, looked at, changed, forgotten."""
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from aqm_db._io.seam import Argument, Call, Reply
+from aqm_db._lua import scripts
+from aqm_db._model.checks import check_id, check_priority, check_text
+from aqm_db._model.rows import row_of
+from aqm_db._model.tiers import TIERS, priorities_above
+from aqm_db.errors import AQMDatabaseError, ContactNotRegisteredError, CorruptEntryError
+from aqm_db.types import ContactMeta, InventorySummary
+
+from . import Scope
+from .collecting import remove_orphans
+from .outcome import Progress, checked
+from .stock import CLAIM_TTL_MS, USED_TTL_MS
+
+_log = logging.getLogger("aqm_db.inventory")
+
+
+def build_register(scope: Scope, contact_id: str, priority: str, display_name: str) -> Call:
+    """The call that registers a contact.
+
+    Raises:
+        InvalidArgumentError: an argument has the wrong type or value.
+    """
+    check_id("contact_id", contact_id)
+    check_priority("priority", priority)
+    check_text("display_name", display_name)
+    names = scope.keys.of(contact_id)
+    arguments = (scope.request_ids(), priority, scope.clock(), display_name)
+    return Call(scripts.INV_REGISTER, (names.meta, names.used), arguments)
+
+
+def read_register(contact_id: str, reply: Reply) -> bool:
+    """Whether the contact is new."""
+    [created] = checked(reply, contact_id=contact_id)
+    return bool(created)
+
+
+def build_set_priority(
+    scope: Scope, contact_id: str, priority: str, caps: Mapping[str, Mapping[str, int]]
+) -> Call:
+    """The call that changes a contact's priority.
+
+    Raises:
+        InvalidArgumentError: an argument has the wrong type or value.
+    """
+    check_id("contact_id", contact_id)
+    check_priority("priority", priority)
+    names = scope.keys.of(contact_id)
+    arguments: tuple[Argument, ...] = (
+        priority,
+        names.rows,
+        CLAIM_TTL_MS,
+        *(caps[priority][tier] for tier in TIERS),
+        *priorities_above(priority),
+    )
+    keys = (names.meta, names.used, names.claims + scope.request_ids(), *names.queues)
+    return Call(scripts.INV_SET_PRIORITY, keys, arguments)
+
+
+def read_set_priority(contact_id: str, priority: str, reply: Reply) -> bool:
+    """True, once the reply says that the priority is changed."""
+    [dropped] = checked(reply, contact_id=contact_id)
+    _log.info(
+        "priority_changed",
+        extra={"contact_id": contact_id, "priority": priority, "dropped": dropped},
+    )
+    return True
+
+
+async def forget(scope: Scope, contact_id: str) -> int:
+    """Removes a contact with all coins; returns how many these were."""
+    check_id("contact_id", contact_id)
+    names = scope.keys.of(contact_id)
+    keys = (names.meta, names.used, names.claims + scope.request_ids(), *names.queues)
+    call = Call(scripts.INV_FORGET, keys, (names.rows, USED_TTL_MS, CLAIM_TTL_MS))
+    [dropped] = checked(await scope.seam.run(call), contact_id=contact_id)
+    with Progress() as progress:
+        progress.made = True
+        orphans = await remove_orphans(scope, [contact_id], "delete")
+    dropped += sum(deleted for _, deleted in orphans)
+    _log.info("contact_forgotten", extra={"contact_id": contact_id, "dropped": dropped})
+    return int(dropped)
+
+
+async def read_meta(scope: Scope, contact_id: str) -> ContactMeta | None:
+    """A contact; None if there is none."""
+    check_id("contact_id", contact_id)
+    [fields] = await scope.seam.read(("HGETALL", scope.keys.of(contact_id).meta))
+    row = row_of(f"contact {contact_id!r}", fields)
+    if row is None:
+        return None
+    return ContactMeta(
+        contact_id=contact_id,
+        priority=row.priority(),
+        last_msg_at=row.integer("last_msg_at"),
+        display_name=row.text("display_name"),
+    )
+
+
+async def list_pages(scope: Scope) -> AsyncIterator[list[str]]:
+    """The ids of all contacts, page by page (SCAN): each at least once."""
+    async for page in scope.seam.scan(scope.keys.meta_pattern()):
+        contact_ids = [found for key in page if (found := scope.keys.meta_id(key)) is not None]
+        if contact_ids:
+            yield contact_ids
+
+
+async def summarize(scope: Scope, contact_id: str) -> InventorySummary:
+    """How many coins a contact has of each tier."""
+    check_id("contact_id", contact_id)
+    [summary] = await _summarize_page(scope, [contact_id])
+    if isinstance(summary, AQMDatabaseError):
+        raise summary
+    return summary
+
+
+async def summarize_all(scope: Scope) -> dict[str, InventorySummary]:
+    """The same of all contacts; malformed ones are logged and left out."""
+    inventory: dict[str, InventorySummary] = {}
+    async for contact_ids in list_pages(scope):
+        for found in await _summarize_page(scope, contact_ids):
+            if isinstance(found, InventorySummary):
+                inventory[found.contact_id] = found
+            else:
+                _log.warning("corrupt_entry", extra={"reason": str(found)})
+    return inventory
+
+
+async def _summarize_page(
+    scope: Scope, contact_ids: list[str]
+) -> list[InventorySummary | AQMDatabaseError]:
+    reads = [
+        command
+        for names in map(scope.keys.of, contact_ids)
+        for command in (("HGETALL", names.meta), *(("ZCARD", queue) for queue in names.queues))
+    ]
+    replies = iter(await scope.seam.read(*reads))
+    return [
+        _read_summary(contact_id, next(replies), [next(replies) for _ in TIERS])
+        for contact_id in contact_ids
+    ]
+
+
+def _read_summary(
+    contact_id: str, meta: Any, counts: list[Any]
+) -> InventorySummary | AQMDatabaseError:
+    name = f"contact {contact_id!r}"
+    if any(isinstance(count, AQMDatabaseError) for count in counts):
+        return CorruptEntryError(f"{name}: an index has the wrong type")
+    try:
+        row = row_of(name, meta)
+        if row is None:
+            return ContactNotRegisteredError(f"{name} is not registered")
+        gold, silver, bronze = counts
+        return InventorySummary(contact_id, gold, silver, bronze, row.priority())
+    except CorruptEntryError as error:
+        return error

@@ -1,0 +1,219 @@
+"""Private halves: stored, read, burned, purged, counted."""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+
+from aqm_db import config
+from aqm_db._io.seam import Argument, Call, Reply
+from aqm_db._lua import scripts
+from aqm_db._model.checks import check_blob, check_category, check_id, check_time
+from aqm_db._model.rows import Row, row_of, whole_number
+from aqm_db.errors import (
+    AQMDatabaseError,
+    CorruptEntryError,
+    InvalidArgumentError,
+    KeyAlreadyBurnedError,
+    KeyAlreadyExistsError,
+)
+from aqm_db.types import NewKey, VaultEntry, VaultStats
+
+from . import Scope
+from .outcome import Progress, checked
+
+_log = logging.getLogger("aqm_db.vault")
+TTL_MS: int = config.VAULT_KEY_TTL_SECONDS * 1000
+GRACE_MS: int = config.VAULT_BURN_GRACE_SECONDS * 1000
+_EXPIRED_AT_ONCE = 1000
+"""Expired keys taken off the counters by one script call: a few milliseconds of the server's."""
+
+
+def build_store(scope: Scope, key: NewKey, minted: Sequence[Argument] = ()) -> Call:
+    """The call that stores a new private half.
+
+    Args:
+        scope: whose it is.
+        key: the private half.
+        minted: of one that is to be published its public half, its signature, and how many active
+            keys there may be of its tier.
+
+    Raises:
+        InvalidArgumentError: a field has the wrong type or size.
+    """
+    return _build_store_since(scope, key, scope.clock(), TTL_MS, minted)
+
+
+def build_restore(scope: Scope, entry: VaultEntry) -> Call:
+    """The call that stores a private half with the age that it has.
+
+    Raises:
+        InvalidArgumentError: a field has the wrong type or size, or the key is too old.
+    """
+    left = check_time("created_at", entry.created_at) + TTL_MS - scope.clock()
+    if left <= 0:
+        raise InvalidArgumentError("created_at", "is more than 30 days ago")
+    return _build_store_since(scope, entry, entry.created_at, left)
+
+
+def read_store(key: NewKey | VaultEntry, reply: Reply | AQMDatabaseError) -> bool:
+    """True, once the reply says that the private half is stored."""
+    try:
+        checked(reply, key_id=key.key_id)
+    except KeyAlreadyExistsError:
+        _log.warning("duplicate_rejected", extra={"key_id": key.key_id})
+        raise
+    _log.debug("key_stored", extra={"key_id": key.key_id, "coin_category": key.coin_category})
+    return True
+
+
+def build_burn(scope: Scope, key_id: str) -> Call:
+    """The call that burns a private half."""
+    arguments = (scope.request_ids(), key_id, GRACE_MS, TTL_MS)
+    return Call(scripts.VAULT_BURN, _row_keys(scope, key_id), arguments)
+
+
+def read_burn(key_id: str, reply: Reply) -> bool:
+    """True, once the reply says that the private half is burned."""
+    try:
+        checked(reply, key_id=key_id)
+    except KeyAlreadyBurnedError:
+        _log.warning("duplicate_rejected", extra={"key_id": key_id})
+        raise
+    _log.debug("key_burned", extra={"key_id": key_id})
+    return True
+
+
+async def read_row(scope: Scope, key_id: str) -> Row | None:
+    """A private half as it is stored (HGETALL), or its tombstone; None if there is none."""
+    [fields] = await scope.seam.read(("HGETALL", scope.keys.vault(key_id)))
+    return row_of(f"vault key {key_id!r}", fields)
+
+
+def read_entry(key_id: str, row: Row) -> VaultEntry:
+    """The private half in a row.
+
+    Raises:
+        CorruptEntryError: a field is missing or malformed.
+    """
+    return VaultEntry(
+        key_id=key_id,
+        coin_category=row.category(),
+        encrypted_blob=row.blob("encrypted_blob"),
+        encryption_iv=row.blob("encryption_iv"),
+        auth_tag=row.blob("auth_tag"),
+        status=row.status(),
+        created_at=row.integer("created_at"),
+        coin_version=row.text("coin_version"),
+    )
+
+
+async def list_active_ids(scope: Scope, coin_category: str | None) -> list[str]:
+    """The ids of active keys, of one tier or of all; malformed rows are logged and left out."""
+    # SCAN may name a key twice.
+    found: dict[str, None] = {}
+    async for key_ids in _list_pages(scope):
+        rows = await scope.seam.read(
+            *(("HMGET", scope.keys.vault(key_id), "status", "coin_category") for key_id in key_ids)
+        )
+        for key_id, row in zip(key_ids, rows, strict=True):
+            if isinstance(row, AQMDatabaseError):
+                _log.warning("corrupt_entry", extra={"key_id": key_id})
+            elif row[0] == b"ACTIVE" and (not coin_category or row[1] == coin_category.encode()):
+                found[key_id] = None
+    return list(found)
+
+
+async def purge(scope: Scope, before: int) -> int:
+    """Deletes active keys that were created before a time; malformed rows are logged and kept.
+
+    Returns:
+        How many keys left the counters as expired: those deleted now, and those that the server
+        had expired by itself.
+    """
+    purged, _ = await read_counters(scope)
+    with Progress() as progress:
+        progress.made = purged > 0
+        async for key_ids in _list_pages(scope):
+            rows = await scope.seam.read(
+                *(("HGET", scope.keys.vault(key_id), "created_at") for key_id in key_ids)
+            )
+            # The script looks again: what is read here only saves calls for young keys.
+            old = [
+                key_id
+                for key_id, created_at in zip(key_ids, rows, strict=True)
+                if not isinstance(created_at, bytes)
+                or (time := whole_number(created_at)) is None
+                or time < before
+            ]
+            replies = await scope.seam.run_all(
+                [
+                    Call(scripts.VAULT_PURGE, _row_keys(scope, key_id), (key_id, before))
+                    for key_id in old
+                ]
+            )
+            progress.made = progress.made or bool(old)
+            for key_id, reply in zip(old, replies, strict=True):
+                try:
+                    [deleted] = checked(reply, key_id=key_id)
+                except CorruptEntryError:
+                    _log.warning("corrupt_entry", extra={"key_id": key_id})
+                else:
+                    purged += deleted
+                    if deleted:
+                        _log.debug("key_expired", extra={"key_id": key_id})
+    return purged
+
+
+async def read_counters(scope: Scope) -> tuple[int, VaultStats]:
+    """How many expired keys were taken off the counters, and what these are then."""
+    keys = (scope.keys.vault_stats, scope.keys.vault_expiry)
+    call = Call(scripts.VAULT_COUNTERS, keys, (scope.keys.vault_prefix, _EXPIRED_AT_ONCE))
+    taken_off = 0
+    while True:
+        [gone, *values] = checked(await scope.seam.run(call))
+        taken_off += gone
+        if gone < _EXPIRED_AT_ONCE:
+            if taken_off:
+                _log.info("key_expired", extra={"count": taken_off})
+            return taken_off, VaultStats(*values)
+
+
+async def _list_pages(scope: Scope) -> AsyncIterator[list[str]]:
+    """The ids of all stored keys, page by page; names that aren't ours are passed over."""
+    async for page in scope.seam.scan(scope.keys.vault_pattern()):
+        key_ids = [key_id for key in page if (key_id := scope.keys.vault_id(key)) is not None]
+        if key_ids:
+            yield key_ids
+
+
+def _build_store_since(
+    scope: Scope,
+    key: NewKey | VaultEntry,
+    created_at: int,
+    left: int,
+    minted: Sequence[Argument] = (),
+) -> Call:
+    check_id("key_id", key.key_id)
+    check_category("coin_category", key.coin_category)
+    check_blob("encrypted_blob", key.encrypted_blob)
+    check_blob("encryption_iv", key.encryption_iv)
+    check_blob("auth_tag", key.auth_tag)
+    check_id("coin_version", key.coin_version)
+    arguments: tuple[Argument, ...] = (
+        scope.request_ids(),
+        key.key_id,
+        key.coin_category,
+        key.encrypted_blob,
+        key.encryption_iv,
+        key.auth_tag,
+        key.coin_version,
+        created_at,
+        TTL_MS,
+        left,
+        *minted,
+    )
+    keys = (*_row_keys(scope, key.key_id), scope.keys.vault_unpublished)
+    return Call(scripts.VAULT_STORE, keys, arguments, key.coin_category)
+
+
+def _row_keys(scope: Scope, key_id: str) -> tuple[str, str, str]:
+    return scope.keys.vault(key_id), scope.keys.vault_stats, scope.keys.vault_expiry

@@ -1,0 +1,332 @@
+"""Public halves: stored, handed out, released, consumed, listed, counted."""
+
+import logging
+from collections.abc import Sequence
+from typing import cast
+
+from aqm_db import config
+from aqm_db._io.seam import Argument, Call, Reply
+from aqm_db._lua import scripts
+from aqm_db._model.checks import check_category, check_coin, check_id
+from aqm_db._model.rows import Row, row_of
+from aqm_db._model.tiers import TIERS, Caps, caps_of
+from aqm_db.errors import (
+    AQMDatabaseError,
+    BudgetExceededError,
+    CorruptEntryError,
+    InventoryUnavailableError,
+    KeyAlreadyExistsError,
+    KeyAlreadyUsedError,
+)
+from aqm_db.types import InventoryEntry, NewCoin
+
+from . import Scope
+from .outcome import checked
+
+_log = logging.getLogger("aqm_db.inventory")
+COIN_TTL_MS: int = config.INV_COIN_TTL_SECONDS * 1000
+USED_TTL_MS: int = config.INV_USED_TTL_SECONDS * 1000
+CLAIM_TTL_MS: int = config.INV_CLAIM_TTL_SECONDS * 1000
+
+
+def build_store(scope: Scope, coin: NewCoin, caps: Caps, lease: str | None = None) -> Call:
+    """The call that stores a coin.
+
+    Args:
+        scope: whose inventory it is.
+        coin: the coin.
+        caps: coins per contact, by priority and tier.
+        lease: the lease whose slot it takes.
+
+    Raises:
+        InvalidArgumentError: a field has the wrong type or size.
+    """
+    check_coin(coin)
+    request_id = scope.request_ids()
+    names = scope.keys.of(coin.contact_id)
+    keys = (
+        names.row(coin.key_id),
+        names.meta,
+        names.used,
+        names.claims + request_id,
+        *names.queues,
+        scope.keys.inv_leases,
+    )
+    arguments: tuple[Argument, ...] = (
+        request_id,
+        coin.key_id,
+        coin.coin_category,
+        coin.public_key,
+        coin.signature,
+        scope.clock(),
+        "" if coin.expires_at is None else coin.expires_at,
+        names.rows,
+        COIN_TTL_MS,
+        USED_TTL_MS,
+        *caps_of(caps, coin.coin_category),
+    )
+    if lease is not None:
+        arguments = (*arguments, lease)
+    return Call(scripts.INV_STORE, keys, arguments, coin.coin_category)
+
+
+def read_store(coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
+    """True, once the reply says that the coin is stored."""
+    told = {
+        "contact_id": coin.contact_id,
+        "key_id": coin.key_id,
+        "coin_category": coin.coin_category,
+    }
+    try:
+        checked(reply, contact_id=coin.contact_id, key_id=coin.key_id, tier=coin.coin_category)
+    except (KeyAlreadyExistsError, KeyAlreadyUsedError):
+        _log.warning("duplicate_rejected", extra=told)
+        raise
+    except BudgetExceededError:
+        _log.info("budget_exceeded", extra=told)
+        raise
+    _log.debug("key_stored", extra=told)
+    return True
+
+
+def build_select(scope: Scope, contact_id: str, desired_tier: str) -> Call:
+    """The call that takes a coin.
+
+    Raises:
+        InvalidArgumentError: an argument has the wrong type or value.
+    """
+    check_id("contact_id", contact_id)
+    check_category("desired_tier", desired_tier)
+    names = scope.keys.of(contact_id)
+    keys = (names.claims + scope.request_ids(), names.meta, names.used, *names.queues)
+    arguments: tuple[Argument, ...] = (
+        names.rows,
+        names.claims,
+        scope.clock(),
+        COIN_TTL_MS,
+        CLAIM_TTL_MS,
+        desired_tier,
+        *config.TIER_FALLBACK[desired_tier],
+    )
+    return Call(scripts.INV_SELECT, keys, arguments, desired_tier)
+
+
+def read_select(
+    scope: Scope, contact_id: str, call: Call, reply: Reply | AQMDatabaseError
+) -> InventoryEntry | None:
+    """The coin that a selection was given; None if there is none.
+
+    Raises:
+        InventoryUnavailableError: the reply is another call's, and nothing in it may be used.
+    """
+    _, aside, *coin = checked(_check_own(scope, call, reply), contact_id=contact_id)
+    if aside:
+        _warn_of_aside(contact_id, aside)
+    if not coin:
+        return None
+    entry = _read_coin(contact_id, coin)
+    told = {
+        "contact_id": contact_id,
+        "key_id": entry.key_id,
+        "coin_category": entry.coin_category,
+    }
+    if entry.coin_category != call.tier:
+        _log.info("fallback_used", extra={**told, "desired_tier": call.tier})
+    _log.debug("coin_selected", extra=told)
+    return entry
+
+
+def names_claim(call: Call, reply: object) -> bool:
+    """Whether the reply of a selection is to this call.
+
+    It names the claim, the first of the script's KEYS, after its code. On a link that is out of
+    step (of a process that was forked, say) it's another call's reply, maybe of another script.
+    """
+    # It may be of any type, then.
+    return isinstance(reply, list) and len(reply) > 1 and reply[1] == call.keys[0].encode()
+
+
+def read_given_tier(reply: Reply) -> str | None:
+    """The tier of the coin in a selection's reply that says OK; None if there is none."""
+    _, _, _, *coin = reply
+    return coin[1].decode() if coin else None
+
+
+def undo_select(scope: Scope, caps: Caps, contact_id: str, call: Call, reply: Reply) -> Call | None:
+    """The call that puts back what a selection was given, if it was given anything."""
+    _, _, *coin = checked(_check_own(scope, call, reply))
+    return build_release(scope, _read_coin(contact_id, coin), caps) if coin else None
+
+
+def build_release(scope: Scope, entry: InventoryEntry, caps: Caps) -> Call:
+    """The call that puts a coin back that was handed out."""
+    names = scope.keys.of(entry.contact_id)
+    keys = (
+        names.row(entry.key_id),
+        names.meta,
+        names.used,
+        names.claims + scope.request_ids(),
+        names.queues[TIERS.index(entry.coin_category)],
+    )
+    arguments = (
+        entry.key_id,
+        entry.coin_category,
+        entry.public_key,
+        entry.signature,
+        entry.fetched_at,
+        "" if entry.expires_at is None else entry.expires_at,
+        cast("int", entry.used_at),
+        scope.clock(),
+        COIN_TTL_MS,
+        CLAIM_TTL_MS,
+        *caps_of(caps, entry.coin_category),
+    )
+    return Call(scripts.INV_RELEASE, keys, arguments, entry.coin_category)
+
+
+def read_release(entry: InventoryEntry, reply: Reply) -> bool:
+    """Whether the coin is back."""
+    [released] = checked(reply, contact_id=entry.contact_id)
+    return bool(released)
+
+
+def build_consume(scope: Scope, contact_id: str, key_id: str) -> Call:
+    """The call that removes one coin.
+
+    Raises:
+        InvalidIdentifierError: an id is no valid id.
+    """
+    check_id("contact_id", contact_id)
+    check_id("key_id", key_id)
+    names = scope.keys.of(contact_id)
+    keys = (
+        names.row(key_id),
+        names.claims + scope.request_ids(),
+        names.used,
+        *names.queues,
+    )
+    arguments = (key_id, names.claims, scope.clock(), CLAIM_TTL_MS, COIN_TTL_MS)
+    return Call(scripts.INV_CONSUME, keys, arguments)
+
+
+def read_consume(reply: Reply) -> bool:
+    """Whether the coin was there."""
+    [removed] = checked(reply)
+    return bool(removed)
+
+
+async def list_tiers(scope: Scope, contact_id: str) -> list[str]:
+    """The tiers of which a contact has coins, best first (ZCARD)."""
+    check_id("contact_id", contact_id)
+    counts = await scope.seam.read(
+        *(("ZCARD", queue) for queue in scope.keys.of(contact_id).queues)
+    )
+    for count in counts:
+        if isinstance(count, AQMDatabaseError):
+            raise count
+    return [tier for tier, count in zip(TIERS, counts, strict=True) if count]
+
+
+async def list_coins(scope: Scope, contact_id: str) -> list[InventoryEntry]:
+    """A contact's coins, best tier and oldest first; malformed rows are logged and left out."""
+    check_id("contact_id", contact_id)
+    names = scope.keys.of(contact_id)
+    queues = await scope.seam.read(*(("ZRANGE", queue, 0, -1) for queue in names.queues))
+    key_ids: list[str] = []
+    for queue in queues:
+        if isinstance(queue, AQMDatabaseError):
+            raise queue
+        key_ids += [key_id.decode("utf-8", "replace") for key_id in queue]
+    # A server takes no empty pipeline.
+    reads = [("HGETALL", names.row(key_id)) for key_id in key_ids]
+    rows = await scope.seam.read(*reads) if reads else []
+    coins: list[InventoryEntry] = []
+    for key_id, fields in zip(key_ids, rows, strict=True):
+        try:
+            row = row_of(f"coin {key_id!r}", fields)
+            coins += [] if row is None else [_read_row(contact_id, key_id, row)]
+        except CorruptEntryError:
+            told = {"contact_id": contact_id, "key_id": key_id}
+            _log.warning("corrupt_entry", extra=told)
+    return coins
+
+
+async def count_stale(
+    scope: Scope, contact_ids: Sequence[str], then: int
+) -> dict[str, dict[str, int]]:
+    """Counts coins that are stale at a time, by contact id and tier.
+
+    Contacts without any are left out, and malformed ones are logged.
+    """
+    replies = await scope.seam.run_all(
+        [
+            Call(scripts.INV_COUNT_STALE, names.queues, (names.rows, then, COIN_TTL_MS))
+            for names in map(scope.keys.of, contact_ids)
+        ]
+    )
+    stale: dict[str, dict[str, int]] = {}
+    for contact_id, reply in zip(contact_ids, replies, strict=True):
+        try:
+            counts = checked(reply, contact_id=contact_id)
+        except CorruptEntryError:
+            _log.warning("corrupt_entry", extra={"contact_id": contact_id})
+            continue
+        if any(counts):
+            stale[contact_id] = dict(zip(TIERS, counts, strict=True))
+    return stale
+
+
+def _check_own(
+    scope: Scope, call: Call, reply: Reply | AQMDatabaseError
+) -> Reply | AQMDatabaseError:
+    """The reply of a selection, once it's sure that it is its own."""
+    if names_claim(call, reply) or isinstance(reply, AQMDatabaseError):
+        return reply
+    scope.seam.distrust()
+    raise InventoryUnavailableError(
+        "the reply is to another call: the link is out of step", outcome_unknown=True
+    )
+
+
+def _read_coin(contact_id: str, coin: Reply) -> InventoryEntry:
+    """A coin as a selection's reply holds it."""
+    key_id, tier, public_key, signature, fetched_at, expires_at, used_at = coin
+    try:
+        return InventoryEntry(
+            contact_id,
+            key_id.decode(),
+            tier.decode(),
+            public_key,
+            signature,
+            int(fetched_at),
+            None if expires_at is None else int(expires_at),
+            int(used_at),
+        )
+    except UnicodeDecodeError:
+        raise CorruptEntryError(f"a coin of {contact_id!r} has an id that is no text") from None
+
+
+def _read_row(contact_id: str, key_id: str, row: Row) -> InventoryEntry:
+    """A coin as it is stored."""
+    return InventoryEntry(
+        contact_id=contact_id,
+        key_id=key_id,
+        coin_category=row.category(),
+        public_key=row.blob("public_key"),
+        signature=row.blob("signature"),
+        fetched_at=row.integer("fetched_at"),
+        expires_at=row.integer("expires_at") if row.has("expires_at") else None,
+    )
+
+
+def _warn_of_aside(contact_id: str, aside: list[bytes]) -> None:
+    """Logs the coins that couldn't be handed out: each an id, and what was wrong with it."""
+    for key_id, fault in zip(aside[::2], aside[1::2], strict=True):
+        _log.warning(
+            "coin_set_aside",
+            extra={
+                "contact_id": contact_id,
+                "key_id": key_id.decode("utf-8", "replace"),
+                "fault": fault.decode(),
+            },
+        )

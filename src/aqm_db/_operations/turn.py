@@ -1,0 +1,29 @@
+"""The turn: which of several programs cares for a database, until the next one is due."""
+
+from aqm_db._io.seam import Call, Reply
+from aqm_db._lua import scripts
+
+from . import Scope
+from .outcome import checked
+
+
+def build_take(scope: Scope, holder: str, lasting_ms: int) -> Call:
+    """The call that takes the turn, or prolongs it, unless another program has it.
+
+    Args:
+        scope: whose database it is.
+        holder: this program's own id.
+        lasting_ms: how long nobody else gets it.
+    """
+    return Call(scripts.TURN_TAKE, (scope.keys.maintenance,), (holder, lasting_ms))
+
+
+def read_take(reply: Reply) -> bool:
+    """Whether it's this program's turn."""
+    [taken] = checked(reply)
+    return bool(taken)
+
+
+def build_drop(scope: Scope, holder: str) -> Call:
+    """The call that gives the turn to whoever comes next."""
+    return Call(scripts.TURN_DROP, (scope.keys.maintenance,), (holder,))
