@@ -73,7 +73,7 @@ async def test_a_reply_to_another_call(
     for key_id in ("1", "2"):
         await inventory.store_key(BOB, key_id, "BRONZE", *HALVES)
     with monkeypatch.context() as patched:
-        patched.setattr("aqm_db.inventory.names_claim", names_another)
+        patched.setattr("aqm_db._operations.stock.names_claim", names_another)
         with pytest.raises(InventoryUnavailableError, match="out of step") as caught:
             await inventory.select_coin(BOB, "BRONZE")
     assert caught.value.outcome_unknown is True

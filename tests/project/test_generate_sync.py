@@ -214,8 +214,8 @@ def test_a_change_of_the_inside_changes_nothing(copy: Path) -> None:
     assert FILE.read_text("utf-8") == changed(
         copy,
         "vault",
-        "        self._keys = Keys(owner)",
-        "        super().__init__()\n        self._keys = self._names = Keys(owner)",
+        "        keys = Keys(owner)",
+        "        super().__init__()\n        keys = self._names = Keys(owner)",
     )
 
 
