@@ -8,7 +8,8 @@ from typing import Any, TypeVar, cast
 from redis.asyncio import Redis
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory
-from aqm_db._io.seam import Call as ScriptCall, packed
+from aqm_db._io.redispy.replies import pack_command
+from aqm_db._io.seam import Call as ScriptCall
 from aqm_db._lua.scripts import Code
 from benchmarks.measuring import names
 from benchmarks.measuring.links import Link
@@ -91,7 +92,7 @@ def evalsha(client: Redis, call: ScriptCall) -> Call:
 def packed_evalsha(call: ScriptCall) -> bytes:
     """A script as it goes over the wire."""
     script, keys, arguments, _ = call
-    return packed("EVALSHA", script.sha, script.key_count, *keys, *arguments)
+    return pack_command(("EVALSHA", script.sha, script.key_count, *keys, *arguments))
 
 
 def pipelined(

@@ -8,10 +8,11 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory
+from aqm_db._io.failures import parse_error
 from aqm_db._io.redispy.async_seam import AsyncSeam
+from aqm_db._io.seam import Command
 from aqm_db._lua.scripts import INV_RELEASE
 from aqm_db.errors import (
     AccessDeniedError,
@@ -275,15 +276,15 @@ async def test_a_batch_that_is_cancelled_between_two_requests_loses_no_coin(
 ) -> None:
     """What its first request took is back though its second one was never sent."""
     coin_reply = [0, b"inv:v1:claim:a:id", [], b"k", b"GOLD", b"p", b"s", b"1", None, b"2"]
-    asked: list[bytes] = []
+    asked: list[Command] = []
 
-    async def ask(_: AsyncSeam, commands: list[bytes], end: float | None = None) -> list[Any]:
+    async def ask(_: AsyncSeam, commands: list[Command], end: float | None = None) -> list[Any]:
         assert end is None
         asked.extend(commands)
         match len(asked):
             case 2:
                 # One coin is taken; for the other contact the script was forgotten meanwhile.
-                return [coin_reply, NoScriptError()]
+                return [coin_reply, parse_error("NOSCRIPT No matching script.")]
             case 3:
                 # Cancelled while it still waits for a connection.
                 raise asyncio.CancelledError
@@ -297,7 +298,7 @@ async def test_a_batch_that_is_cancelled_between_two_requests_loses_no_coin(
     with pytest.raises(asyncio.CancelledError):
         await inventory.select_coins(["a", "b"], "GOLD")
     assert len(asked) == 6
-    assert INV_RELEASE.sha.encode() in asked[-1]
+    assert INV_RELEASE.sha in asked[-1]
 
 
 async def test_a_denied_batch_has_an_error_for_each(servers: Servers) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from aqm_db._io.seam import packed
+from aqm_db._io.redispy.replies import pack_command
 from aqm_db.errors import InventoryUnavailableError
 from tests.faults.support.byte_cutter import ByteCutter, Cut, Direction, How
 from tests.faults.support.clients_on_bad_links import ASYNC_PARTIES, SYNC_PARTIES, Party
@@ -148,7 +148,7 @@ async def test_connections_that_are_cut_from_their_start(
             return first if isinstance(first, Exception) else None
 
         greeting = await _lengths(cutter, party, port, lambda client: client.ping())
-        greeting["request"] -= len(packed("PING"))
+        greeting["request"] -= len(pack_command(("PING",)))
         greeting["reply"] -= len("+PONG\r\n")
         await right.begin()
         for direction, length in (await _lengths(cutter, party, port, selected)).items():

@@ -350,7 +350,7 @@ async def test_a_part_that_was_done_before_the_server_went_away(
             await client.connection_pool.disconnect()
             server.greeting = None
 
-        monkeypatch.setattr("aqm_db._io.redispy.async_seam._nothing_to_clean", go_away)
+        monkeypatch.setattr("aqm_db._io.redispy.async_seam._clean_nothing", go_away)
         with pytest.raises(InventoryUnavailableError) as caught:
             await inventory.select_coins(["bob", "carol"], "GOLD")
         assert caught.value.outcome_unknown is True

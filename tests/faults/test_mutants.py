@@ -18,18 +18,17 @@ from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 import aqm_db
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, coins, database, gc
 from aqm_db._io import answers
 from aqm_db._io.confirming import UNCONFIRMED, Confirming
-from aqm_db._io.failures import LinkFailure
+from aqm_db._io.failures import ErrorReply, LinkFailure
 from aqm_db._io.redispy import clients as any_clients, faces
 from aqm_db._io.redispy.async_seam import AsyncSeam
 from aqm_db._io.resources import Resources
-from aqm_db._io.seam import Call, Reply
+from aqm_db._io.seam import Call, Command, Reply
 from aqm_db._lua import scripts
 from aqm_db._lua.scripts import Script
 from aqm_db._model import keys
@@ -178,10 +177,13 @@ async def test_a_fresh_request_id_for_each_attempt(lab: Lab, operation: Operatio
     ask_again = AsyncSeam._ask_again
 
     async def renamed(
-        seam: AsyncSeam, commands: Sequence[bytes], first: LinkFailure, end: float | None
+        seam: AsyncSeam, commands: Sequence[Command], first: LinkFailure, end: float | None
     ) -> list[Any]:
-        fresh = b"new%d" % next(numbers)
-        again = [command.replace(REQUEST_ID.encode(), fresh) for command in commands]
+        fresh = f"new{next(numbers)}"
+        again = [
+            [each.replace(REQUEST_ID, fresh) if isinstance(each, str) else each for each in command]
+            for command in commands
+        ]
         return await ask_again(seam, again, first, end)
 
     lab.monkeypatch.setattr(AsyncSeam, "_ask_again", renamed)
@@ -486,8 +488,8 @@ async def test_a_server_that_forgot_its_scripts(lab: Lab) -> None:
     """Scripts that are sent again: test_forgotten_scripts."""
 
     async def once(ask: answers.Ask, call: Call) -> Reply:
-        [reply] = await ask((answers._evalsha(call),))
-        if isinstance(reply, RedisError):
+        [reply] = await ask((answers._make_evalsha(call),))
+        if isinstance(reply, ErrorReply):
             raise AccessDeniedError
         return cast("Reply", reply)
 

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
-from redis.exceptions import ConnectionError as LinkError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory
 from aqm_db._io.redispy import async_channel, private_parts
@@ -114,7 +114,7 @@ async def test_a_connection_that_ends_before_its_first_call(
 
     class Stillborn(ReaderLink):
         async def _read(self) -> None:
-            raise LinkError("gone")
+            raise RedisConnectionError("gone")
 
     kinds = [Stillborn, ReaderLink]
 

@@ -85,7 +85,6 @@ async def link_of(client: Redis) -> Any:
     ("name", "kind"),
     [
         ("STREAM_WRITER", ReaderLink),
-        ("ERROR_PARSER", ReaderLink),
         ("TAKE", WireLink),
         ("CONNECT", WireLink),
         ("ROOM", WireLink),

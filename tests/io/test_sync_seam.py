@@ -19,7 +19,7 @@ from redis.connection import ConnectionPool
 from redis.retry import Retry
 
 from aqm_db import AsyncSmartInventory, GarbageCollector, SecureVault, SmartInventory, sync
-from aqm_db._io.redispy.faces import FirmRetry
+from aqm_db._io.redispy.retries import FirmRetry
 from aqm_db.errors import (
     AccessDeniedError,
     CorruptEntryError,

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from redis.exceptions import RedisError
-
 from aqm_db import config
 from aqm_db._model.checks import check_count, check_flag, check_timeout
 from aqm_db.errors import (
@@ -16,8 +14,8 @@ from aqm_db.errors import (
 
 from .answers import Ask
 from .facts import is_refusal
-from .failures import Kind, error_for, kind_of
-from .seam import Argument, Seam, packed
+from .failures import ErrorKind, ErrorReply, make_error
+from .seam import Command, Seam
 
 _HEAD_START_MS = 50
 """How long replicas are waited for before their disks are: longer than a round trip to them."""
@@ -42,7 +40,7 @@ class Confirming(NamedTuple):
         """Whether anything has to."""
         return self.replicas > 0 or self.fsync
 
-    def list_waits(self) -> list[tuple[Argument, ...]]:
+    def list_waits(self) -> list[Command]:
         """The commands that wait for it."""
         if not self.fsync:
             return [("WAIT", self.replicas, self.timeout)] if self.replicas else []
@@ -65,11 +63,10 @@ class Confirmation:
 
     def __init__(self, confirming: Confirming, key: str) -> None:
         self._confirming = confirming
-        commands = (("SET", key, "", "PX", 1000), *confirming.list_waits())
-        self._names = [str(command[0]) for command in commands]
-        self._tail = [packed(*command) for command in commands]
+        self._tail: list[Command] = [("SET", key, "", "PX", 1000), *confirming.list_waits()]
+        self._names = [str(command[0]) for command in self._tail]
 
-    def asking(self, ask: Ask, unavailable: type[UnavailableError]) -> Ask:
+    def wrap_ask(self, ask: Ask, unavailable: type[UnavailableError]) -> Ask:
         """Sends commands as ``ask`` does, and waits for their confirmation in the same request.
 
         WAIT and WAITAOF are about what their own connection wrote. A call that is asked again
@@ -77,29 +74,29 @@ class Confirmation:
         for as well.
         """
 
-        async def ask_and_wait(commands: Sequence[bytes]) -> list[Any]:
+        async def ask_and_wait(commands: Sequence[Command]) -> list[Any]:
             answers = await ask([*commands, *self._tail])
             replies, tail = answers[: len(commands)], answers[len(commands) :]
             # What the server refused has changed nothing.
-            if not all(isinstance(reply, RedisError | AQMDatabaseError) for reply in replies):
+            if not all(isinstance(reply, ErrorReply | AQMDatabaseError) for reply in replies):
                 for reply, command in zip(tail, self._names, strict=True):
                     if isinstance(reply, AQMDatabaseError):
-                        raise unavailable(str(reply), outcome_unknown=True) from None
-                    if isinstance(reply, RedisError) and not self._is_unable(command, reply):
-                        raise _unconfirmed(error_for(reply, command), unavailable) from None
-                if lack := self._lack(tail[-1]):
-                    raise unavailable(lack, outcome_unknown=True) from None
+                        raise unavailable(str(reply), outcome_unknown=True)
+                    if isinstance(reply, ErrorReply) and not self._is_unable(command, reply):
+                        raise _explain_unconfirmed(make_error(reply, command), unavailable)
+                if lack := self._find_lack(tail[-1]):
+                    raise unavailable(lack, outcome_unknown=True)
             return replies
 
         return ask_and_wait
 
-    def _is_unable(self, command: str, reply: RedisError) -> bool:
+    def _is_unable(self, command: str, reply: ErrorReply) -> bool:
         """Whether the server can't do what waits for the disk: the change itself was made."""
-        return command == "WAITAOF" and kind_of(reply) is Kind.OTHER
+        return command == "WAITAOF" and reply.kind is ErrorKind.OTHER
 
-    def _lack(self, confirmed: Any) -> str:
+    def _find_lack(self, confirmed: Any) -> str:
         """What is missing in the reply of WAIT, a number, or of WAITAOF, two; empty if nothing."""
-        if isinstance(confirmed, RedisError):
+        if isinstance(confirmed, ErrorReply):
             return f"nothing confirmed the change: {_NEEDED}"
         disks, replicas = confirmed if self._confirming.fsync else (1, confirmed)
         wanted = self._confirming.replicas
@@ -136,7 +133,9 @@ async def check_fsync(seam: Seam) -> None:
         raise InvalidArgumentError("confirm_fsync", f"{_NEEDED}: {error}") from error
 
 
-def _unconfirmed(error: AQMDatabaseError, unavailable: type[UnavailableError]) -> AQMDatabaseError:
+def _explain_unconfirmed(
+    error: AQMDatabaseError, unavailable: type[UnavailableError]
+) -> AQMDatabaseError:
     """What is raised when a change was made, and the server refuses to have it confirmed."""
     if isinstance(error, AccessDeniedError):
         # It's so for every change, until somebody gives the user the permission.

@@ -1,13 +1,12 @@
 """The whole I/O surface of the library.
 
 Everything above it is coroutines that await a :class:`Seam`. ``AsyncSeam`` serves them on an
-event loop; ``SyncSeam`` does its I/O before it returns, so they never suspend (``_drive.py``).
+event loop; ``SyncSeam`` does its I/O before it returns, so they never suspend, and
+``_sync_support.py`` drives them.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
-
-from hiredis import pack_command
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from aqm_db._lua.scripts import Script
 from aqm_db.errors import AQMDatabaseError
@@ -15,6 +14,8 @@ from aqm_db.errors import AQMDatabaseError
 from .failures import Denial
 
 Argument: TypeAlias = str | bytes | int
+Command: TypeAlias = Sequence[Argument]
+"""A command's name, and its arguments."""
 Reply: TypeAlias = list[Any]
 """A script's reply: a :class:`~aqm_db._lua.scripts.Code`, then what the script's header says."""
 
@@ -37,13 +38,6 @@ class Call(NamedTuple):
 
 Undo: TypeAlias = Callable[[Reply], Call | None]
 """The call that takes a reply's effect back, if it had any."""
-
-
-def packed(*parts: Argument) -> bytes:
-    """A command as it goes over the wire (RESP)."""
-    # hiredis' annotation allows for one part only.
-    pack = cast("Callable[[tuple[Argument, ...]], bytes]", pack_command)
-    return pack(parts)
 
 
 SCAN_COUNT = 500
@@ -76,7 +70,7 @@ class Seam(Protocol):
         """
         ...
 
-    async def read(self, *commands: Sequence[Argument]) -> list[Any]:
+    async def read(self, *commands: Command) -> list[Any]:
         """Runs reading commands in one round trip.
 
         A read of a row of the wrong type is a ``CorruptEntryError`` in its place in the list.
@@ -103,7 +97,7 @@ class ClientSeam(Seam, Protocol):
         """Deletes keys in one round trip (UNLINK), and says how many of them there were."""
         ...
 
-    async def probe(self, *commands: Sequence[Argument]) -> list[Denial | None]:
+    async def probe(self, *commands: Command) -> list[Denial | None]:
         """Tries commands in one round trip, for no more than whether they may be run.
 
         They are commands that change nothing; whatever else becomes of them is left out.

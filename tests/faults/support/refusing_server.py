@@ -6,7 +6,7 @@ from pathlib import Path
 
 import hiredis
 
-from aqm_db._io.seam import packed
+from aqm_db._io.redispy.replies import pack_command
 from tests.support.peers import ScriptedServer
 
 Command = list[bytes]
@@ -59,7 +59,7 @@ class Refusing(ScriptedServer):
         return self._reply
 
     def _pass_on(self, command: Command) -> bytes:
-        self._real.sendall(packed(*command))
+        self._real.sendall(pack_command(command))
         reply, parser = b"", hiredis.Reader()
         while parser.gets() is False:
             data = self._real.recv(65_536)

@@ -9,11 +9,14 @@ from typing import Any, cast
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
-from aqm_db._io.failures import LinkFailure, demotion_in, unconnected
+from aqm_db._io.failures import ErrorReply, LinkFailure, find_demotion
+from aqm_db._io.seam import Command
 
 from .async_link import Link, Pending, link_to
 from .async_loop_end import close_with_loop
-from .async_sources import ONCE, Source
+from .async_sources import Source
+from .replies import explain_unconnected, pack_command
+from .retries import ASYNC_ONCE
 
 _BURST = 4
 """Pending calls that are written without waiting for the end of the loop's turn, so that the
@@ -75,7 +78,7 @@ class Channel(Holds):
         self._loan: _Loan | None = None
         self._link: Link | None = None
         self._lent: Link | None = None
-        self._opening: asyncio.Task[RedisError | None] | None = None
+        self._opening: asyncio.Task[ErrorReply | LinkFailure | None] | None = None
         self._returning: asyncio.Task[None] | None = None
         self._is_lent = self._has_lent = False
         self._reason, self._cause = _CLOSED, cast("BaseException | None", None)
@@ -86,24 +89,25 @@ class Channel(Holds):
         self._timeout: float | None = None
         self._watchdog: asyncio.TimerHandle | None = None
 
-    async def request(self, packed: Sequence[bytes]) -> list[Any]:
-        """Sends packed commands in one write.
+    async def request(self, commands: Sequence[Command]) -> list[Any]:
+        """Sends commands in one write.
 
         Returns:
-            The replies in order. An error that the server sent, or a LinkFailure where no reply
-            came, stands in its place; neither is raised.
+            The replies in order. An ErrorReply, or a LinkFailure where no reply came, stands in its
+            place; neither is raised.
 
         Raises:
             CancelledAfterSending: cancelled, and the commands can't be kept back any more.
         """
         while self._link is None or self._link.is_closed():
-            refusal = await self._opened()
+            refusal = await self._await_opening()
             if refusal is None and self._link is None and not self._is_lent:
                 # Gone before its first call; written now, this would wait for the next one's.
-                refusal = self._failure(sent=False)
+                refusal = self._make_failure(sent=False)
             if refusal is not None:
-                return [refusal] * len(packed)
+                return [refusal] * len(commands)
         loop = asyncio.get_running_loop()
+        packed = [pack_command(command) for command in commands]
         answers = [loop.create_future() for _ in packed]
         self._enqueue(packed, answers)
         try:
@@ -120,8 +124,8 @@ class Channel(Holds):
         """Waits for all calls, and what is taken back of cancelled ones; then hangs up."""
         # A caller that was cancelled just now says in its next turn what there is to take back.
         await asyncio.sleep(0)
-        while waited_for := self._waited_for():
-            await asyncio.wait(waited_for)
+        while awaited := self._list_awaited():
+            await asyncio.wait(awaited)
             await asyncio.sleep(0)
         if self._opening is not None:
             self._opening.cancel()
@@ -165,15 +169,15 @@ class Channel(Holds):
 
     def end(self, error: BaseException | None) -> None:
         """See :class:`~aqm_db._io.redispy.async_link.Listener`."""
-        is_told = isinstance(error, RedisError | OSError)
-        reason = str(error) if is_told else f"{_CLOSED}: {error!r}"
-        self._part(_CLOSED if error is None else reason, None if is_told else error)
+        is_usual = isinstance(error, RedisError | OSError)
+        reason = str(error) if is_usual else f"{_CLOSED}: {error!r}"
+        self._part(_CLOSED if error is None else reason, None if is_usual else error)
 
-    def _waited_for(self) -> list[asyncio.Future[Any]]:
+    def _list_awaited(self) -> list[asyncio.Future[Any]]:
         # The reply to a call that was cancelled is nobody's.
         return [*self._holds, *(answer for answer in self._pending if not answer.done())]
 
-    async def _opened(self) -> RedisError | None:
+    async def _await_opening(self) -> ErrorReply | LinkFailure | None:
         """Connects, once for all that wait for it; returns why it couldn't."""
         # An eager task may be over before it's known here, so it can't be what forgets itself.
         if self._opening is None or self._opening.done():
@@ -186,12 +190,14 @@ class Channel(Holds):
         refusal = opening.result()
         return refusal.copy() if isinstance(refusal, LinkFailure) else refusal
 
-    async def _open(self) -> RedisError | None:
+    async def _open(self) -> ErrorReply | LinkFailure | None:
         await self._hang_up()
         try:
             connection = await self._source.acquire()
+        except LinkFailure as failure:
+            return failure
         except RedisError as error:
-            return unconnected(error)
+            return explain_unconnected(error)
         loan = _Loan(connection)
         try:
             link = link_to(connection, self._pending, self)
@@ -257,12 +263,12 @@ class Channel(Holds):
         written = len(self._pending) - self._unsent
         for position, answer in enumerate(self._pending):
             if not answer.done():
-                answer.set_result(self._failure(sent=position < written))
+                answer.set_result(self._make_failure(sent=position < written))
         self._pending.clear()
         self._unwritten.clear()
         self._unsent = 0
 
-    def _failure(self, *, sent: bool) -> LinkFailure:
+    def _make_failure(self, *, sent: bool) -> LinkFailure:
         """What became of a command, once the connection has ended."""
         failure = LinkFailure(self._reason, sent=sent)
         failure.__cause__ = self._cause
@@ -296,15 +302,15 @@ class Channel(Holds):
 class SentinelChannel(Channel):
     """The connection to whichever server is the primary: one that isn't any more says READONLY."""
 
-    async def request(self, packed: Sequence[bytes]) -> list[Any]:
+    async def request(self, commands: Sequence[Command]) -> list[Any]:
         """See :class:`Channel`."""
-        replies = await super().request(packed)
-        demotion = demotion_in(replies)
+        replies = await super().request(commands)
+        demotion = find_demotion(replies)
         if demotion is None:
             return replies
         # The next connection is to the server that the sentinels name then.
         self.hang_up(_CLOSED)
-        return [demotion] * len(packed)
+        return [demotion] * len(commands)
 
 
 class _Loan:
@@ -320,7 +326,7 @@ class _Loan:
         self.timeout: float | None = connection.socket_timeout
         # The client's retries are counted once, around the whole call; and one timer watches the
         # whole connection, where redis-py starts one for each read.
-        connection.retry, connection.socket_timeout = ONCE, None
+        connection.retry, connection.socket_timeout = ASYNC_ONCE, None
 
     async def end(self, source: Source, *, is_usable: bool) -> None:
         """Gives the connection back.

@@ -5,7 +5,7 @@ each call goes to one node, pipelined on the one connection that all owners shar
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, cast
@@ -14,11 +14,12 @@ from weakref import WeakKeyDictionary, finalize
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection, Connection
-from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from aqm_db._io import answers
 from aqm_db._io.confirming import Confirmation
-from aqm_db._io.seam import Argument
+from aqm_db._io.failures import ErrorReply
+from aqm_db._io.seam import Command
 from aqm_db._io.target import Cluster
 from aqm_db.errors import UnavailableError
 
@@ -26,8 +27,18 @@ from . import private_parts
 from .async_channel import CancelledAfterSending, Holds
 from .async_loops import Channels, Home, Line, close_at_home
 from .async_seam import AsyncSeam
-from .async_sources import OwnSource, Source, asked_once
-from .redirects import ASKING, HOPS, is_down, redirect_in, settled, slot_of, unreachable
+from .async_sources import OwnSource, Source, connect_once
+from .redirects import (
+    ASKING,
+    HOPS,
+    Redirect,
+    choose_redirect,
+    explain_unreachable,
+    find_redirects,
+    find_slot,
+    is_down,
+    mark_moving,
+)
 from .url_options import made_with
 
 
@@ -48,7 +59,7 @@ class ClusterSeam(AsyncSeam):
         unavailable: type[UnavailableError],
         confirmation: Confirmation | None = None,
     ) -> None:
-        self._slot = slot_of(tag)
+        self._slot = find_slot(tag)
         channel = ClusterChannel(cluster, self._slot)
         super().__init__(channel, lambda: cluster.retry, unavailable, confirmation)
         self._cluster = cluster
@@ -61,7 +72,7 @@ class ClusterSeam(AsyncSeam):
         channel = ClusterChannel(self._cluster, self._slot, follows=True)
         return AsyncSeam(channel, self._get_retry, self._unavailable)
 
-    async def read(self, *commands: Sequence[Argument]) -> list[Any]:
+    async def read(self, *commands: Command) -> list[Any]:
         """See :class:`~aqm_db._io.seam.Seam`; a key that has moved already is read where it is."""
         return await self._reading.read(*commands)
 
@@ -104,60 +115,63 @@ class ClusterChannel:
         node = self._nodes.node_of(self._cluster, self._slot)
         return None if node is None else node.name
 
-    async def request(self, packed: Sequence[bytes]) -> list[Any]:
+    async def request(self, commands: Sequence[Command]) -> list[Any]:
         """See :meth:`.Channel.request`; MOVED and ASK are taken care of."""
-        replies = await self._once(packed)
+        replies = await self._ask_once(commands)
         for reply in replies:
-            if isinstance(reply, RedisError):
-                return await self._redirected(packed, replies)
+            if isinstance(reply, ErrorReply):
+                return await self._follow_all(commands, replies)
         return replies
 
-    async def _redirected(self, packed: Sequence[bytes], replies: list[Any]) -> list[Any]:
+    async def _follow_all(self, commands: Sequence[Command], replies: list[Any]) -> list[Any]:
         for _ in range(HOPS):
-            places = [p for p, reply in enumerate(replies) if isinstance(reply, AskError)]
+            redirects = find_redirects(replies)
             # The others may have been executed, so whoever is cancelled now has to be settled.
             try:
-                if not places or not await self._go_on(packed, replies, places):
+                if not redirects or not await self._follow(commands, replies, redirects):
                     break
             except asyncio.CancelledError as cancelled:
                 raise CancelledAfterSending(*cancelled.args) from None
-        return settled(replies)
+        return mark_moving(replies)
 
     async def aclose(self) -> None:
         """See :meth:`.Channel.aclose`; it closes every node's, for all owners."""
         await close_at_home(self._nodes.home, self._nodes)
 
-    async def _once(self, packed: Sequence[bytes]) -> list[Any]:
+    async def _ask_once(self, commands: Sequence[Command]) -> list[Any]:
         refusal = self._nodes.home.refusal()
         if refusal is not None:
-            return [refusal] * len(packed)
+            return [refusal] * len(commands)
         try:
             node = self._nodes.node_of(self._cluster, self._slot)
             if node is None:
                 node = await self._nodes.found(self._cluster, self._slot)
         except (RedisError, RedisClusterException) as error:
-            return [unreachable(error)] * len(packed)
-        return await self._nodes.request(node, packed)
+            return [explain_unreachable(error)] * len(commands)
+        return await self._nodes.request(node, commands)
 
-    async def _go_on(self, packed: Sequence[bytes], replies: list[Any], places: list[int]) -> bool:
+    async def _follow(
+        self, commands: Sequence[Command], replies: list[Any], redirects: Mapping[int, Redirect]
+    ) -> bool:
         """Asks the node that a redirection names, and puts its replies in their places.
 
         Returns:
             Whether a node was asked.
         """
-        error = redirect_in(replies, places)
-        if isinstance(error, MovedError):
-            await self._nodes.moved(self._cluster, error)
+        redirect = choose_redirect(redirects.values())
+        if redirect.is_moved:
+            await self._nodes.note_move(self._cluster, redirect)
             # What follows may be about what was sent on, as WAIT is.
-            replies[places[0] :] = await self._once(packed[places[0] :])
+            first = min(redirects)
+            replies[first:] = await self._ask_once(commands[first:])
             return True
-        node = self._cluster.nodes_manager.get_node(error.host, error.port)
+        node = self._cluster.nodes_manager.get_node(redirect.host, redirect.port)
         # A node that has no slot yet is in no topology.
         if not self._follows or node is None:
             return False
-        asked = [part for place in places for part in (ASKING, packed[place])]
-        again = (await self._nodes.request(node, asked))[1::2]
-        for place, reply in zip(places, again, strict=True):
+        asked = [part for place in redirects for part in (ASKING, commands[place])]
+        others = (await self._nodes.request(node, asked))[1::2]
+        for place, reply in zip(redirects, others, strict=True):
             replies[place] = reply
         return True
 
@@ -208,20 +222,20 @@ class Nodes(Holds):
             # Nobody waits for a node that is gone, and may be silent.
             self._hold(asyncio.create_task(self._channels.pop(name).aclose()))
 
-    async def request(self, node: ClusterNode, packed: Sequence[bytes]) -> list[Any]:
+    async def request(self, node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
         """Sends commands to a node; one that doesn't answer may have been replaced."""
-        replies = await self.channel(node).request(packed)
+        replies = await self.channel(node).request(commands)
         for reply in replies:
             if is_down(reply):
                 self.is_stale, self._lost = True, node.name
         return replies
 
-    async def moved(self, cluster: RedisCluster, error: MovedError) -> None:
+    async def note_move(self, cluster: RedisCluster, redirect: Redirect) -> None:
         """Takes note of a slot's new node."""
-        if cluster.nodes_manager.get_node(error.host or "?", error.port) is None:
+        if cluster.nodes_manager.get_node(redirect.host or "?", redirect.port) is None:
             self.is_stale = True
         else:
-            await cluster.nodes_manager.move_slot(error)
+            await cluster.nodes_manager.move_slot(redirect.as_moved_error())
 
     def channel(self, node: ClusterNode) -> Channels:
         """The channel to a node."""
@@ -268,7 +282,7 @@ class _NodeSource:
     async def acquire(self) -> AbstractConnection:
         connection = self._node.acquire_connection()
         try:
-            with asked_once(connection):
+            with connect_once(connection):
                 await self._node.disconnect_if_needed(connection)
                 # redis-py gives it no annotation.
                 await cast("Any", connection).connect()

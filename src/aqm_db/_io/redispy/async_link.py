@@ -9,16 +9,16 @@ isn't to be had.
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ConnectionError as LinkError, InvalidResponse, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError, InvalidResponse, RedisError
 
-from aqm_db._io.failures import is_reply
+from aqm_db._io.failures import parse_error
 
 from . import private_parts
+from .replies import read_error
 
 Pending = deque[asyncio.Future[Any]]
 """Calls that wait for their replies, oldest first."""
@@ -81,12 +81,9 @@ def link_to(connection: AbstractConnection, pending: Pending, listener: Listener
         pending: the calls to answer.
         listener: who is told what becomes of it.
     """
-    transport, parse_error = (
-        private_parts.transport_of(connection),
-        private_parts.parser_of_errors(),
-    )
-    if transport is not None and parse_error is not None:
-        link = WireLink(transport, parse_error, pending, listener)
+    transport = private_parts.transport_of(connection)
+    if transport is not None:
+        link = WireLink(transport, pending, listener)
         if link.take_over():
             return link
     return ReaderLink(connection, pending, listener)
@@ -97,18 +94,11 @@ class WireLink(asyncio.Protocol):
 
     Args:
         transport: of a connection that is connected.
-        parse_error: makes an exception of an error reply.
         pending: as of :func:`link_to`.
         listener: as of :func:`link_to`.
     """
 
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        parse_error: Callable[[str], Exception],
-        pending: Pending,
-        listener: Listener,
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport, pending: Pending, listener: Listener) -> None:
         loop = asyncio.get_running_loop()
         self.heard_at = loop.time()
         self._time = loop.time
@@ -116,7 +106,9 @@ class WireLink(asyncio.Protocol):
         self._pending = pending
         self._listener: Listener | None = listener
         self._full = False
-        self._parser = hiredis.Reader(
+        # hiredis' annotation wants an exception; it takes whatever stands for an error.
+        reader: Any = hiredis.Reader
+        self._parser: hiredis.Reader = reader(
             protocolError=InvalidResponse, replyError=parse_error, notEnoughData=_NOT_YET
         )
         # Whoever closes the connection waits for the streams that redis-py opened it with.
@@ -229,7 +221,7 @@ class ReaderLink:
         """See :class:`Link`."""
         task = asyncio.get_running_loop().create_task(self._write(data))
         self._writing.add(task)
-        task.add_done_callback(self._written)
+        task.add_done_callback(self._note_written)
 
     def is_full(self) -> bool:
         """See :class:`Link`."""
@@ -253,23 +245,24 @@ class ReaderLink:
 
     async def _read(self) -> None:
         while True:
-            deliver(self._pending, await self._reply())
+            deliver(self._pending, await self._read_reply())
             self.heard_at = asyncio.get_running_loop().time()
             if not self._pending and self._listener is not None:
                 self._listener.rest()
 
-    async def _reply(self) -> Any:
+    async def _read_reply(self) -> Any:
         try:
             return await self._connection.read_response(disconnect_on_error=False)
         except RedisError as error:
-            if not is_reply(error):
+            reply = read_error(error)
+            if reply is None:
                 raise
-            return error
+            return reply
 
     async def _write(self, data: bytes) -> None:
         await self._connection.send_packed_command(data, check_health=False)
 
-    def _written(self, writing: asyncio.Task[None]) -> None:
+    def _note_written(self, writing: asyncio.Task[None]) -> None:
         self._writing.discard(writing)
         if not writing.cancelled() and (error := writing.exception()) is not None:
             # Whoever reads doesn't find out by itself: fakeredis waits on.
@@ -287,10 +280,10 @@ def deliver(pending: Pending, reply: Any) -> None:
     """Gives a reply to the oldest call, unless it was cancelled.
 
     Raises:
-        LinkError: no call waits, so replies and calls are out of step.
+        RedisConnectionError: no call waits, so replies and calls are out of step.
     """
     if not pending:
-        raise LinkError("the server sent a reply that nothing asked for")
+        raise RedisConnectionError("the server sent a reply that nothing asked for")
     answer = pending.popleft()
     if not answer.done():
         answer.set_result(reply)

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from redis.asyncio.sentinel import SentinelConnectionPool
 
 from aqm_db._io.failures import LinkFailure
+from aqm_db._io.seam import Command
 
 from .async_channel import Channel, Holds, SentinelChannel
 from .async_loop_end import Closing
@@ -29,7 +30,7 @@ _FORKED = "the client is that of the process which forked this one: connect once
 class Line(Protocol):
     """What a seam asks of a channel, or of several behind one."""
 
-    def request(self, packed: Sequence[bytes]) -> Coroutine[Any, Any, list[Any]]: ...
+    def request(self, commands: Sequence[Command]) -> Coroutine[Any, Any, list[Any]]: ...
     def held(self) -> AbstractContextManager[None]: ...
     def hang_up(self, reason: str) -> None: ...
     def is_of_parent(self) -> bool: ...
@@ -113,9 +114,9 @@ class Channels:
         self._channels: dict[asyncio.AbstractEventLoop, Channel] = {}
         _inheritances.add(self)
 
-    def request(self, packed: Sequence[bytes]) -> Coroutine[Any, Any, list[Any]]:
+    def request(self, commands: Sequence[Command]) -> Coroutine[Any, Any, list[Any]]:
         """See :meth:`~aqm_db._io.redispy.async_channel.Channel.request`."""
-        return self.here().request(packed)
+        return self.here().request(commands)
 
     def held(self) -> AbstractContextManager[None]:
         """See :meth:`~aqm_db._io.redispy.async_channel.Channel.held`."""
@@ -195,8 +196,8 @@ class _Refusal(Holds):
         super().__init__()
         self._reason = reason
 
-    async def request(self, packed: Sequence[bytes]) -> list[Any]:
-        return [LinkFailure(self._reason, sent=False, is_final=True)] * len(packed)
+    async def request(self, commands: Sequence[Command]) -> list[Any]:
+        return [LinkFailure(self._reason, sent=False, is_final=True)] * len(commands)
 
 
 def channels_of(client: Redis) -> Channels:

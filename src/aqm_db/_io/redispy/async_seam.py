@@ -4,20 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from redis.asyncio.retry import Retry
 
 from aqm_db._io import answers
 from aqm_db._io.confirming import Confirmation
-from aqm_db._io.failures import Denial, LinkFailure, failure_in, parts_of
-from aqm_db._io.seam import Argument, Call, Reply, Undo
+from aqm_db._io.failures import Denial, LinkFailure, conclude_attempts, find_failure
+from aqm_db._io.seam import Argument, Call, Command, Reply, Undo
 from aqm_db._io.shielding import sheltered
 from aqm_db.errors import AQMDatabaseError, UnavailableError
 
 from .async_channel import CancelledAfterSending
 from .async_loops import Line
-from .async_sources import ONCE
+from .retries import ASYNC_ONCE, AttemptError, Attempts
 
 
 class AsyncSeam:
@@ -41,7 +41,7 @@ class AsyncSeam:
         self._get_retry = get_retry
         self._unavailable = unavailable
         self._confirmation = confirmation
-        self._change: answers.Ask = self._confirmed(self._ask)
+        self._change: answers.Ask = self._confirm(self._ask)
 
     async def run(self, call: Call, undo: Undo | None = None) -> Reply:
         """See :class:`~aqm_db._io.seam.Seam`."""
@@ -57,7 +57,7 @@ class AsyncSeam:
         """See :class:`~aqm_db._io.seam.Seam`."""
         answered = False
 
-        async def ask(commands: Sequence[bytes]) -> list[Any]:
+        async def ask(commands: Sequence[Command]) -> list[Any]:
             nonlocal answered
             replies = await self._change(commands)
             answered = True
@@ -71,15 +71,15 @@ class AsyncSeam:
                 await self._settle(calls, undos, cancelled)
             raise asyncio.CancelledError(*cancelled.args) from None
 
-    async def read(self, *commands: Sequence[Argument]) -> list[Any]:
+    async def read(self, *commands: Command) -> list[Any]:
         """See :class:`~aqm_db._io.seam.Seam`."""
         return await answers.read(self._look, commands)
 
     async def delete(self, *keys: Argument) -> int:
         """See :class:`~aqm_db._io.seam.ClientSeam`."""
-        return await answers.delete(partial(_asked, self._change), keys)
+        return await answers.delete(partial(_ask_plainly, self._change), keys)
 
-    async def probe(self, *commands: Sequence[Argument]) -> list[Denial | None]:
+    async def probe(self, *commands: Command) -> list[Denial | None]:
         """See :class:`~aqm_db._io.seam.ClientSeam`."""
         return await answers.probe(self._look, commands)
 
@@ -95,16 +95,16 @@ class AsyncSeam:
         """See :class:`~aqm_db._io.seam.Seam`."""
         await self._channel.aclose()
 
-    async def _look(self, commands: Sequence[bytes]) -> list[Any]:
+    async def _look(self, commands: Sequence[Command]) -> list[Any]:
         """Sends commands that change nothing."""
-        return await _asked(self._ask, commands)
+        return await _ask_plainly(self._ask, commands)
 
-    def _confirmed(self, ask: answers.Ask) -> answers.Ask:
+    def _confirm(self, ask: answers.Ask) -> answers.Ask:
         if self._confirmation is None:
             return ask
-        return self._confirmation.asking(ask, self._unavailable)
+        return self._confirmation.wrap_ask(ask, self._unavailable)
 
-    async def _ask(self, commands: Sequence[bytes], end: float | None = None) -> list[Any]:
+    async def _ask(self, commands: Sequence[Command], end: float | None = None) -> list[Any]:
         """Sends commands until they are answered, or the client's retry policy gives up.
 
         Args:
@@ -112,43 +112,30 @@ class AsyncSeam:
             end: until when they may be sent again, if they were sent before.
         """
         replies = await self._channel.request(commands)
-        failure = failure_in(replies)
+        failure = find_failure(replies)
         if failure is None:
             return replies
         return await self._ask_again(commands, failure, end)
 
     async def _ask_again(
-        self, commands: Sequence[bytes], first: LinkFailure, end: float | None
+        self, commands: Sequence[Command], first: LinkFailure, end: float | None
     ) -> list[Any]:
-        failures = [first]
-        attempts = 0
-
-        async def attempt() -> list[Any]:
-            nonlocal attempts
-            attempts += 1
-            if attempts == 1:
-                raise first
-            replies = await self._channel.request(commands)
-            failure = failure_in(replies)
-            if failure is not None:
-                failures.append(failure)
-                raise failure
-            return replies
-
         time = asyncio.get_running_loop().time
         last = time() + answers.REPEATABLE_SECONDS if end is None else end
+        attempts = Attempts(first, last, time)
 
-        def is_due(failure: Exception) -> bool:
-            return time() < last and not cast("LinkFailure", failure).is_final
+        async def attempt() -> list[Any]:
+            attempts.begin()
+            return attempts.check(await self._channel.request(commands))
 
-        policy = self._get_retry() or ONCE
+        policy = self._get_retry() or ASYNC_ONCE
         try:
             with self._channel.held():
-                return await policy.call_with_retry(attempt, _nothing_to_clean, is_due)
-        except LinkFailure:
-            return parts_of(failures, self._unavailable)
+                return await policy.call_with_retry(attempt, _clean_nothing, attempts.is_due)
+        except AttemptError:
+            return conclude_attempts(attempts.failures, self._unavailable)
         except asyncio.CancelledError as cancelled:
-            if any(failure.may_be_executed() for failure in failures):
+            if attempts.may_be_executed():
                 after_sending = CancelledAfterSending(*cancelled.args)
                 after_sending.end = last
                 raise after_sending from None
@@ -166,16 +153,16 @@ class AsyncSeam:
             return
         end = cancelled.end if isinstance(cancelled, CancelledAfterSending) else None
 
-        async def ask(commands: Sequence[bytes]) -> list[Any]:
+        async def ask(commands: Sequence[Command]) -> list[Any]:
             if end is not None and asyncio.get_running_loop().time() >= end:
                 # The server doesn't remember the request any more: it would take a second coin.
                 raise self._unavailable("it's too late to ask again", outcome_unknown=True)
             return await self._ask(commands, end)
 
-        again = self._confirmed(ask)
+        repeat = self._confirm(ask)
         with self._channel.held(), sheltered():
             while True:
-                settling = answers.settle(again, self._change, calls, undos)
+                settling = answers.settle(repeat, self._change, calls, undos)
                 task = asyncio.create_task(settling)
                 while not task.done():
                     with suppress(asyncio.CancelledError):
@@ -185,7 +172,7 @@ class AsyncSeam:
                     return
 
 
-async def _asked(ask: answers.Ask, commands: Sequence[bytes]) -> list[Any]:
+async def _ask_plainly(ask: answers.Ask, commands: Sequence[Command]) -> list[Any]:
     """Sends commands of which a cancelled caller leaves nothing to settle."""
     try:
         return await ask(commands)
@@ -194,5 +181,5 @@ async def _asked(ask: answers.Ask, commands: Sequence[bytes]) -> list[Any]:
         raise asyncio.CancelledError(*cancelled.args) from None
 
 
-async def _nothing_to_clean(_: Exception) -> None:
+async def _clean_nothing(_: Exception) -> None:
     """The channel gives a failed connection back by itself."""

@@ -7,16 +7,13 @@ from typing import Any, Protocol
 
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from aqm_db._io.failures import LinkFailure, unconnected
+from aqm_db._io.failures import LinkFailure
 
 from . import private_parts
-
-ONCE = Retry(NoBackoff(), 0)
-"""Of a connection that is asked by a call: the client's retries are counted around the call."""
+from .replies import explain_unconnected
+from .retries import ASYNC_ONCE
 
 
 class Source(Protocol):
@@ -26,7 +23,8 @@ class Source(Protocol):
         """A connection that is connected, and nobody else's until it's released.
 
         Raises:
-            RedisError: there is none to be had.
+            LinkFailure: there is none to be had.
+            RedisError: the same, as redis-py says it.
         """
         ...
 
@@ -71,7 +69,7 @@ class PooledSource:
             with suppress(RuntimeError):
                 await connection.disconnect(nowait=True)
         try:
-            with asked_once(connection):
+            with connect_once(connection):
                 await connect(connection)
         except BaseException:
             await self._pool.release(connection)
@@ -102,7 +100,7 @@ class PooledSource:
 
     async def _get(self) -> AbstractConnection:
         try:
-            with _closing_told():
+            with _explain_closing():
                 connection: AbstractConnection = await self._pool.get_connection()
         except RuntimeError as error:
             # asyncio's word, where somebody else waits for the same pool on another loop.
@@ -110,11 +108,12 @@ class PooledSource:
                 raise
             raise LinkFailure(str(error), sent=False, is_final=True) from error
         except RedisError as error:
-            refusal = unconnected(error)
-            if isinstance(refusal, LinkFailure):
-                # The pool has tried as often as the client's policy says.
-                refusal.is_final = True
-            raise refusal from None
+            failure = explain_unconnected(error)
+            if not isinstance(failure, LinkFailure):
+                raise
+            # The pool has tried as often as the client's policy says.
+            failure.is_final = True
+            raise failure from None
         return connection
 
 
@@ -132,7 +131,7 @@ class OwnSource:
         """See :class:`Source`."""
         connection: AbstractConnection = self._make()
         try:
-            with asked_once(connection):
+            with connect_once(connection):
                 # redis-py gives it no annotation.
                 await connection.connect()  # type: ignore[no-untyped-call]
         except BaseException:
@@ -153,19 +152,19 @@ class OwnSource:
 
 
 @contextmanager
-def asked_once(connection: AbstractConnection) -> Generator[None]:
+def connect_once(connection: AbstractConnection) -> Generator[None]:
     """Connects without the retries of the client, which are counted around the whole call."""
-    retry, connection.retry = connection.retry, ONCE
+    retry, connection.retry = connection.retry, ASYNC_ONCE
     try:
-        with _closing_told():
+        with _explain_closing():
             yield
     finally:
         connection.retry = retry
 
 
 @contextmanager
-def _closing_told() -> Generator[None]:
-    """Tells what redis-py and asyncio make of a client that is closed while it connects.
+def _explain_closing() -> Generator[None]:
+    """Says what redis-py and asyncio make of a client that is closed while it connects.
 
     redis-py writes to the streams that it has taken apart, and asyncio, from Python 3.12 on, to
     the transport. Whatever else is wrong there comes out as it is.

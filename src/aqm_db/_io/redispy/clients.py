@@ -117,10 +117,10 @@ def seam_over(
             from .sync_cluster import ClusterSyncSeam  # noqa: PLC0415
 
             return ClusterSyncSeam(client.client, _tag_of(keys), unavailable, confirmation)
-        from .sync_exchange import exchange_with  # noqa: PLC0415
+        from .sync_exchange import choose_exchange  # noqa: PLC0415
         from .sync_seam import SyncSeam  # noqa: PLC0415
 
-        exchange = partial(exchange_with(client.client), client.client, unavailable)
+        exchange = partial(choose_exchange(client.client), client.client, unavailable)
         return SyncSeam(exchange, unavailable, confirmation)
     checked = _checked(client, _ASYNC, user)
     if isinstance(checked, RedisCluster):

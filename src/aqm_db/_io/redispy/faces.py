@@ -2,29 +2,26 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, cast
 
 import redis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ConstantBackoff
 from redis.maint_notifications import MaintNotificationsConfig
-from redis.retry import Retry
 
 from aqm_db import config
-from aqm_db._io.failures import may_pass
 from aqm_db._io.shielding import finish, sheltered
 from aqm_db._io.target import Cluster, Sentinels
 from aqm_db.embedded import EmbeddedServer
 from aqm_db.errors import EmbeddedServerError, VaultUnavailableError
 
 from .clients import AnySyncClient, AsyncClient, Blocking, blocking, check_options
+from .retries import FirmRetry
 from .url_options import made_with
-
-T = TypeVar("T")
 
 
 class Face(ABC):
@@ -134,26 +131,6 @@ class _AsyncFace(Face):
 
     async def close_server(self, server: EmbeddedServer) -> None:
         await asyncio.to_thread(server.close)
-
-
-class FirmRetry(Retry):
-    """A retry policy that takes no for an answer.
-
-    A synchronous pool connects by the policy of its client, and redis-py would try a wrong
-    password as often as a dead link.
-    """
-
-    def call_with_retry(
-        self,
-        do: Callable[[], T],
-        fail: Callable[..., Any],
-        is_retryable: Callable[[Exception], bool] | None = None,
-        with_failure_count: bool = False,  # noqa: FBT001, FBT002 - redis-py's signature
-    ) -> T:
-        """See :class:`redis.retry.Retry`."""
-        return super().call_with_retry(
-            do, fail, is_retryable or may_pass, with_failure_count=with_failure_count
-        )
 
 
 class _SyncFace(Face):

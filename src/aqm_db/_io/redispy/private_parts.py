@@ -5,11 +5,8 @@ doesn't behave, the way through public methods is taken. A test takes them away 
 """
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
-
-import redis.asyncio.connection
 
 
 @dataclass(frozen=True)
@@ -41,13 +38,6 @@ STREAM_WRITER = Part(
     "_writer",
     "its transport, whose protocol WireLink replaces: half the time of a call",
     "ReaderLink speaks through the connection's own methods",
-)
-ERROR_PARSER = Part(
-    "redis",
-    "redis.asyncio.connection",
-    "DefaultParser",
-    "its parse_error makes of an error reply what redis-py's own connections make of it",
-    "ReaderLink, as above",
 )
 TAKE = Part(
     "redis",
@@ -98,12 +88,6 @@ def transport_of(connection: object) -> asyncio.Transport | None:
 def loop_of(connection: object) -> asyncio.AbstractEventLoop | None:
     """The event loop that a connection was opened on; None if it isn't open, or doesn't say."""
     return cast("asyncio.AbstractEventLoop | None", LOOP_OF_WRITER.of(STREAM_WRITER.of(connection)))
-
-
-def parser_of_errors() -> Callable[[str], Exception] | None:
-    """Makes an exception of an error reply, if redis-py says how."""
-    parse = getattr(ERROR_PARSER.of(redis.asyncio.connection), "parse_error", None)
-    return cast("Callable[[str], Exception]", parse) if callable(parse) else None
 
 
 def _can(holder: object, *names: str) -> bool:

@@ -1,68 +1,98 @@
 """What a cluster's node can answer instead of a result, and what each answer means. No I/O."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from redis.crc import key_slot
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    BusyLoadingError,
-    ClusterDownError,
-    MovedError,
-    NoPermissionError,
-    RedisError,
-    TryAgainError,
-)
+from redis.exceptions import MovedError, RedisError
 
-from aqm_db._io.failures import LinkFailure, SlotMoving
-from aqm_db._io.seam import packed
+from aqm_db._io.failures import ErrorKind, ErrorReply, LinkFailure, SlotMoving
+from aqm_db._io.seam import Command
 
-ASKING = packed("ASKING")
+from .replies import read_error
+
+ASKING: Command = ("ASKING",)
 """Goes before a command that the node of a slot which is being moved sent on."""
-_DOWN = (LinkFailure, ClusterDownError, BusyLoadingError)
 HOPS = 5
 """Redirections in a row; more of them are nodes that disagree, for a moment."""
+_DOWN = frozenset({"CLUSTERDOWN", "LOADING", "MASTERDOWN"})
+_MOVING = frozenset({"ASK", "MOVED", "TRYAGAIN"})
+_REDIRECT = re.compile(r"(ASK|MOVED) (\d+) (\S*):(\d+)")
 
 
-def slot_of(tag: str) -> int:
+class Redirect(NamedTuple):
+    """Where a node sends a command on.
+
+    Attributes:
+        slot: the slot.
+        host: the other node's host; empty if it's that of the node which says so.
+        port: its port.
+        is_moved: whether the slot is there from now on (MOVED), or only this command (ASK).
+    """
+
+    slot: int
+    host: str
+    port: int
+    is_moved: bool
+
+    def as_moved_error(self) -> MovedError:
+        """The same as redis-py takes it."""
+        return MovedError(f"{self.slot} {self.host}:{self.port}")
+
+
+def find_slot(tag: str) -> int:
     """The slot of every key whose name begins with this hash tag."""
     return key_slot(tag.encode())
 
 
-def redirect_in(replies: Sequence[Any], places: Sequence[int]) -> AskError:
-    """The redirection to follow first: MOVED says more than ASK, which is one of its kind."""
-    errors: list[AskError] = [replies[place] for place in places]
-    return next((error for error in errors if isinstance(error, MovedError)), errors[0])
+def find_redirects(replies: Sequence[object]) -> dict[int, Redirect]:
+    """The redirections among replies, by their places."""
+    found = ((place, _read_redirect(reply)) for place, reply in enumerate(replies))
+    return {place: redirect for place, redirect in found if redirect is not None}
+
+
+def choose_redirect(redirects: Iterable[Redirect]) -> Redirect:
+    """The redirection to follow first: MOVED says more than ASK."""
+    return max(redirects, key=lambda redirect: redirect.is_moved)
 
 
 def is_down(reply: object) -> bool:
     """Whether a node didn't answer, or said that it can't: another one may have its slots."""
-    return isinstance(reply, _DOWN)
+    return isinstance(reply, LinkFailure) or (isinstance(reply, ErrorReply) and reply.code in _DOWN)
 
 
-def settled(replies: Sequence[Any]) -> list[Any]:
+def mark_moving(replies: Sequence[Any]) -> list[Any]:
     """Replies; what says that the slot is being moved is a failure, to be tried again."""
     return [SlotMoving() if _is_moving(reply) else reply for reply in replies]
 
 
-def _is_moving(reply: Any) -> bool:
-    # A script that finds a row gone, or a slot of which it may see a half, says so in its words.
-    return isinstance(reply, AskError | TryAgainError) or (
-        isinstance(reply, RedisError) and "non local key" in str(reply)
-    )
-
-
-def unreachable(error: Exception) -> RedisError:
+def explain_unreachable(error: Exception) -> ErrorReply | LinkFailure:
     """What stands for the replies if no node tells the topology."""
-    for cause in _causes(error):
+    for cause in _walk_causes(error):
+        reply = read_error(cause) if isinstance(cause, RedisError) else None
         # redis-py says "no node is reachable" of nodes that refuse the user, too.
-        if isinstance(cause, AuthenticationError | NoPermissionError):
-            return cause
+        if reply is not None and reply.kind is ErrorKind.DENIED:
+            return reply
     return LinkFailure(str(error), sent=False)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _read_redirect(reply: object) -> Redirect | None:
+    found = _REDIRECT.fullmatch(reply.text) if isinstance(reply, ErrorReply) else None
+    if found is None:
+        return None
+    code, slot, host, port = found.groups()
+    return Redirect(int(slot), host, int(port), is_moved=code == "MOVED")
+
+
+def _is_moving(reply: object) -> bool:
+    # A script that finds a row gone, or a slot of which it may see a half, says so in its words.
+    return isinstance(reply, ErrorReply) and (
+        reply.code in _MOVING or "non local key" in reply.text
+    )
+
+
+def _walk_causes(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause is not None:
         yield cause

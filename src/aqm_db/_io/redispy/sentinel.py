@@ -4,14 +4,12 @@ from typing import Any
 
 import redis
 from redis.asyncio import Redis, Sentinel
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, RedisError
-from redis.retry import Retry
 
-from aqm_db._io.failures import SentinelRefusal
 from aqm_db._io.target import Sentinels
 
+from .replies import SentinelRefusalError
+from .retries import ASYNC_ONCE, ONCE
 from .url_options import made_with
 
 
@@ -58,7 +56,7 @@ def client_of(target: Sentinels, options: dict[str, Any]) -> Redis:
     make: Any = _Sentinels
     sentinels = make(
         target.hosts,
-        sentinel_kwargs=_asking(target, options) | {"retry": AsyncRetry(NoBackoff(), 0)},
+        sentinel_kwargs=_asking(target, options) | {"retry": ASYNC_ONCE},
     )
     client: Redis = made_with(
         sentinels.master_for, target.name, _Watched, given=target.options, **options
@@ -75,7 +73,7 @@ def sync_client_of(target: Sentinels, options: dict[str, Any]) -> redis.Redis:
     make: Any = _SyncSentinels
     sentinels = make(
         target.hosts,
-        sentinel_kwargs=_asking(target, options) | {"retry": Retry(NoBackoff(), 0)},
+        sentinel_kwargs=_asking(target, options) | {"retry": ONCE},
     )
     client: redis.Redis = made_with(
         sentinels.master_for, target.name, _WatchedSync, given=target.options, **options
@@ -92,4 +90,4 @@ def _asking(target: Sentinels, options: dict[str, Any]) -> dict[str, Any]:
 def _said(error: RedisError) -> RedisError:
     """What stands for an error of all sentinels, of which redis-py keeps no more than the text."""
     is_refused = isinstance(error, NoPermissionError) or "AuthenticationError" in str(error)
-    return SentinelRefusal() if is_refused else error
+    return SentinelRefusalError() if is_refused else error

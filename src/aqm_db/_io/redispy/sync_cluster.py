@@ -1,23 +1,35 @@
-"""The seam over redis-py's synchronous cluster client; see ``_cluster.py``."""
+"""The seam over redis-py's synchronous cluster client; see ``async_cluster.py``."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
 
 from redis import Redis, RedisCluster
 from redis.cluster import ClusterNode
-from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError
+from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
 from aqm_db._io import answers
 from aqm_db._io.confirming import Confirmation
-from aqm_db._io.failures import LinkFailure, error_for
-from aqm_db._io.seam import Argument
+from aqm_db._io.failures import ErrorReply, make_error
+from aqm_db._io.seam import Command
 from aqm_db._io.target import Cluster
 from aqm_db.errors import UnavailableError
 
-from .redirects import ASKING, HOPS, is_down, redirect_in, settled, slot_of, unreachable
-from .sync_exchange import Exchange, ServerExchange, again, refused
+from .redirects import (
+    ASKING,
+    HOPS,
+    Redirect,
+    choose_redirect,
+    explain_unreachable,
+    find_redirects,
+    find_slot,
+    is_down,
+    mark_moving,
+)
+from .replies import explain_unconnected
+from .retries import AttemptError, clean_nothing
+from .sync_exchange import Exchange, ServerExchange, stand_in
 from .sync_seam import SyncSeam
 from .url_options import made_with
 
@@ -41,14 +53,14 @@ class ClusterSyncSeam(SyncSeam):
         unavailable: type[UnavailableError],
         confirmation: Confirmation | None = None,
     ) -> None:
-        slot = slot_of(tag)
+        slot = find_slot(tag)
         exchange = partial(ClusterExchange, cluster, slot, unavailable)
         super().__init__(exchange, unavailable, confirmation)
         self._reading = SyncSeam(partial(exchange, follows=True), unavailable)
         self._place = lambda: _primary(cluster, slot)
         self._probe = ("EXISTS", tag)
 
-    async def read(self, *commands: Sequence[Argument]) -> list[Any]:
+    async def read(self, *commands: Command) -> list[Any]:
         """See :class:`~aqm_db._io.redispy.async_cluster.ClusterSeam`."""
         return await self._reading.read(*commands)
 
@@ -64,7 +76,7 @@ class ClusterExchange(Exchange):
         cluster: a ``redis.RedisCluster``.
         slot: the slot of every key that is asked for.
         unavailable: what is raised when the cluster can't be reached.
-        again: as of :class:`~aqm_db._io.redispy.sync_exchange.Exchange`.
+        repeats: as of :class:`~aqm_db._io.redispy.sync_exchange.Exchange`.
         follows: as of :class:`~aqm_db._io.redispy.async_cluster.ClusterChannel`.
     """
 
@@ -74,10 +86,10 @@ class ClusterExchange(Exchange):
         slot: int,
         unavailable: type[UnavailableError],
         *,
-        again: bool = True,
+        repeats: bool = True,
         follows: bool = False,
     ) -> None:
-        super().__init__(unavailable, again=again)
+        super().__init__(unavailable, repeats=repeats)
         # Much of redis-py's cluster client has no annotations.
         self._cluster: Any = cluster
         self._slot = slot
@@ -91,54 +103,51 @@ class ClusterExchange(Exchange):
             pool: Any = self._cluster.get_redis_connection(node).connection_pool
             pool.disconnect(inuse_connections=False)
 
-    def _answers(self, commands: Sequence[bytes]) -> list[Any]:
-        try:
-            return self._routed(commands)
-        except LinkFailure as failure:
-            return again(
-                self._policy(self._cluster.retry), failure, partial(self._routed, commands)
-            )
+    def _answer(self, commands: Sequence[Command]) -> list[Any]:
+        return self._repeat(self._cluster.retry, partial(self._route, commands))
 
-    def _routed(self, commands: Sequence[bytes]) -> list[Any]:
+    def _route(self, commands: Sequence[Command]) -> list[Any]:
         """One attempt; MOVED and ASK are taken care of."""
-        before = self.sent
-        replies = self._once(commands)
+        replies = self._ask_once(commands)
         for _ in range(HOPS):
-            places = [p for p, reply in enumerate(replies) if isinstance(reply, AskError)]
-            if not places or not self._go_on(commands, replies, places):
+            redirects = find_redirects(replies)
+            if not redirects or not self._follow(commands, replies, redirects):
                 break
-        return self._checked(before, settled(replies))
+        return mark_moving(replies)
 
-    def _once(self, commands: Sequence[bytes]) -> list[Any]:
+    def _ask_once(self, commands: Sequence[Command]) -> list[Any]:
         try:
-            node = self._serving()
+            node = self._find_node()
         except (RedisError, RedisClusterException) as error:
             self._is_stale = True
-            return [unreachable(error)] * len(commands)
-        return self._exchanged(node, commands)
+            return [explain_unreachable(error)] * len(commands)
+        return self._ask_node(node, commands)
 
-    def _go_on(self, commands: Sequence[bytes], replies: list[Any], places: Sequence[int]) -> bool:
+    def _follow(
+        self, commands: Sequence[Command], replies: list[Any], redirects: Mapping[int, Redirect]
+    ) -> bool:
         """See :class:`~aqm_db._io.redispy.async_cluster.ClusterChannel`."""
-        error = redirect_in(replies, places)
-        node = self._cluster.get_node(error.host, error.port)
-        if isinstance(error, MovedError):
+        redirect = choose_redirect(redirects.values())
+        node = self._cluster.get_node(redirect.host, redirect.port)
+        if redirect.is_moved:
             if node is None:
                 self._is_stale = True
             else:
-                self._cluster.nodes_manager.move_slot(error)
+                self._cluster.nodes_manager.move_slot(redirect.as_moved_error())
             # What follows may be about what was sent on, as WAIT is.
-            replies[places[0] :] = self._once(commands[places[0] :])
+            first = min(redirects)
+            replies[first:] = self._ask_once(commands[first:])
             return True
         # A node that has no slot yet is in no topology.
         if not self._follows or node is None:
             return False
-        asked = [part for place in places for part in (ASKING, commands[place])]
-        answers = self._exchanged(node, asked)[1::2]
-        for place, reply in zip(places, answers, strict=True):
+        asked = [part for place in redirects for part in (ASKING, commands[place])]
+        others = self._ask_node(node, asked)[1::2]
+        for place, reply in zip(redirects, others, strict=True):
             replies[place] = reply
         return True
 
-    def _serving(self) -> ClusterNode:
+    def _find_node(self) -> ClusterNode:
         manager = self._cluster.nodes_manager
         if self._is_stale:
             manager.initialize(last_failed_node_name=self._lost)
@@ -146,21 +155,21 @@ class ClusterExchange(Exchange):
         node: ClusterNode = manager.get_node_from_slot(self._slot)
         return node
 
-    def _exchanged(self, node: ClusterNode, commands: Sequence[bytes]) -> list[Any]:
+    def _ask_node(self, node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
         """Asks a node; one that doesn't answer may have been replaced."""
-        replies = self._replied(self._cluster.get_redis_connection(node), commands)
+        replies = self._ask_client(self._cluster.get_redis_connection(node), commands)
         if any(map(is_down, replies)):
             self._is_stale, self._lost = True, node.name
         return replies
 
-    def _replied(self, client: Redis, commands: Sequence[bytes]) -> list[Any]:
+    def _ask_client(self, client: Redis, commands: Sequence[Command]) -> list[Any]:
         pool: Any = client.connection_pool
         try:
             connection = pool.get_connection()
         except RedisError as error:
-            return refused(error, commands)
+            return stand_in(error, commands)
         try:
-            return self._replies(connection, commands)
+            return self._exchange(connection, commands)
         except BaseException:
             # Whoever gets the connection next must not read what is still on its way.
             connection.disconnect()
@@ -197,28 +206,27 @@ def client_of(
             **options,
         )
 
-    return _told(make, options["retry"], unavailable)
+    return _ask_topology(make, options["retry"], unavailable)
 
 
-def _told(ask: Callable[[], T], policy: Retry, unavailable: type[UnavailableError]) -> T:
+def _ask_topology(ask: Callable[[], T], policy: Retry, unavailable: type[UnavailableError]) -> T:
     """What comes of asking for the topology."""
 
     def attempt() -> T:
         try:
             return ask()
         except RedisClusterException as error:
-            raise unreachable(error) from None
+            reply = explain_unreachable(error)
+        except RedisError as error:
+            reply = explain_unconnected(error)
+        if isinstance(reply, ErrorReply):
+            raise make_error(reply, "CLUSTER SLOTS")
+        raise AttemptError(reply)
 
     try:
-        return policy.call_with_retry(attempt, _nothing_to_clean)
-    except LinkFailure as failure:
-        raise failure.error(unavailable, sent=False) from None
-    except RedisError as refusal:
-        raise error_for(refusal, "CLUSTER SLOTS") from None
-
-
-def _nothing_to_clean(_: Exception) -> None:
-    """A client that couldn't be made holds nothing."""
+        return policy.call_with_retry(attempt, clean_nothing)
+    except AttemptError as failed:
+        raise failed.failure.make_error(unavailable, sent=False) from None
 
 
 def primary_seams(cluster: RedisCluster, unavailable: type[UnavailableError]) -> list[SyncSeam]:
@@ -229,7 +237,7 @@ def primary_seams(cluster: RedisCluster, unavailable: type[UnavailableError]) ->
         AccessDeniedError: the user may not ask for it.
     """
     # A primary that isn't one any more wouldn't say so: what is asked of all is about no slot.
-    _told(cluster.nodes_manager.initialize, cluster.retry, unavailable)
+    _ask_topology(cluster.nodes_manager.initialize, cluster.retry, unavailable)
     primaries: list[ClusterNode] = cast("Any", cluster).get_primaries()
     return [
         SyncSeam(

@@ -4,28 +4,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import MaxConnectionsError, ReadOnlyError, RedisError
+from redis.exceptions import MaxConnectionsError, RedisError
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
 from aqm_db._io import answers
-from aqm_db._io.failures import (
-    LinkFailure,
-    demotion_in,
-    failure_in,
-    is_reply,
-    parts_of,
-    unconnected,
-)
+from aqm_db._io.failures import LinkFailure, conclude_attempts, find_demotion, find_failure
+from aqm_db._io.seam import Command
 from aqm_db.errors import UnavailableError
 
-T = TypeVar("T")
-
-_NEVER_AGAIN = Retry(NoBackoff(), 0)
+from .replies import explain_unconnected, pack_command, read_error
+from .retries import ONCE, AttemptError, Attempts, clean_nothing
 
 
 class Exchange(ABC):
@@ -33,26 +25,22 @@ class Exchange(ABC):
 
     Args:
         unavailable: what is raised when the server can't be reached.
-        again: whether a request that failed is sent again, as the client's retry policy says.
+        repeats: whether a request that failed is sent again, as the client's retry policy says.
 
     Attributes:
         sent: whether the server may have executed any.
     """
 
-    def __init__(self, unavailable: type[UnavailableError], *, again: bool = True) -> None:
+    def __init__(self, unavailable: type[UnavailableError], *, repeats: bool = True) -> None:
         self.sent = False
-        self._failures: list[LinkFailure] = []
         self._unavailable = unavailable
-        self._again = again
+        self._repeats = repeats
 
-    async def ask(self, commands: Sequence[bytes]) -> list[Any]:
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """See :data:`~aqm_db._io.answers.Ask`; it never suspends."""
         before, self.sent = self.sent, False
-        self._failures.clear()
         try:
-            return self._answers(commands)
-        except LinkFailure:
-            return parts_of(self._failures, self._unavailable)
+            return self._answer(commands)
         finally:
             self.sent = self.sent or before
 
@@ -61,36 +49,55 @@ class Exchange(ABC):
         """Closes the connection that the last request was sent on."""
 
     @abstractmethod
-    def _answers(self, commands: Sequence[bytes]) -> list[Any]:
-        """The replies, without a failure in them.
+    def _answer(self, commands: Sequence[Command]) -> list[Any]:
+        """What :meth:`ask` returns, or raises."""
 
-        Raises:
-            LinkFailure: no attempt got them.
+    def _repeat(self, policy: Retry | None, request: Callable[[], list[Any]]) -> list[Any]:
+        """Sends a request until it's answered, or the client's retry policy gives up.
+
+        Args:
+            policy: the client's.
+            request: sends it, and returns the replies; a failure stands in the place of its own.
         """
+        replies = request()
+        failure = find_failure(replies)
+        if failure is None:
+            return replies
+        attempts = _begin_attempts(failure)
+        self.sent = attempts.may_be_executed()
 
-    def _policy(self, policy: Retry | None) -> Retry:
-        return policy if policy is not None and self._again else _NEVER_AGAIN
+        def attempt() -> list[Any]:
+            attempts.begin()
+            replies = request()
+            try:
+                return attempts.check(replies)
+            except AttemptError:
+                self.sent = attempts.may_be_executed()
+                raise
 
-    def _checked(self, before: bool, replies: list[Any]) -> list[Any]:  # noqa: FBT001 - `sent`
-        """The replies of an attempt, once it's noted whether the server may have executed it."""
-        failure = failure_in(replies)
-        if failure is not None:
-            self.sent = before or failure.may_be_executed()
-            self._failures.append(failure)
-            raise failure
-        return replies
+        try:
+            return self._choose_policy(policy).call_with_retry(
+                attempt, clean_nothing, attempts.is_due
+            )
+        except AttemptError:
+            return conclude_attempts(attempts.failures, self._unavailable)
 
-    def _replies(self, connection: "Connection", commands: Sequence[bytes]) -> list[Any]:
+    def _choose_policy(self, policy: Retry | None) -> Retry:
+        return policy if policy is not None and self._repeats else ONCE
+
+    def _exchange(self, connection: "Connection", commands: Sequence[Command]) -> list[Any]:
+        """The replies on a connection; each failure stands in its place."""
         try:
             if not connection.is_connected:
                 connection.connect()
             connection.check_health()
         except RedisError as error:
-            return refused(error, commands)
+            return stand_in(error, commands)
+        packed = b"".join([pack_command(command) for command in commands])
         self.sent = True
         try:
-            connection.send_packed_command([b"".join(commands)], check_health=False)
-            return [_reply(connection) for _ in commands]
+            connection.send_packed_command([packed], check_health=False)
+            return [_read_reply(connection) for _ in commands]
         except RedisError as error:
             connection.disconnect()
             return [LinkFailure(str(error), sent=True)] * len(commands)
@@ -102,13 +109,13 @@ class ServerExchange(Exchange):
     Args:
         client: a ``redis.Redis`` that returns bytes.
         unavailable: as of :class:`Exchange`.
-        again: as of :class:`Exchange`.
+        repeats: as of :class:`Exchange`.
     """
 
     def __init__(
-        self, client: Redis, unavailable: type[UnavailableError], *, again: bool = True
+        self, client: Redis, unavailable: type[UnavailableError], *, repeats: bool = True
     ) -> None:
-        super().__init__(unavailable, again=again)
+        super().__init__(unavailable, repeats=repeats)
         self._client = client
         # redis-py's pools and connections have no annotations.
         self._pool: Any = client.connection_pool
@@ -117,19 +124,16 @@ class ServerExchange(Exchange):
         """See :class:`Exchange`; it was given back, and what other threads use is theirs."""
         self._pool.disconnect(inuse_connections=False)
 
-    def _answers(self, commands: Sequence[bytes]) -> list[Any]:
+    def _answer(self, commands: Sequence[Command]) -> list[Any]:
         try:
-            connection = self._connection()
+            connection = self._take_connection()
         except RedisError as error:
-            return self._checked(self.sent, refused(error, commands))
+            refusals = stand_in(error, commands)
+            return self._repeat(ONCE, lambda: refusals)
         # The client's retries are counted once, around the whole exchange.
-        policy, connection.retry = connection.retry, _NEVER_AGAIN
+        policy, connection.retry = connection.retry, ONCE
         try:
-            try:
-                return self._attempt(connection, commands)
-            except LinkFailure as failure:
-                attempt = partial(self._attempt, connection, commands)
-                return again(self._policy(policy), failure, attempt)
+            return self._repeat(policy, partial(self._exchange, connection, commands))
         except BaseException:
             # Whoever gets the connection next must not read what is still on its way.
             connection.disconnect()
@@ -138,27 +142,32 @@ class ServerExchange(Exchange):
             connection.retry = policy
             self._pool.release(connection)
 
-    def _connection(self) -> "Connection":
+    def _take_connection(self) -> "Connection":
         """A connected connection; the pool applies the client's retry policy to connecting."""
-        connection: Connection
+        take: Callable[[], Connection] = self._pool.get_connection
         try:
-            connection = self._pool.get_connection()
+            return take()
         except MaxConnectionsError as exhausted:
-            policy = self._policy(self._client.get_retry())
-            connection = again(policy, exhausted, self._pool.get_connection, _is_exhausted)
-        return connection
+            attempts = _begin_attempts(LinkFailure(str(exhausted), sent=False))
 
-    def _attempt(self, connection: "Connection", commands: Sequence[bytes]) -> list[Any]:
-        before = self.sent
-        return self._checked(before, self._replies(connection, commands))
+        def attempt() -> Connection:
+            attempts.begin()
+            return take()
+
+        def is_due(error: Exception) -> bool:
+            is_exhausted = isinstance(error, AttemptError | MaxConnectionsError)
+            return is_exhausted and attempts.is_due(error)
+
+        policy = self._choose_policy(self._client.get_retry())
+        return policy.call_with_retry(attempt, clean_nothing, is_due)
 
 
 class SentinelExchange(ServerExchange):
     """Requests to whichever server is the primary: one that isn't any more answers READONLY."""
 
-    def _replies(self, connection: "Connection", commands: Sequence[bytes]) -> list[Any]:
-        replies = super()._replies(connection, commands)
-        demotion = demotion_in(replies)
+    def _exchange(self, connection: "Connection", commands: Sequence[Command]) -> list[Any]:
+        replies = super()._exchange(connection, commands)
+        demotion = find_demotion(replies)
         if demotion is None:
             return replies
         # The next connection is to the server that the sentinels name then.
@@ -166,7 +175,7 @@ class SentinelExchange(ServerExchange):
         return [demotion] * len(commands)
 
 
-def exchange_with(client: Redis) -> type[ServerExchange]:
+def choose_exchange(client: Redis) -> type[ServerExchange]:
     """The class of exchanges for a client."""
     is_watched = isinstance(client.connection_pool, SentinelConnectionPool)
     return SentinelExchange if is_watched else ServerExchange
@@ -185,47 +194,21 @@ class Connection(Protocol):
     def disconnect(self) -> None: ...
 
 
-def again(
-    policy: Retry,
-    failure: RedisError,
-    attempt: Callable[[], T],
-    is_retryable: Callable[[Exception], bool] = lambda _: True,
-) -> T:
-    """Goes on after a first attempt that failed; one that succeeds doesn't pay for the policy."""
-    failures = [failure]
-    end = monotonic() + answers.REPEATABLE_SECONDS
-
-    def is_due(error: Exception) -> bool:
-        return monotonic() < end and is_retryable(error)
-
-    def attempt_again() -> T:
-        if failures:
-            raise failures.pop()
-        return attempt()
-
-    return policy.call_with_retry(attempt_again, _nothing_to_clean, is_due)
+def stand_in(error: RedisError, commands: Sequence[Command]) -> list[Any]:
+    """What stands in the place of replies if no connection was made."""
+    return [explain_unconnected(error)] * len(commands)
 
 
-def _reply(connection: Connection) -> Any:
+def _begin_attempts(failure: LinkFailure) -> Attempts:
+    return Attempts(failure, monotonic() + answers.REPEATABLE_SECONDS, monotonic)
+
+
+def _read_reply(connection: Connection) -> Any:
     """The next reply; an error that the server sent is one."""
     try:
         return connection.read_response(disconnect_on_error=False)
     except RedisError as error:
-        # With sentinels, redis-py makes a broken link of what a demoted primary said.
-        said = error.__context__ if isinstance(error.__context__, ReadOnlyError) else error
-        if not is_reply(said):
+        reply = read_error(error)
+        if reply is None:
             raise
-        return said
-
-
-def refused(error: RedisError, commands: Sequence[bytes]) -> list[Any]:
-    """What stands for the replies if no connection was made."""
-    return [unconnected(error)] * len(commands)
-
-
-def _is_exhausted(error: Exception) -> bool:
-    return isinstance(error, MaxConnectionsError)
-
-
-def _nothing_to_clean(_: Exception) -> None:
-    """A failed attempt leaves nothing behind."""
+        return reply

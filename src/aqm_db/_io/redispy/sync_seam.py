@@ -6,7 +6,7 @@ from typing import Any
 from aqm_db._io import answers
 from aqm_db._io.confirming import Confirmation
 from aqm_db._io.failures import Denial
-from aqm_db._io.seam import Argument, Call, Reply, Undo
+from aqm_db._io.seam import Argument, Call, Command, Reply, Undo
 from aqm_db.errors import AQMDatabaseError, UnavailableError
 
 from .sync_exchange import Exchange
@@ -16,7 +16,7 @@ class SyncSeam:
     """A :class:`~aqm_db._io.seam.Seam` over a client of the caller's, for any number of threads.
 
     Args:
-        exchange: begins the requests of one call; it takes ``again`` as :class:`Exchange` does.
+        exchange: begins the requests of one call; it takes ``repeats`` as :class:`Exchange` does.
         unavailable: what is raised when the server can't be reached.
         confirmation: what every change waits for.
     """
@@ -35,7 +35,7 @@ class SyncSeam:
         """See :class:`~aqm_db._io.seam.Seam`; here it's a KeyboardInterrupt that cancels."""
         exchange = self._exchange()
         try:
-            return await answers.run(self._changing(exchange), call)
+            return await answers.run(self._confirm(exchange), call)
         except AQMDatabaseError:
             raise
         except BaseException:
@@ -48,22 +48,22 @@ class SyncSeam:
         """See :class:`~aqm_db._io.seam.Seam`; here it's a KeyboardInterrupt that cancels."""
         exchange = self._exchange()
         try:
-            return await answers.run_all(self._changing(exchange), calls)
+            return await answers.run_all(self._confirm(exchange), calls)
         except AQMDatabaseError:
             raise
         except BaseException:
             await self._settle(exchange, calls, undos)
             raise
 
-    async def read(self, *commands: Sequence[Argument]) -> list[Any]:
+    async def read(self, *commands: Command) -> list[Any]:
         """See :class:`~aqm_db._io.seam.Seam`."""
         return await answers.read(self._ask, commands)
 
     async def delete(self, *keys: Argument) -> int:
         """See :class:`~aqm_db._io.seam.ClientSeam`."""
-        return await answers.delete(self._changing(self._exchange()), keys)
+        return await answers.delete(self._confirm(self._exchange()), keys)
 
-    async def probe(self, *commands: Sequence[Argument]) -> list[Denial | None]:
+    async def probe(self, *commands: Command) -> list[Denial | None]:
         """See :class:`~aqm_db._io.seam.ClientSeam`."""
         return await answers.probe(self._ask, commands)
 
@@ -83,14 +83,14 @@ class SyncSeam:
     ) -> None:
         if undos is not None and interrupted.sent:
             # Once: whoever interrupted it may have done so because nothing answers.
-            once = self._exchange(again=False)
-            ask = self._changing(once)
+            once = self._exchange(repeats=False)
+            ask = self._confirm(once)
             await answers.settle(ask, ask, calls, undos)
 
-    def _changing(self, exchange: Exchange) -> answers.Ask:
+    def _confirm(self, exchange: Exchange) -> answers.Ask:
         if self._confirmation is None:
             return exchange.ask
-        return self._confirmation.asking(exchange.ask, self._unavailable)
+        return self._confirmation.wrap_ask(exchange.ask, self._unavailable)
 
-    async def _ask(self, commands: Sequence[bytes]) -> list[Any]:
+    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
         return await self._exchange().ask(commands)

@@ -1,0 +1,106 @@
+"""How a client's retry policy is applied: once, around a whole call, and for failures only."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+
+from aqm_db._io.failures import LinkFailure, find_failure
+
+from .replies import may_pass
+
+T = TypeVar("T")
+
+ONCE = Retry(NoBackoff(), 0)
+"""Of what is asked by a call: the client's retries are counted around the call."""
+ASYNC_ONCE = AsyncRetry(NoBackoff(), 0)
+
+
+class FirmRetry(Retry):
+    """A retry policy that takes no for an answer.
+
+    A synchronous pool connects by the policy of its client, and redis-py would try a wrong
+    password as often as a dead link.
+    """
+
+    def call_with_retry(
+        self,
+        do: Callable[[], T],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,  # noqa: FBT001, FBT002 - redis-py's signature
+    ) -> T:
+        """See :class:`redis.retry.Retry`."""
+        return super().call_with_retry(
+            do, fail, is_retryable or may_pass, with_failure_count=with_failure_count
+        )
+
+
+class AttemptError(RedisConnectionError):
+    """A failure as a retry policy sees it: of the class that every policy goes on after.
+
+    Attributes:
+        failure: what failed.
+    """
+
+    def __init__(self, failure: LinkFailure) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
+class Attempts:
+    """The attempts at one request, the first of which has failed.
+
+    That one was made without the policy, so that a request that succeeds doesn't pay for it.
+
+    Args:
+        first: how the first one failed.
+        end: until when others may be made.
+        time: what time it is.
+
+    Attributes:
+        failures: of all attempts, in order.
+    """
+
+    def __init__(self, first: LinkFailure, end: float, time: Callable[[], float]) -> None:
+        self.failures = [first]
+        self._end = end
+        self._time = time
+        self._is_begun = False
+
+    def begin(self) -> None:
+        """Begins what the policy takes for an attempt.
+
+        Raises:
+            AttemptError: it's the first one, which was made already.
+        """
+        if not self._is_begun:
+            self._is_begun = True
+            raise AttemptError(self.failures[0])
+
+    def check(self, replies: list[Any]) -> list[Any]:
+        """The replies to an attempt.
+
+        Raises:
+            AttemptError: one of them calls for another attempt.
+        """
+        failure = find_failure(replies)
+        if failure is not None:
+            self.failures.append(failure)
+            raise AttemptError(failure)
+        return replies
+
+    def may_be_executed(self) -> bool:
+        """Whether any command of any attempt may be."""
+        return any(failure.may_be_executed() for failure in self.failures)
+
+    def is_due(self, _: Exception) -> bool:
+        """Whether another attempt may be made after the last one."""
+        return self._time() < self._end and not self.failures[-1].is_final
+
+
+def clean_nothing(_: Exception) -> None:
+    """A failed attempt leaves nothing behind."""
