@@ -59,8 +59,8 @@ _LIFETIME = {
     "aclose": "close",
 }
 _NAMES = {
-    "AnyAsyncClient": "redis.Redis | redis.RedisCluster",
-    "AsyncClient": "redis.Redis",
+    "AnyAsyncClient": "AnySyncClient",
+    "AsyncClient": "SyncClient",
     "AsyncGenerator": "Generator",
     "AsyncIterator": "Iterator",
     "Connecting": "ClientDatabase",
@@ -87,6 +87,8 @@ _SUPPORT = {
     "backup": ".",
     "connection": ".",
     "database": ".",
+    "AnySyncClient": "._io.redispy.clients",
+    "SyncClient": "._io.redispy.clients",
     "blocked": "._io.redispy.clients",
     "blocking": "._io.redispy.clients",
     "drive": "._sync_support",
@@ -414,7 +416,7 @@ def _imports(body: str, modules: dict[str, ast.Module]) -> Iterator[str]:
     for_types = _by_source(type_origins, quoted)
     wanted = _by_source(origins, used | ({"TYPE_CHECKING"} if for_types else set()))
     yield from (_import(source, wanted[source]) for source in sorted(wanted) if source[0] != ".")
-    yield "\nimport redis\n"
+    yield ""
     yield from (_import(source, wanted[source]) for source in sorted(wanted) if source[0] == ".")
     if for_types:
         yield "\nif TYPE_CHECKING:"

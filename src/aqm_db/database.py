@@ -11,11 +11,11 @@ from . import config
 from ._io.confirming import check_confirming, check_fsync
 from ._io.facts import check_safe
 from ._io.gate import Gates
-from ._io.opening import open_database
+from ._io.opening import open_database, read_url
 from ._io.redispy.clients import AnyAsyncClient, seam_over
 from ._io.redispy.faces import ASYNC, Face
 from ._io.resources import Resources
-from ._io.target import Cluster, target_of
+from ._io.target import Cluster
 from ._model.checks import check_caps, check_count, check_flag, check_id
 from ._model.defaults import new_request_id, now_ms
 from ._model.keys import Keys, owner_of
@@ -411,7 +411,7 @@ def connect(
         InventoryUnavailableError: the same, between the first database and the second.
         AccessDeniedError: the password is wrong, or the sentinels'.
     """
-    target = target_of(url)
+    target = read_url(url)
     if owner is not None:
         check_id("owner", owner)
     elif isinstance(target, Cluster):

@@ -17,11 +17,9 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
-import redis
-
 from . import backup, config, connection, database
 from ._io import opening
-from ._io.redispy.clients import blocked, blocking
+from ._io.redispy.clients import AnySyncClient, SyncClient, blocked, blocking
 from ._io.redispy.faces import SYNC
 from ._io.resources import Resources
 from ._io.seam import Seam
@@ -102,7 +100,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
 
     def __init__(
         self,
-        client: redis.Redis | redis.RedisCluster | Seam,
+        client: AnySyncClient | Seam,
         *,
         owner: str | None = None,
         clock: Callable[[], int] = now_ms,
@@ -344,7 +342,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
 
     def __init__(
         self,
-        client: redis.Redis | redis.RedisCluster | Seam,
+        client: AnySyncClient | Seam,
         *,
         owner: str | None = None,
         budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
@@ -703,9 +701,7 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
     :mod:`aqm_db.errors`).
     """
 
-    def __init__(
-        self, inventory: SmartInventory, client: redis.Redis | redis.RedisCluster | Seam
-    ) -> None:
+    def __init__(self, inventory: SmartInventory, client: AnySyncClient | Seam) -> None:
         super().__init__(
             AsyncGarbageCollector(
                 unwrap("inventory", inventory, SmartInventory), blocking(client, "GarbageCollector")
@@ -819,8 +815,8 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
 
     def __init__(
         self,
-        vault_client: redis.Redis | redis.RedisCluster,
-        inventory_client: redis.Redis | redis.RedisCluster,
+        vault_client: AnySyncClient,
+        inventory_client: AnySyncClient,
         *,
         server: EmbeddedServer | None = None,
         resources: Resources | None = None,
@@ -1063,7 +1059,7 @@ def connect(
 
 def create_vault_client(
     *, host: str = config.REDIS_HOST, port: int = config.REDIS_PORT
-) -> redis.Redis:
+) -> SyncClient:
     """Makes a client for the vault's logical database (0), and pings it.
 
     Raises:
@@ -1075,7 +1071,7 @@ def create_vault_client(
 
 def create_inventory_client(
     *, host: str = config.REDIS_HOST, port: int = config.REDIS_PORT
-) -> redis.Redis:
+) -> SyncClient:
     """Makes a client for the inventory's logical database (1), and pings it.
 
     Raises:
@@ -1085,10 +1081,7 @@ def create_inventory_client(
     return blocked(drive(opening.create_inventory_client(SYNC, host=host, port=port)))
 
 
-def health_check(
-    vault_client: redis.Redis | redis.RedisCluster,
-    inventory_client: redis.Redis | redis.RedisCluster,
-) -> HealthStatus:
+def health_check(vault_client: AnySyncClient, inventory_client: AnySyncClient) -> HealthStatus:
     """Asks both databases how they are; one that doesn't answer is an answer, not an error.
 
     Returns:
@@ -1103,10 +1096,7 @@ def health_check(
     )
 
 
-def close_all(
-    vault_client: redis.Redis | redis.RedisCluster,
-    inventory_client: redis.Redis | redis.RedisCluster,
-) -> None:
+def close_all(vault_client: AnySyncClient, inventory_client: AnySyncClient) -> None:
     """Closes both clients."""
     drive(
         connection.close_all(

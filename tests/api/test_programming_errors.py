@@ -279,7 +279,7 @@ async def test_a_mistake_in_making_clients(
 ) -> None:
     """The url's options have nothing to do with it."""
     error = kind("ours")
-    monkeypatch.setattr(Face, "client_options", breaking(error))
+    monkeypatch.setattr(Face, "make_options", breaking(error))
     with pytest.raises(kind) as caught:
         await opened(opener, url)
     assert caught.value is error
@@ -298,7 +298,7 @@ async def test_a_mistake_in_looking_at_options(
     assert caught.value is error
 
 
-@pytest.mark.parametrize("name", ["_several", "_place_in", "_split", "unquote"])
+@pytest.mark.parametrize("name", ["_read_several", "_read_place", "_split", "unquote"])
 async def test_a_mistake_in_reading_a_url(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """The url is well formed."""
     error = ValueError("ours")

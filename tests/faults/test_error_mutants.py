@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 from aqm_db import AsyncClientDatabase, cli, connect
-from aqm_db._io import confirming, facts, opening
+from aqm_db._io import confirming, facts
+from aqm_db._io.redispy.faces import Face
 from aqm_db.errors import (
     AQMDatabaseError,
     ConcurrencyError,
@@ -106,7 +107,7 @@ async def test_a_mistake_in_the_background_is_the_databases(db: AsyncClientDatab
 
 async def test_a_mistake_in_making_clients_is_the_urls() -> None:
     """What making clients raises: test_a_mistake_in_making_clients."""
-    clients: Any = opening._clients
+    clients: Any = Face.make_clients
 
     def renaming(*arguments: Any) -> Any:
         try:
@@ -119,5 +120,5 @@ async def test_a_mistake_in_making_clients_is_the_urls() -> None:
         await of_mistakes.test_a_mistake_in_making_clients(patched, connect, url, TypeError)
 
     with pytest.MonkeyPatch.context() as mutant:
-        mutant.setattr(opening, "_clients", renaming)
+        mutant.setattr(Face, "make_clients", renaming)
         await is_noticed(mutant, test)

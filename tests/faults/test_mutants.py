@@ -688,17 +688,17 @@ async def test_a_client_of_other_settings(
     other: object,
 ) -> None:
     """Connection settings: test_clients_of_both_databases."""
-    options = faces.Face.client_options
+    options = faces.Face.make_options
 
-    def shaped(_: faces.Face, client: Redis) -> Redis:
+    def keep_client(_: faces.Face, client: Redis) -> Redis:
         clients.append(client)
         return client
 
     def changed(face: faces.Face) -> dict[str, Any]:
         return {**options(face), setting: other}
 
-    lab.monkeypatch.setattr(type(faces.ASYNC), "shaped", shaped)
-    lab.monkeypatch.setattr(faces.Face, "client_options", changed)
+    lab.monkeypatch.setattr(type(faces.ASYNC), "shape_client", keep_client)
+    lab.monkeypatch.setattr(faces.Face, "make_options", changed)
     await lab.is_noticed_by(
         of_connections.test_clients_of_both_databases, face=aqm_db, tcp_port=tcp_port
     )

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from aqm_db._io.opening import open_database
+from aqm_db._io.opening import open_database, read_url
 from aqm_db._io.redispy.faces import ASYNC
-from aqm_db._io.target import target_of
 
 from .bench_view import as_json, as_text
 from .errors import told
@@ -47,7 +46,7 @@ def bench(
 
 
 async def _measured(url: str | None, seconds: float) -> Measured:
-    opened = await open_database(ASYNC, target_of(url), Bench, checks=())
+    opened = await open_database(ASYNC, read_url(url), Bench, checks=())
     try:
         with working("Measuring", total=seconds) as progress:
 

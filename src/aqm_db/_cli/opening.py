@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aqm_db._io.target import Embedded, target_of
+from aqm_db._io.target import Embedded, read_target
 from aqm_db.sync import ClientDatabase, connect
 
 from .errors import CommandError, told
@@ -55,7 +55,7 @@ def check_is_there(url: str | None) -> None:
         CommandError: there is none.
         InvalidArgumentError: the url is malformed.
     """
-    target = target_of(url)
+    target = read_target(url)
     if isinstance(target, Embedded) and _is_empty(target.directory.expanduser()):
         raise CommandError(
             f"there is no database in {str(target.directory)!r}: name another with --url (or "

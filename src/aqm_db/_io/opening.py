@@ -1,22 +1,17 @@
 """How clients and databases are opened, on either face."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from aqm_db import config
-from aqm_db.embedded import EmbeddedServer
-from aqm_db.errors import (
-    InvalidArgumentError,
-    InventoryUnavailableError,
-    UnavailableError,
-    VaultUnavailableError,
-)
+from aqm_db.errors import InventoryUnavailableError, UnavailableError, VaultUnavailableError
 
 from .redispy.clients import AsyncClient, seams_over
 from .redispy.faces import Face
+from .redispy.url_options import parse_options
 from .seam import Seam
 from .shielding import sheltered
-from .target import Cluster, Embedded, Sentinels, Server, Target
+from .target import Cluster, Embedded, Sentinels, Target, read_target
 
 
 class _Database(Protocol):
@@ -28,16 +23,29 @@ Check: TypeAlias = Callable[[Seam], Awaitable[None]]
 """Raises if a server isn't fit."""
 
 
+def read_url(url: str | None) -> Target:
+    """What a url names; without one, ``$AQM_DB_URL`` or the user's own embedded database.
+
+    Raises:
+        InvalidArgumentError: the url is malformed, or of a scheme that isn't known.
+    """
+    target = read_target(url)
+    if isinstance(target, Cluster | Sentinels):
+        # Some of its mistakes are those of options. With one server, its client finds all of them.
+        parse_options(target.url)
+    return target
+
+
 async def create_vault_client(face: Face, *, host: str, port: int) -> AsyncClient:
     """Makes a client for the vault's logical database, and pings it."""
-    client = face.client(config.REDIS_VAULT_DB, host=host, port=port)
-    return await _pinged(client, VaultUnavailableError)
+    client = face.make_client(config.REDIS_VAULT_DB, host=host, port=port)
+    return await _ping_client(client, VaultUnavailableError)
 
 
 async def create_inventory_client(face: Face, *, host: str, port: int) -> AsyncClient:
     """Makes a client for the inventory's logical database, and pings it."""
-    client = face.client(config.REDIS_INVENTORY_DB, host=host, port=port)
-    return await _pinged(client, InventoryUnavailableError)
+    client = face.make_client(config.REDIS_INVENTORY_DB, host=host, port=port)
+    return await _ping_client(client, InventoryUnavailableError)
 
 
 async def open_database(
@@ -52,14 +60,14 @@ async def open_database(
         checks: what each server has to pass that takes writes.
     """
     server = await face.open_server(target.directory) if isinstance(target, Embedded) else None
-    vault_client, inventory_client = _clients(face, target, server)
+    vault_client, inventory_client = face.make_clients(target, server)
     database = make(vault_client, inventory_client, server=server)
     try:
         # Where there's one logical database, both have one client.
         clients: dict[AsyncClient, type[UnavailableError]] = {vault_client: VaultUnavailableError}
         clients.setdefault(inventory_client, InventoryUnavailableError)
         for client, unavailable in clients.items():
-            await _pinged(client, unavailable)
+            await _ping_client(client, unavailable)
             for seam in await seams_over(client, unavailable, "connect") if checks else ():
                 for check in checks:
                     await check(seam)
@@ -69,7 +77,7 @@ async def open_database(
     return database
 
 
-async def _pinged(client: AsyncClient, unavailable: type[UnavailableError]) -> AsyncClient:
+async def _ping_client(client: AsyncClient, unavailable: type[UnavailableError]) -> AsyncClient:
     """The client, once it has answered; a client that doesn't is closed."""
     try:
         for seam in await seams_over(client, unavailable, "connect"):
@@ -79,37 +87,3 @@ async def _pinged(client: AsyncClient, unavailable: type[UnavailableError]) -> A
             await client.aclose()
         raise
     return client
-
-
-def _clients(
-    face: Face, target: Target, server: EmbeddedServer | None
-) -> tuple[AsyncClient, AsyncClient]:
-    """The vault's client and the inventory's.
-
-    Raises:
-        InvalidArgumentError: the url has an option that isn't known, or an extra is missing.
-    """
-    databases = (config.REDIS_VAULT_DB, config.REDIS_INVENTORY_DB)
-    if isinstance(target, Cluster | Sentinels):
-        both = face.client_of_several(target)
-        return both, both
-    if isinstance(target, Server):
-        vault, inventory = (face.client_of_url(target.url, db) for db in databases)
-    elif server is not None:
-        path = str(server.socket_path)
-        vault, inventory = (face.client(db, unix_socket_path=path) for db in databases)
-    else:
-        memory = _fakeredis()
-        fake = memory.FakeServer()
-        vault, inventory = (face.client_in_memory(memory, fake, db) for db in databases)
-    return vault, inventory
-
-
-def _fakeredis() -> Any:
-    try:
-        import fakeredis  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise InvalidArgumentError(
-            "url", "memory:// needs: pip install 'aqm-db[memory]'"
-        ) from error
-    return fakeredis

@@ -2,15 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import Any, TypeAlias
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from typing import TypeAlias
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from aqm_db._model.checks import check_text
 from aqm_db.errors import InvalidArgumentError
 
 _SERVER_SCHEMES = frozenset({"redis", "rediss", "unix"})
 _PORTS = {"cluster": 6379, "sentinel": 26379}
-_ONE_DATABASE = "must name no database: the vault is in 0, the inventory in 1"
+_TWO_DATABASES = "must name no database: the vault is in 0, the inventory in 1"
+_ONE_DATABASE = "must name no database: all is in 0"
+_OF_SENTINELS = {"sentinel_username": "username", "sentinel_password": "password"}
 
 
 # Plain classes: dataclasses would be a tenth of what importing the package costs.
@@ -28,7 +30,7 @@ class Memory:
 
 
 class Server:
-    """A server of the user's, at a url that redis-py understands."""
+    """A server of the user's, at a url of its own."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -39,12 +41,12 @@ class Cluster:
 
     Attributes:
         hosts: host and port of some of its nodes.
-        options: what its connections are made with.
+        url: how to connect to each of them, but for its host.
     """
 
-    def __init__(self, hosts: list[tuple[str, int]], options: dict[str, Any]) -> None:
+    def __init__(self, hosts: list[tuple[str, int]], url: str) -> None:
         self.hosts = hosts
-        self.options = options
+        self.url = url
 
 
 class Sentinels:
@@ -53,27 +55,23 @@ class Sentinels:
     Attributes:
         hosts: host and port of some of the sentinels.
         name: what they call the servers.
-        options: what connections to the servers are made with.
+        url: how to connect to each server, but for its host.
         credentials: what the sentinels are told of the user; empty if nothing.
     """
 
     def __init__(
-        self,
-        hosts: list[tuple[str, int]],
-        name: str,
-        options: dict[str, Any],
-        credentials: dict[str, Any],
+        self, hosts: list[tuple[str, int]], name: str, url: str, credentials: dict[str, str]
     ) -> None:
         self.hosts = hosts
         self.name = name
-        self.options = options
+        self.url = url
         self.credentials = credentials
 
 
 Target: TypeAlias = Embedded | Memory | Server | Cluster | Sentinels
 
 
-def target_of(url: str | None) -> Target:
+def read_target(url: str | None) -> Target:
     """What a url names; without one, ``$AQM_DB_URL`` or the user's own embedded database.
 
     Raises:
@@ -81,20 +79,22 @@ def target_of(url: str | None) -> Target:
     """
     if url is None:
         url = os.environ.get("AQM_DB_URL") or "embedded://"
-    parts = _split(_text_of(url))
+    parts = _split(_check_text(url))
     encryption, plus, kind = parts.scheme.partition("+")
     if plus and encryption in {"redis", "rediss"} and kind in _PORTS:
-        return _several(parts, encryption, kind)
-    _place_in(parts)
+        return _read_several(parts, encryption, kind)
+    _read_place(parts)
     if parts.scheme == "embedded":
         if parts.query or parts.fragment:
             raise InvalidArgumentError("url", "must have %3F and %23 for ? and # in its path")
-        return Embedded(_directory(parts.netloc, unquote(parts.path)))
+        return Embedded(_find_directory(parts.netloc, unquote(parts.path)))
     if parts.scheme == "memory":
         return Memory()
     if parts.scheme in _SERVER_SCHEMES:
-        if "db" in parse_qs(parts.query) or (parts.scheme != "unix" and parts.path.strip("/")):
-            raise InvalidArgumentError("url", _ONE_DATABASE)
+        if "db" in dict(parse_qsl(parts.query)) or (
+            parts.scheme != "unix" and parts.path.strip("/")
+        ):
+            raise InvalidArgumentError("url", _TWO_DATABASES)
         return Server(url)
     # The url may hold a password, so it isn't shown.
     raise InvalidArgumentError(
@@ -104,52 +104,54 @@ def target_of(url: str | None) -> Target:
     )
 
 
-def _text_of(url: object) -> str:
+def _check_text(url: object) -> str:
     if isinstance(url, os.PathLike):
         raise InvalidArgumentError("url", "is no path: a directory's is f'embedded://{path}'")
     return check_text("url", url)
 
 
-def _several(parts: SplitResult, encryption: str, kind: str) -> Cluster | Sentinels:
+def _read_several(parts: SplitResult, scheme: str, kind: str) -> Cluster | Sentinels:
     """What a url with several hosts names.
+
+    Args:
+        parts: of the url.
+        scheme: that of the url of one server.
+        kind: of what the servers are.
 
     Raises:
         InvalidArgumentError: a host, or the servers' name, is missing; or one too many is there; a
-            port is no number, a host no name, or an option has a wrong value.
+            port is no number, or a host no name.
     """
     credentials, at, listed = parts.netloc.rpartition("@")
-    places = [_place_in(_split(f"//{place}")) for place in listed.split(",")]
+    places = [_read_place(_split(f"//{place}")) for place in listed.split(",")]
     if not all(host for host, _ in places):
         raise InvalidArgumentError("url", "must list hosts as host:port,host:port")
     hosts = [(host, port or _PORTS[kind]) for host, port in places]
-    options = _options_in(f"redis://{credentials}{at}?{parts.query}")
-    if options.pop("db", 0):
-        raise InvalidArgumentError("url", "must name no database: all is in 0")
-    if encryption == "rediss":
-        options["ssl"] = True
+    # Of two with one name, redis-py takes the first.
+    options = dict(reversed(parse_qsl(parts.query)))
+    if options.pop("db", "0") != "0":
+        raise InvalidArgumentError("url", _ONE_DATABASE)
     name = unquote(parts.path.strip("/"))
+    credentials_there: dict[str, str] = {}
     if kind == "sentinel":
         if not name:
             raise InvalidArgumentError("url", "must end with the name of the sentinels' servers")
-        asked = {
-            argument: options.pop(f"sentinel_{argument}")
-            for argument in ("username", "password")
-            if f"sentinel_{argument}" in options
-        }
-        return Sentinels(hosts, name, options, asked)
-    if name:
-        raise InvalidArgumentError("url", "must name no database: all is in 0")
-    return Cluster(hosts, options)
+        told = _OF_SENTINELS.keys() & options.keys()
+        credentials_there = {_OF_SENTINELS[each]: options.pop(each) for each in told}
+    elif name:
+        raise InvalidArgumentError("url", _ONE_DATABASE)
+    url = f"{scheme}://{credentials}{at}?{urlencode(options)}"
+    return Sentinels(hosts, name, url, credentials_there) if name else Cluster(hosts, url)
 
 
 def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:
-        raise _malformed() from None
+        raise _make_error() from None
 
 
-def _place_in(parts: SplitResult) -> tuple[str, int | None]:
+def _read_place(parts: SplitResult) -> tuple[str, int | None]:
     """A host, or nothing, and a port.
 
     Raises:
@@ -160,28 +162,16 @@ def _place_in(parts: SplitResult) -> tuple[str, int | None]:
         host, port = parts.hostname or "", parts.port
         host.encode("idna")
     except ValueError:
-        raise _malformed() from None
+        raise _make_error() from None
     return host, port
 
 
-def _options_in(url: str) -> dict[str, Any]:
-    """What connections are made with; redis-py knows what a url's query can say."""
-    from redis import connection  # noqa: PLC0415 - most urls don't need it
-
-    parse: Any = connection.parse_url
-    try:
-        options: dict[str, Any] = parse(url)
-    except ValueError:
-        raise _malformed() from None
-    return options
-
-
-def _malformed() -> InvalidArgumentError:
+def _make_error() -> InvalidArgumentError:
     """What is wrong with it may be a part of the password, so it isn't shown."""
     return InvalidArgumentError("url", "is malformed")
 
 
-def _directory(netloc: str, path: str) -> Path:
+def _find_directory(netloc: str, path: str) -> Path:
     if netloc:
         raise InvalidArgumentError(
             "url", "an embedded database takes an absolute path: embedded:///path"

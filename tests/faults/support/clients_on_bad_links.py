@@ -76,7 +76,7 @@ LIBRARY = Party(
     "the library's client",
     ASYNC,
     config.REDIS_RETRY_ATTEMPTS,
-    lambda port: faces.ASYNC.client(INVENTORY_DB, host=HOST, port=port),
+    lambda port: faces.ASYNC.make_client(INVENTORY_DB, host=HOST, port=port),
 )
 ASYNC_PARTIES = (DEFAULT, NO_RETRIES, LIBRARY)
 SYNC_PARTIES = (
@@ -98,6 +98,6 @@ SYNC_PARTIES = (
         "the library's client, sync",
         SYNC,
         config.REDIS_RETRY_ATTEMPTS,
-        lambda port: blocked(faces.SYNC.client(INVENTORY_DB, host=HOST, port=port)),
+        lambda port: blocked(faces.SYNC.make_client(INVENTORY_DB, host=HOST, port=port)),
     ),
 )

@@ -131,10 +131,10 @@ async def library_client(face: Face, path: Path) -> AsyncGenerator[Any]:
     """A client as ``connect`` makes them, of a server that speaks the older protocol."""
     place = {"unix_socket_path": str(path), "protocol": 2}
     if face is ASYNC:
-        async with faces.ASYNC.client(INVENTORY_DB, **place) as client:
+        async with faces.ASYNC.make_client(INVENTORY_DB, **place) as client:
             yield client
     else:
-        with blocked(faces.SYNC.client(INVENTORY_DB, **place)) as client:
+        with blocked(faces.SYNC.make_client(INVENTORY_DB, **place)) as client:
             yield client
 
 

@@ -39,7 +39,7 @@ from .redirects import (
     is_down,
     mark_moving,
 )
-from .url_options import made_with
+from .url_options import make_with_options, parse_options
 
 
 class ClusterSeam(AsyncSeam):
@@ -323,15 +323,15 @@ def nodes_of(cluster: RedisCluster) -> Nodes:
     return nodes
 
 
-def client_of(target: Cluster, options: dict[str, Any]) -> RedisCluster:
+def make_cluster_client(target: Cluster, options: dict[str, Any]) -> RedisCluster:
     """A client of a cluster, which isn't connected yet.
 
     Raises:
         InvalidArgumentError: the url has an option that can't be.
     """
-    return made_with(
+    return make_with_options(
         RedisCluster,
-        given=target.options,
+        given=parse_options(target.url),
         startup_nodes=[ClusterNode(host, port) for host, port in target.hosts],
         require_full_coverage=False,
         **options,

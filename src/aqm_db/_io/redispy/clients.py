@@ -14,10 +14,11 @@ from aqm_db.errors import InvalidArgumentError, UnavailableError
 
 from .async_loops import channels_of, close_at_home
 from .async_seam import AsyncSeam
-from .url_options import made_with
+from .url_options import make_with_options
 
 AsyncClient: TypeAlias = Redis
 AnyAsyncClient: TypeAlias = Redis | RedisCluster
+SyncClient: TypeAlias = redis.Redis
 AnySyncClient: TypeAlias = redis.Redis | redis.RedisCluster
 
 
@@ -52,9 +53,9 @@ def blocking(client: AnySyncClient | Seam, user: str) -> AsyncClient:
     return cast("AsyncClient", standing)
 
 
-def blocked(client: AsyncClient) -> redis.Redis:
+def blocked(client: AsyncClient) -> SyncClient:
     """The client that :func:`blocking` was given."""
-    return cast("redis.Redis", cast("Blocking", client).client)
+    return cast("SyncClient", cast("Blocking", client).client)
 
 
 class Route:
@@ -207,7 +208,7 @@ def check_options(client: AnySyncClient | AnyAsyncClient) -> None:
     options = _options(client)
     if options.get("decode_responses"):
         raise InvalidArgumentError("url", "has an option that isn't allowed: decode_responses")
-    made_with(_connection_class(client), given=options)
+    make_with_options(_connection_class(client), given=options)
 
 
 def _tag_of(keys: Keys) -> str:

@@ -2,10 +2,10 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import redis
 from redis.asyncio import Redis
@@ -15,13 +15,20 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from aqm_db import config
 from aqm_db._io.shielding import finish, sheltered
-from aqm_db._io.target import Cluster, Sentinels
+from aqm_db._io.target import Cluster, Sentinels, Server, Target
 from aqm_db.embedded import EmbeddedServer
-from aqm_db.errors import EmbeddedServerError, VaultUnavailableError
+from aqm_db.errors import EmbeddedServerError, InvalidArgumentError, VaultUnavailableError
 
-from .clients import AnySyncClient, AsyncClient, Blocking, blocking, check_options
+from .clients import (
+    AnyAsyncClient,
+    AnySyncClient,
+    AsyncClient,
+    Blocking,
+    blocking,
+    check_options,
+)
 from .retries import FirmRetry
-from .url_options import made_with
+from .url_options import make_with_options
 
 
 class Face(ABC):
@@ -37,38 +44,49 @@ class Face(ABC):
     retry_class: ClassVar[type[Any]]
     fake_name: ClassVar[str]
 
-    def client(self, db: int, **place: Any) -> AsyncClient:
-        """A client of a server at a host and port, or at a unix socket."""
-        return self.shaped(self.client_class(db=db, **place, **self.client_options()))
+    def make_clients(
+        self, target: Target, server: EmbeddedServer | None
+    ) -> tuple[AsyncClient, AsyncClient]:
+        """The vault's client and the inventory's.
 
-    def client_of_url(self, url: str, db: int) -> AsyncClient:
-        """A client of the server at a url.
+        Args:
+            target: what a url names.
+            server: the embedded server, if the url names one.
 
         Raises:
             InvalidArgumentError: the url has an option that redis-py doesn't know, or one with a
-                wrong value.
+                wrong value; or an extra is missing.
+            VaultUnavailableError: a cluster can't be reached.
+            AccessDeniedError: a cluster refuses the user.
         """
-        client = made_with(
-            self.client_class.from_url, url, given={}, db=db, **self.client_options()
-        )
-        check_options(client)
-        return self.shaped(client)
+        databases = (config.REDIS_VAULT_DB, config.REDIS_INVENTORY_DB)
+        if isinstance(target, Cluster | Sentinels):
+            both = self.shape_client(self.make_client_of_several(target))
+            return both, both
+        if isinstance(target, Server):
+            vault, inventory = (self._make_client_of_url(target.url, db) for db in databases)
+        elif server is not None:
+            path = str(server.socket_path)
+            vault, inventory = (self.make_client(db, unix_socket_path=path) for db in databases)
+        else:
+            vault, inventory = self._make_clients_in_memory(databases)
+        return vault, inventory
 
-    def client_in_memory(self, fakeredis: Any, server: Any, db: int) -> AsyncClient:
-        """A client of a server of fakeredis."""
-        return self.shaped(getattr(fakeredis, self.fake_name)(server=server, db=db))
+    def make_client(self, db: int, **place: Any) -> AsyncClient:
+        """A client of a server at a host and port, or at a unix socket."""
+        return self.shape_client(self.client_class(db=db, **place, **self.make_options()))
 
     @abstractmethod
-    def client_of_several(self, target: Cluster | Sentinels) -> AsyncClient:
+    def make_client_of_several(self, target: Cluster | Sentinels) -> Any:
         """A client of a cluster, or of whichever server sentinels say.
 
         Raises:
-            InvalidArgumentError: as of :meth:`client_of_url`.
+            InvalidArgumentError: the url has an option that can't be.
             VaultUnavailableError: the cluster can't be reached.
             AccessDeniedError: the cluster refuses the user.
         """
 
-    def client_options(self, attempts: int = config.REDIS_RETRY_ATTEMPTS) -> dict[str, Any]:
+    def make_options(self, attempts: int = config.REDIS_RETRY_ATTEMPTS) -> dict[str, Any]:
         """What every client is made with."""
         return {
             "decode_responses": False,
@@ -80,7 +98,7 @@ class Face(ABC):
         }
 
     @abstractmethod
-    def shaped(self, client: Any) -> AsyncClient:
+    def shape_client(self, client: Any) -> AsyncClient:
         """A client as what the asynchronous classes take."""
 
     @abstractmethod
@@ -95,26 +113,43 @@ class Face(ABC):
     async def close_server(self, server: EmbeddedServer) -> None:
         """Gives it back."""
 
+    def _make_client_of_url(self, url: str, db: int) -> AsyncClient:
+        client = make_with_options(
+            self.client_class.from_url, url, given={}, db=db, **self.make_options()
+        )
+        check_options(client)
+        return self.shape_client(client)
+
+    def _make_clients_in_memory(self, databases: Sequence[int]) -> Iterator[AsyncClient]:
+        try:
+            import fakeredis  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            reason = "memory:// needs: pip install 'aqm-db[memory]'"
+            raise InvalidArgumentError("url", reason) from error
+        make: Any = getattr(fakeredis, self.fake_name)
+        server = fakeredis.FakeServer()
+        return (self.shape_client(make(server=server, db=db)) for db in databases)
+
 
 class _AsyncFace(Face):
     client_class = Redis
     retry_class = AsyncRetry
     fake_name = "FakeAsyncRedis"
 
-    def shaped(self, client: AsyncClient) -> AsyncClient:
+    def shape_client(self, client: AsyncClient) -> AsyncClient:
         return client
 
-    def client_of_several(self, target: Cluster | Sentinels) -> AsyncClient:
-        options = self.client_options(config.REDIS_FAILOVER_ATTEMPTS)
+    def make_client_of_several(self, target: Cluster | Sentinels) -> AnyAsyncClient:
+        options = self.make_options(config.REDIS_FAILOVER_ATTEMPTS)
         if isinstance(target, Cluster):
-            from .async_cluster import client_of  # noqa: PLC0415 - most programs have none
+            from .async_cluster import make_cluster_client  # noqa: PLC0415 - most have none
 
-            return self.shaped(cast("AsyncClient", client_of(target, options)))
-        from .sentinel import client_of as watched_client  # noqa: PLC0415 - the same
+            return make_cluster_client(target, options)
+        from .sentinel import make_sentinel_client  # noqa: PLC0415 - the same
 
-        client = watched_client(target, options)
+        client = make_sentinel_client(target, options)
         check_options(client)
-        return self.shaped(client)
+        return client
 
     async def finish(self, work: Coroutine[Any, Any, None]) -> None:
         await finish(work)
@@ -138,20 +173,20 @@ class _SyncFace(Face):
     retry_class = FirmRetry
     fake_name = "FakeRedis"
 
-    def shaped(self, client: AnySyncClient) -> AsyncClient:
+    def shape_client(self, client: AnySyncClient) -> AsyncClient:
         return blocking(client, "connect")
 
-    def client_of_several(self, target: Cluster | Sentinels) -> AsyncClient:
-        options = self.client_options(config.REDIS_FAILOVER_ATTEMPTS)
+    def make_client_of_several(self, target: Cluster | Sentinels) -> AnySyncClient:
+        options = self.make_options(config.REDIS_FAILOVER_ATTEMPTS)
         if isinstance(target, Cluster):
-            from .sync_cluster import client_of  # noqa: PLC0415 - most programs have none
+            from .sync_cluster import make_sync_cluster_client  # noqa: PLC0415 - most have none
 
-            return self.shaped(client_of(target, options, VaultUnavailableError))
-        from .sentinel import sync_client_of  # noqa: PLC0415 - the same
+            return make_sync_cluster_client(target, options, VaultUnavailableError)
+        from .sentinel import make_sync_sentinel_client  # noqa: PLC0415 - the same
 
-        client = sync_client_of(target, options)
+        client = make_sync_sentinel_client(target, options)
         check_options(client)
-        return self.shaped(client)
+        return client
 
     async def finish(self, work: Coroutine[Any, Any, None]) -> None:
         await work

@@ -10,7 +10,7 @@ from aqm_db._io.target import Sentinels
 
 from .replies import SentinelRefusalError
 from .retries import ASYNC_ONCE, ONCE
-from .url_options import made_with
+from .url_options import make_with_options, parse_options
 
 
 class _Sentinels(Sentinel):
@@ -19,7 +19,7 @@ class _Sentinels(Sentinel):
         try:
             return await discover(service_name)
         except RedisError as error:
-            raise _said(error) from None
+            raise _read_refusal(error) from None
 
 
 class _SyncSentinels(redis.Sentinel):
@@ -28,7 +28,7 @@ class _SyncSentinels(redis.Sentinel):
         try:
             return discover(service_name)
         except RedisError as error:
-            raise _said(error) from None
+            raise _read_refusal(error) from None
 
 
 class _Watched(Redis):
@@ -47,7 +47,7 @@ class _WatchedSync(redis.Redis):
             sentinel.close()
 
 
-def client_of(target: Sentinels, options: dict[str, Any]) -> Redis:
+def make_sentinel_client(target: Sentinels, options: dict[str, Any]) -> Redis:
     """An asynchronous client.
 
     Raises:
@@ -56,15 +56,15 @@ def client_of(target: Sentinels, options: dict[str, Any]) -> Redis:
     make: Any = _Sentinels
     sentinels = make(
         target.hosts,
-        sentinel_kwargs=_asking(target, options) | {"retry": ASYNC_ONCE},
+        sentinel_kwargs=_make_asking_options(target, options) | {"retry": ASYNC_ONCE},
     )
-    client: Redis = made_with(
-        sentinels.master_for, target.name, _Watched, given=target.options, **options
+    client: Redis = make_with_options(
+        sentinels.master_for, target.name, _Watched, given=parse_options(target.url), **options
     )
     return client
 
 
-def sync_client_of(target: Sentinels, options: dict[str, Any]) -> redis.Redis:
+def make_sync_sentinel_client(target: Sentinels, options: dict[str, Any]) -> redis.Redis:
     """A synchronous client.
 
     Raises:
@@ -73,21 +73,21 @@ def sync_client_of(target: Sentinels, options: dict[str, Any]) -> redis.Redis:
     make: Any = _SyncSentinels
     sentinels = make(
         target.hosts,
-        sentinel_kwargs=_asking(target, options) | {"retry": ONCE},
+        sentinel_kwargs=_make_asking_options(target, options) | {"retry": ONCE},
     )
-    client: redis.Redis = made_with(
-        sentinels.master_for, target.name, _WatchedSync, given=target.options, **options
+    client: redis.Redis = make_with_options(
+        sentinels.master_for, target.name, _WatchedSync, given=parse_options(target.url), **options
     )
     return client
 
 
-def _asking(target: Sentinels, options: dict[str, Any]) -> dict[str, Any]:
+def _make_asking_options(target: Sentinels, options: dict[str, Any]) -> dict[str, Any]:
     """How sentinels are asked: once each, since there are others."""
     names = ("socket_timeout", "socket_connect_timeout", "maint_notifications_config")
     return target.credentials | {name: options[name] for name in names}
 
 
-def _said(error: RedisError) -> RedisError:
+def _read_refusal(error: RedisError) -> RedisError:
     """What stands for an error of all sentinels, of which redis-py keeps no more than the text."""
     is_refused = isinstance(error, NoPermissionError) or "AuthenticationError" in str(error)
     return SentinelRefusalError() if is_refused else error

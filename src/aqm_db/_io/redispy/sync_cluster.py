@@ -31,7 +31,7 @@ from .replies import explain_unconnected
 from .retries import AttemptError, clean_nothing
 from .sync_exchange import Exchange, ServerExchange, stand_in
 from .sync_seam import SyncSeam
-from .url_options import made_with
+from .url_options import make_with_options, parse_options
 
 T = TypeVar("T")
 
@@ -178,7 +178,7 @@ class ClusterExchange(Exchange):
             pool.release(connection)
 
 
-def client_of(
+def make_sync_cluster_client(
     target: Cluster, options: dict[str, Any], unavailable: type[UnavailableError]
 ) -> RedisCluster:
     """A client of a cluster, which has been asked for its topology.
@@ -194,11 +194,12 @@ def client_of(
         AccessDeniedError: the password is wrong, or the user may not ask for the topology.
     """
     node: Any = ClusterNode
+    given = parse_options(target.url)
 
     def make() -> RedisCluster:
-        return made_with(
+        return make_with_options(
             RedisCluster,
-            given=target.options,
+            given=given,
             # It asks the nodes at once, and what they say is no fault of the url's.
             refusals=(TypeError, ValueError),
             startup_nodes=[node(host, port) for host, port in target.hosts],

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from redis import connection
 from redis.exceptions import RedisError
 
 from aqm_db.errors import InvalidArgumentError
@@ -11,7 +12,28 @@ T = TypeVar("T")
 _REFUSALS = (TypeError, ValueError, RedisError)
 
 
-def made_with(
+def parse_options(url: str) -> dict[str, Any]:
+    """What connections are made with; redis-py knows what a url's query can say.
+
+    Args:
+        url: of one server, without its host.
+
+    Raises:
+        InvalidArgumentError: an option has a value that can't be read.
+    """
+    parse: Any = connection.parse_url
+    try:
+        options: dict[str, Any] = parse(url)
+    except ValueError:
+        # What is wrong with it may be a part of the password, so it isn't shown.
+        raise InvalidArgumentError("url", "is malformed") from None
+    if options.pop("connection_class", None) is not None:
+        # With several servers, redis-py chooses the class.
+        options["ssl"] = True
+    return options
+
+
+def make_with_options(
     make: Callable[..., T],
     *arguments: Any,
     given: Mapping[str, Any],
