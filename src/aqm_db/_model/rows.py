@@ -1,7 +1,7 @@
 """Stored fields as typed values; what doesn't fit is a CorruptEntryError."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 from aqm_db import config
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
@@ -75,10 +75,17 @@ def whole_number(value: bytes) -> int | None:
     return int(value) if len(value) <= _MAX_DIGITS and value.isdigit() else None
 
 
+def read_map(reply: Mapping[bytes, Any] | Sequence[Any]) -> Mapping[bytes, Any]:
+    """Fields and their values in a reply, which is a map (RESP3) or a flat list (RESP2)."""
+    if isinstance(reply, Mapping):
+        return reply
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
 def row_of(
     name: str, reply: Mapping[bytes, bytes] | Sequence[bytes] | AQMDatabaseError
 ) -> Row | None:
-    """The row in an HGETALL reply, which is a map (RESP3), a flat list (RESP2), or an error.
+    """The row in an HGETALL reply, which may be an error.
 
     Returns:
         The row; None if the key doesn't exist.
@@ -88,8 +95,4 @@ def row_of(
     """
     if isinstance(reply, AQMDatabaseError):
         raise CorruptEntryError(f"{name}: not a hash") from None
-    if not reply:
-        return None
-    if isinstance(reply, Mapping):
-        return Row(name, reply)
-    return Row(name, dict(zip(reply[::2], reply[1::2], strict=True)))
+    return Row(name, read_map(reply)) if reply else None

@@ -10,7 +10,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from aqm_db._io.confirming import UNCONFIRMED, Confirming
 from aqm_db._io.facts import (
@@ -26,6 +26,7 @@ from aqm_db._io.facts import (
 from aqm_db._io.redispy.clients import AnyAsyncClient, Route, route_of, seam_over
 from aqm_db._io.seam import ClientSeam, Seam
 from aqm_db._model.keys import Keys
+from aqm_db._model.rows import read_map
 from aqm_db._operations.permissions import Database, missing_permissions
 from aqm_db.errors import InventoryUnavailableError, UnavailableError, VaultUnavailableError
 
@@ -404,7 +405,7 @@ async def _is_open(patient: _Patient) -> bool | None:
     """Whether the server asks for no password; None if nobody says."""
     reply = await told(patient.seam, ("ACL", "GETUSER", "default"))
     if reply is not None:
-        flags = _mapping(reply[0])[b"flags"]
+        flags = read_map(reply[0])[b"flags"]
         return b"on" in flags and b"nopass" in flags
     return None if patient.route.sends_password else True
 
@@ -415,15 +416,8 @@ async def _settings_of(seam: Seam) -> dict[str, str]:
     return {
         name.decode(): value.decode("utf-8", "replace")
         for reply in replies or []
-        for name, value in _mapping(reply).items()
+        for name, value in read_map(reply).items()
     }
-
-
-def _mapping(reply: Any) -> Mapping[bytes, Any]:
-    """A reply that is a map (RESP3) or a flat list (RESP2)."""
-    if isinstance(reply, Mapping):
-        return reply
-    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def _numbers(version: str) -> tuple[int, ...]:
