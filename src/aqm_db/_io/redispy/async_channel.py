@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 from aqm_db._io.failures import ErrorReply, LinkFailure, find_demotion
 from aqm_db._io.seam import Command
 
+from .async_closing import close_with_loop
 from .async_link import Link, Pending, link_to
-from .async_loop_end import close_with_loop
 from .async_sources import Source
 from .replies import explain_unconnected, pack_command
 from .retries import ASYNC_ONCE

@@ -25,7 +25,8 @@ from aqm_db.errors import UnavailableError
 
 from . import private_parts
 from .async_channel import CancelledAfterSending, Holds
-from .async_loops import Channels, Home, Line, close_at_home
+from .async_closing import close_at_home
+from .async_loops import Channels, Home, Line
 from .async_seam import AsyncSeam
 from .async_sources import OwnSource, Source, connect_once
 from .redirects import (

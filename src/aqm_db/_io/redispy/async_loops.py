@@ -20,7 +20,7 @@ from aqm_db._io.failures import LinkFailure
 from aqm_db._io.seam import Command
 
 from .async_channel import Channel, Holds, SentinelChannel
-from .async_loop_end import Closing
+from .async_closing import close_there
 from .async_sources import OwnSource, PooledSource, Source
 
 _ELSEWHERE = "the client is in use on another event loop: connect once more, on this one"
@@ -147,13 +147,13 @@ class Channels:
             if loop is here:
                 await channel.aclose()
             else:
-                _close_there(loop, channel)
+                close_there(loop, channel)
 
     def hang_up_unclosed(self) -> None:
         """Ends what was left open when the client was dropped (from any thread)."""
         for loop, channel in tuple(self._channels.items()):
             if channel.is_open() and not loop.is_closed():
-                _close_there(loop, channel)
+                close_there(loop, channel)
                 # Last, since it may be an error.
                 warnings.warn(
                     "a client was dropped, and its connection not closed: await close_all(), or "
@@ -218,43 +218,6 @@ def _made(pool: Any) -> Channels:
     return Channels(PooledSource(pool), lambda: OwnSource(pool.make_connection))
 
 
-async def close_at_home(home: Home | Channels, client: Closing) -> None:
-    """Closes a client where its connections are.
-
-    On another event loop that's done as soon as it runs; and in a process that was forked it's the
-    parent's to do.
-    """
-    if home.is_inherited:
-        return
-    loop = home.loop
-    if loop is None or loop.is_closed() or loop is asyncio.get_running_loop():
-        await client.aclose()
-    else:
-        _close_there(loop, client)
-
-
-def _close_there(loop: asyncio.AbstractEventLoop, closing: Closing) -> None:
-    """Closes something on an event loop, as soon as that runs."""
-    # It may be closed at any time.
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(_close_soon, closing)
-
-
-def _close_soon(closing: Closing) -> None:
-    loop = asyncio.get_running_loop()
-    # In order: a client is closed when its calls have ended.
-    before = [task for task in _closings if task.get_loop() is loop]
-    task = loop.create_task(_close_after(before, closing))
-    _closings.add(task)
-    task.add_done_callback(_closings.discard)
-
-
-async def _close_after(before: Sequence[asyncio.Task[None]], closing: Closing) -> None:
-    if before:
-        await asyncio.wait(before)
-    await closing.aclose()
-
-
 def _leave_to_parent() -> None:
     for inheritance in tuple(_inheritances):
         inheritance.leave_to_parent()
@@ -262,7 +225,6 @@ def _leave_to_parent() -> None:
 
 _of_clients: WeakKeyDictionary[Redis, Channels] = WeakKeyDictionary()
 _inheritances: WeakSet[Inheritance] = WeakSet()
-_closings: set[asyncio.Task[None]] = set()
 
 # Where it isn't there, nothing forks.
 with suppress(AttributeError):

@@ -12,7 +12,8 @@ from aqm_db._io.seam import ClientSeam, Seam
 from aqm_db._model.keys import Keys
 from aqm_db.errors import InvalidArgumentError, UnavailableError
 
-from .async_loops import channels_of, close_at_home
+from .async_closing import close_at_home
+from .async_loops import channels_of
 from .async_seam import AsyncSeam
 from .url_options import make_with_options
 
