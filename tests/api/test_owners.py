@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 
 from aqm_db import AsyncClientDatabase, AsyncSecureVault, connect, sync
 from aqm_db._io.redispy.async_channel import Channel
-from aqm_db._io.redispy.async_loops import channels_of
+from aqm_db._io.redispy.async_loops import get_channels
 from aqm_db.errors import (
     InvalidArgumentError,
     InvalidIdentifierError,
@@ -219,7 +219,7 @@ async def test_a_connection_that_is_given_up_while_it_is_made() -> None:
     client = Redis(unix_socket_path="/nowhere")
     call = asyncio.ensure_future(AsyncSecureVault(client).exists("k"))
     await asyncio.sleep(0)
-    channel = channels_of(client).here()
+    channel = get_channels(client).get_channel()
     assert isinstance(channel, Channel)
     opening = channel._opening
     assert opening is not None

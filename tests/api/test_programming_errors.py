@@ -292,7 +292,7 @@ async def test_a_mistake_in_looking_at_options(
 ) -> None:
     """The same."""
     error = TypeError("ours")
-    monkeypatch.setattr(clients, "_options", breaking(error))
+    monkeypatch.setattr(clients, "_get_options", breaking(error))
     with pytest.raises(TypeError) as caught:
         await opened(opener, url)
     assert caught.value is error

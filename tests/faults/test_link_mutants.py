@@ -84,5 +84,5 @@ async def test_a_transport_that_is_taken_unseen(servers: Servers) -> None:
             await of_foreign_parts.test_a_transport_that_is_none(servers, patched, transport)
 
     with pytest.MonkeyPatch.context() as mutant:
-        mutant.setattr(private_parts, "_can", always)
+        mutant.setattr(private_parts, "_has_methods", always)
         await is_noticed(mutant, test)

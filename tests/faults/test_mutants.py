@@ -665,7 +665,7 @@ async def test_a_client_that_decodes(lab: Lab) -> None:
     def unchecked(client: Redis, *_: object) -> Redis:
         return client
 
-    lab.monkeypatch.setattr(any_clients, "_checked", unchecked)
+    lab.monkeypatch.setattr(any_clients, "_check_client", unchecked)
     await lab.is_noticed_by(of_connections.test_wrong_kinds_of_client)
 
 

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from aqm_db import AsyncSecureVault, AsyncSmartInventory
 from aqm_db._io.redispy import async_channel, private_parts
 from aqm_db._io.redispy.async_link import ReaderLink, WireLink
-from aqm_db._io.redispy.async_loops import channels_of
+from aqm_db._io.redispy.async_loops import get_channels
 from aqm_db.errors import NotWritableError, VaultUnavailableError
 from tests.conftest import INVENTORY_DB
 from tests.support.backends import VALKEY_9, Servers
@@ -93,7 +93,7 @@ async def test_a_connection_without_a_transport(
     def no_transport_of(_: object) -> None:
         return None
 
-    monkeypatch.setattr(private_parts, "transport_of", no_transport_of)
+    monkeypatch.setattr(private_parts, "find_transport", no_transport_of)
     replies = [None, b"-OOM no\r\n", b":1\r\n"]
     server = ScriptedServer(lambda _: replies.pop(0))
     async with listening(server, tmp_path / "s"):
@@ -121,7 +121,7 @@ async def test_a_connection_that_ends_before_its_first_call(
     def link(connection: Any, pending: Any, listener: Any) -> ReaderLink:
         return kinds.pop(0)(connection, pending, listener)
 
-    monkeypatch.setattr(async_channel, "link_to", link)
+    monkeypatch.setattr(async_channel, "make_link", link)
     server = ScriptedServer(lambda _: b":1\r\n")
     async with listening(server, tmp_path / "s"):
         client = Redis(
@@ -181,7 +181,7 @@ async def test_a_link_that_was_hung_up_while_its_peer_took_no_more(servers: Serv
     """What still comes is for nobody: the calls that wait by then wait for another link."""
     client = servers[VALKEY_9].client(INVENTORY_DB)
     assert await AsyncSecureVault(client).exists("k") is False
-    channel: Any = channels_of(client).here()
+    channel: Any = get_channels(client).get_channel()
     link: WireLink = channel._link
     link.pause_writing()
     assert link.is_full()

@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 
 from aqm_db import AsyncClientDatabase, AsyncSecureVault, AsyncSmartInventory, close_all, connect
 from aqm_db._io.redispy.async_link import ReaderLink, WireLink
-from aqm_db._io.redispy.async_loops import channels_of
+from aqm_db._io.redispy.async_loops import get_channels
 from aqm_db.errors import UnavailableError, VaultUnavailableError
 from aqm_db.types import InventoryEntry
 from tests.faults.support.cancelled_callers import turns
@@ -114,7 +114,7 @@ def test_a_second_loop_while_the_first_one_stands(either: RunningServer, *, is_f
         closer, other = (one, two) if is_first else (two, one)
         closer.run_until_complete(close_all(client, client))
         other.run_until_complete(turns(20))
-        assert not any(each.is_open() for each in channels_of(client)._channels.values())
+        assert not any(each.is_open() for each in get_channels(client)._channels.values())
 
 
 def test_threads_with_loops_of_their_own(server: RunningServer) -> None:
@@ -188,7 +188,7 @@ def test_closing_on_another_loop_waits_for_calls_on_the_first(server: RunningSer
         two.run_until_complete(close_all(client, client))
         assert one.run_until_complete(call) == "1"
         one.run_until_complete(turns(20))
-        assert not any(each.is_open() for each in channels_of(client)._channels.values())
+        assert not any(each.is_open() for each in get_channels(client)._channels.values())
 
 
 def test_closing_what_a_loop_that_was_closed_early_left_open(server: RunningServer) -> None:
@@ -248,7 +248,7 @@ def test_a_program_that_ends_with_calls_in_flight(
     for warm in (True, False):
         asyncio.run(main(warm=warm))
         assert all(call.cancelled() for call in calls)
-        assert not any(each.is_open() for each in channels_of(client)._channels.values())
+        assert not any(each.is_open() for each in get_channels(client)._channels.values())
     gc.collect()
     with caplog.at_level(logging.WARNING):
         assert asyncio.run(left()) == ["1", "2", "3", "4"]
@@ -313,7 +313,7 @@ def test_two_clients_of_one_pool_on_two_loops(server: RunningServer) -> None:
             one.run_until_complete(selected(inventory)),
         ]
         assert got == ["1", "2", "3"]
-        channels: Any = channels_of(two_client).here
+        channels: Any = get_channels(two_client).get_channel
         two.run_until_complete(_closed(channels))
         one.run_until_complete(close_all(one_client, one_client))
 
@@ -403,7 +403,7 @@ def test_which_connections_are_taken_over(
         for backend in (VALKEY_9, FAKEREDIS):
             client = servers[backend].client(0)
             await AsyncSecureVault(client).exists("k")
-            channel: Any = channels_of(client).here()
+            channel: Any = get_channels(client).get_channel()
             found.append(type(channel._link))
             await close_all(client, client)
         return found

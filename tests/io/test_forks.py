@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aqm_db import AsyncSecureVault
-from aqm_db._io.redispy.async_loops import channels_of
+from aqm_db._io.redispy.async_loops import get_channels
 from aqm_db.errors import VaultUnavailableError
 from tests.support.backends import REDIS_8, VALKEY_8, VALKEY_9, RunningServer, Servers
 from tests.support.clusters import RunningCluster, RunningSentinels
@@ -105,7 +105,7 @@ async def test_the_parents_loop_is_the_parents(servers: Servers) -> None:
     client = servers[VALKEY_9].client(0)
     vault = AsyncSecureVault(client)
     assert await vault.exists("k") is False
-    channels_of(client).leave_to_parent()
+    get_channels(client).leave_to_parent()
     with pytest.raises(VaultUnavailableError, match="which forked this one") as caught:
         await vault.exists("k")
     assert caught.value.outcome_unknown is False
@@ -113,7 +113,7 @@ async def test_the_parents_loop_is_the_parents(servers: Servers) -> None:
     lent = servers[VALKEY_9].client(0, max_connections=1)
     assert await AsyncSecureVault(lent).exists("k") is False
     await lent.aclose()
-    channels_of(lent).leave_to_parent()
+    get_channels(lent).leave_to_parent()
 
 
 def test_a_child_of_the_synchronous_face(forked: Forked) -> None:

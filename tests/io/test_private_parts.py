@@ -17,7 +17,7 @@ import aqm_db
 from aqm_db import AsyncSecureVault, close_all, connect
 from aqm_db._io.redispy import async_channel, private_parts
 from aqm_db._io.redispy.async_link import ReaderLink, WireLink
-from aqm_db._io.redispy.async_loops import channels_of
+from aqm_db._io.redispy.async_loops import get_channels
 from aqm_db._io.redispy.private_parts import Part
 from aqm_db.errors import VaultUnavailableError
 from tests.support.backends import VALKEY_9, Servers
@@ -76,7 +76,7 @@ def test_a_part_says_what_it_is_for(name: str) -> None:
 async def link_of(client: Redis) -> Any:
     """The link of a client, once it has answered."""
     assert await AsyncSecureVault(client).exists("k") is False
-    channel: Any = channels_of(client).here()
+    channel: Any = get_channels(client).get_channel()
     return channel._link
 
 
@@ -180,7 +180,7 @@ async def test_a_transport_that_is_none(
     """It's left alone, and calls go through the connection's methods."""
 
     class Holding(Part):
-        def of(self, holder: object) -> Any:  # noqa: ARG002 - the base's name
+        def find(self, holder: object) -> Any:  # noqa: ARG002 - the base's name
             return SimpleNamespace(transport=transport)
 
     before = transport.get_protocol() if isinstance(transport, Transport) else None
@@ -226,7 +226,7 @@ async def test_an_error_of_our_own_is_told_as_it_is(
 
     client = servers[VALKEY_9].client(0, max_connections=1)
     with monkeypatch.context() as patched:
-        patched.setattr(async_channel, "link_to", broken)
+        patched.setattr(async_channel, "make_link", broken)
         with pytest.raises(TypeError, match="one argument too many"):
             await AsyncSecureVault(client).exists("k")
     assert await client.ping()
@@ -249,7 +249,7 @@ async def test_an_error_in_the_middle_of_a_call_is_its_cause(
             monkeypatch.setattr(type(connection), method, broken)
             super().__init__(connection, *others)
 
-    monkeypatch.setattr(async_channel, "link_to", Broken)
+    monkeypatch.setattr(async_channel, "make_link", Broken)
     async with listening(ScriptedServer(lambda _: b""), tmp_path / "s"):
         client = Redis(unix_socket_path=str(tmp_path / "s"), retry=Retry(NoBackoff(), 0))
         with pytest.raises(VaultUnavailableError, match="no such luck") as caught:

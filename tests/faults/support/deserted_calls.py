@@ -8,7 +8,7 @@ from itertools import chain, count
 from redis.asyncio import Redis
 
 from aqm_db import AsyncSmartInventory
-from aqm_db._io.redispy.async_loops import channels_of
+from aqm_db._io.redispy.async_loops import get_channels
 from tests.faults.support.byte_cutter import ByteCutter, Cut
 from tests.faults.support.cancelled_callers import Moment, Way, by_cancel, by_timeout, given_up
 from tests.faults.support.cut_runs import Leap, ending_of
@@ -61,7 +61,7 @@ class Desertion:
         task, give_up = way(self._operation.call(vault, inventory, self._right.subject))
         await moment.come(task, self._line)
         ending = await ending_of(given_up(task, give_up, times), self._line, leap)
-        assert not channels_of(client).here()._holds
+        assert not get_channels(client).get_channel()._holds
         # A silent line that a cancelled read was sent on is given up by whoever asks next.
         clean = assert_link_is_clean(client, inventory)
         assert await ending_of(clean, self._line, leap) is None

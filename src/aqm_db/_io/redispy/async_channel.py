@@ -13,7 +13,7 @@ from aqm_db._io.failures import ErrorReply, LinkFailure, find_demotion
 from aqm_db._io.seam import Command
 
 from .async_closing import close_with_loop
-from .async_link import Link, Pending, link_to
+from .async_link import Link, Pending, make_link
 from .async_sources import Source
 from .replies import explain_unconnected, pack_command
 from .retries import ASYNC_ONCE
@@ -42,7 +42,7 @@ class Holds:
         self._holds: set[asyncio.Future[None]] = set()
 
     @contextmanager
-    def held(self) -> Generator[None]:
+    def delay_closing(self) -> Generator[None]:
         """Keeps ``aclose`` waiting for a call that isn't in flight, but is under way."""
         hold = asyncio.get_running_loop().create_future()
         self._holds.add(hold)
@@ -55,7 +55,7 @@ class Holds:
     def hang_up(self, reason: str) -> None:
         """Ends what is open: nothing, here."""
 
-    def _hold(self, task: asyncio.Task[None]) -> None:
+    def _delay_closing_for(self, task: asyncio.Task[None]) -> None:
         """The same for a task, until it's done."""
         self._holds.add(task)
         task.add_done_callback(self._holds.discard)
@@ -114,7 +114,7 @@ class Channel(Holds):
             replies = [await answer for answer in answers]
             if self._is_lent and self._returning is not None:
                 # The caller's next command may need the connection that was the last one.
-                with self.held():
+                with self.delay_closing():
                     await asyncio.wait((self._returning,))
         except asyncio.CancelledError as cancelled:
             raise CancelledAfterSending(*cancelled.args) from None
@@ -183,7 +183,7 @@ class Channel(Holds):
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._open())
         opening = self._opening
-        with self.held():
+        with self.delay_closing():
             await asyncio.wait((opening,))
         if opening.cancelled():
             return LinkFailure("the client was closed", sent=False)
@@ -200,7 +200,7 @@ class Channel(Holds):
             return explain_unconnected(error)
         loan = _Loan(connection)
         try:
-            link = link_to(connection, self._pending, self)
+            link = make_link(connection, self._pending, self)
         except BaseException:
             await loan.end(self._source, is_usable=False)
             raise

@@ -26,7 +26,7 @@ from aqm_db.errors import UnavailableError
 from . import private_parts
 from .async_channel import CancelledAfterSending, Holds
 from .async_closing import close_at_home
-from .async_loops import Channels, Home, Line
+from .async_loops import AnyChannel, Channels, Home
 from .async_seam import AsyncSeam
 from .async_sources import OwnSource, Source, connect_once
 from .redirects import (
@@ -64,18 +64,18 @@ class ClusterSeam(AsyncSeam):
         channel = ClusterChannel(cluster, self._slot)
         super().__init__(channel, lambda: cluster.retry, unavailable, confirmation)
         self._cluster = cluster
-        self._place = channel.place
+        self._place = channel.find_place
         # A name that is no key's: what the server says of it tells whether the slot is moving.
         self._probe = ("EXISTS", tag)
 
     @cached_property
-    def _reading(self) -> AsyncSeam:
+    def _reading_seam(self) -> AsyncSeam:
         channel = ClusterChannel(self._cluster, self._slot, follows=True)
         return AsyncSeam(channel, self._get_retry, self._unavailable)
 
     async def read(self, *commands: Command) -> list[Any]:
         """See :class:`~aqm_db._io.seam.Seam`; a key that has moved already is read where it is."""
-        return await self._reading.read(*commands)
+        return await self._reading_seam.read(*commands)
 
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._io.seam.Seam`; it waits while the slot is between two nodes."""
@@ -97,11 +97,11 @@ class ClusterChannel:
         self._cluster = cluster
         self._slot = slot
         self._follows = follows
-        self._nodes = nodes_of(cluster)
+        self._nodes = get_nodes(cluster)
 
-    def held(self) -> AbstractContextManager[None]:
-        """See :meth:`~aqm_db._io.redispy.async_channel.Channel.held`."""
-        return self._nodes.held()
+    def delay_closing(self) -> AbstractContextManager[None]:
+        """See :meth:`~aqm_db._io.redispy.async_channel.Channel.delay_closing`."""
+        return self._nodes.delay_closing()
 
     def hang_up(self, reason: str) -> None:
         """See :meth:`~aqm_db._io.redispy.async_channel.Channel.hang_up`; it's of every node's."""
@@ -111,9 +111,9 @@ class ClusterChannel:
         """See :meth:`~aqm_db._io.redispy.async_loops.Channels.is_of_parent`."""
         return self._nodes.home.is_inherited
 
-    def place(self) -> str | None:
+    def find_place(self) -> str | None:
         """The name of the node that has the slot, as far as it's known."""
-        node = self._nodes.node_of(self._cluster, self._slot)
+        node = self._nodes.get_node(self._cluster, self._slot)
         return None if node is None else node.name
 
     async def request(self, commands: Sequence[Command]) -> list[Any]:
@@ -140,13 +140,13 @@ class ClusterChannel:
         await close_at_home(self._nodes.home, self._nodes)
 
     async def _ask_once(self, commands: Sequence[Command]) -> list[Any]:
-        refusal = self._nodes.home.refusal()
+        refusal = self._nodes.home.find_refusal()
         if refusal is not None:
             return [refusal] * len(commands)
         try:
-            node = self._nodes.node_of(self._cluster, self._slot)
+            node = self._nodes.get_node(self._cluster, self._slot)
             if node is None:
-                node = await self._nodes.found(self._cluster, self._slot)
+                node = await self._nodes.find_node(self._cluster, self._slot)
         except (RedisError, RedisClusterException) as error:
             return [explain_unreachable(error)] * len(commands)
         return await self._nodes.request(node, commands)
@@ -192,12 +192,12 @@ class Nodes(Holds):
         self.home = Home(self._move_in)
         self._channels: dict[str, Channels] = {}
 
-    def node_of(self, cluster: RedisCluster, slot: int) -> ClusterNode | None:
+    def get_node(self, cluster: RedisCluster, slot: int) -> ClusterNode | None:
         """The node that has a slot; None while that isn't known."""
         nodes = None if self.is_stale else cluster.nodes_manager.slots_cache.get(slot)
         return nodes[0] if nodes else None
 
-    async def found(self, cluster: RedisCluster, slot: int) -> ClusterNode:
+    async def find_node(self, cluster: RedisCluster, slot: int) -> ClusterNode:
         """The node that has a slot, as the cluster says now.
 
         Raises:
@@ -205,7 +205,7 @@ class Nodes(Holds):
             RedisClusterException: the same, or no node has the slot.
         """
         await self.refresh(cluster)
-        node = self.node_of(cluster, slot)
+        node = self.get_node(cluster, slot)
         if node is None:
             self.is_stale = True
             raise RedisClusterException("no node has the slot")
@@ -221,11 +221,11 @@ class Nodes(Holds):
         self.is_stale, self._lost = False, None
         for name in self._channels.keys() - manager.nodes_cache.keys():
             # Nobody waits for a node that is gone, and may be silent.
-            self._hold(asyncio.create_task(self._channels.pop(name).aclose()))
+            self._delay_closing_for(asyncio.create_task(self._channels.pop(name).aclose()))
 
     async def request(self, node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
         """Sends commands to a node; one that doesn't answer may have been replaced."""
-        replies = await self.channel(node).request(commands)
+        replies = await self.get_channel(node).request(commands)
         for reply in replies:
             if is_down(reply):
                 self.is_stale, self._lost = True, node.name
@@ -238,11 +238,11 @@ class Nodes(Holds):
         else:
             await cluster.nodes_manager.move_slot(redirect.as_moved_error())
 
-    def channel(self, node: ClusterNode) -> Channels:
+    def get_channel(self, node: ClusterNode) -> Channels:
         """The channel to a node."""
         channel = self._channels.get(node.name)
         if channel is None:
-            channel = self._channels[node.name] = Channels(_source_of(node))
+            channel = self._channels[node.name] = Channels(_make_source(node))
         return channel
 
     def hang_up(self, reason: str) -> None:
@@ -303,8 +303,8 @@ class _NodeSource:
         """See :class:`~aqm_db._io.redispy.async_sources.Source`; redis-py keeps them to itself."""
 
 
-def _source_of(node: ClusterNode) -> Source:
-    if private_parts.TAKE_OF_NODE.of(node) is None:
+def _make_source(node: ClusterNode) -> Source:
+    if private_parts.TAKE_OF_NODE.find(node) is None:
         return OwnSource(lambda: node.connection_class(**node.connection_kwargs))
     return _NodeSource(node)
 
@@ -314,12 +314,12 @@ _ANY_SLOT = 0
 _nodes: WeakKeyDictionary[RedisCluster, Nodes] = WeakKeyDictionary()
 
 
-def nodes_of(cluster: RedisCluster) -> Nodes:
+def get_nodes(cluster: RedisCluster) -> Nodes:
     """The cluster client's nodes: one set, whatever number of owners it serves."""
     nodes = _nodes.get(cluster)
     if nodes is None:
         nodes = _nodes[cluster] = Nodes()
-        # As of any other client: see channels_of.
+        # As of any other client: see get_channels.
         finalize(cluster, nodes.hang_up_unclosed).atexit = False
     return nodes
 
@@ -339,7 +339,7 @@ def make_cluster_client(target: Cluster, options: dict[str, Any]) -> RedisCluste
     )
 
 
-async def primary_seams(
+async def make_primary_seams(
     cluster: RedisCluster, unavailable: type[UnavailableError]
 ) -> list[AsyncSeam]:
     """A seam over each primary, for what is asked of them all.
@@ -349,11 +349,11 @@ async def primary_seams(
         AccessDeniedError: the user may not ask for it.
     """
 
-    def seam(channel: Line) -> AsyncSeam:
+    def make_seam(channel: AnyChannel) -> AsyncSeam:
         return AsyncSeam(channel, lambda: cluster.retry, unavailable)
 
     # A primary that isn't one any more wouldn't say so: what is asked of all is about no slot.
-    nodes = nodes_of(cluster)
+    nodes = get_nodes(cluster)
     nodes.is_stale = True
-    await seam(ClusterChannel(cluster, _ANY_SLOT)).read(("PING",))
-    return [seam(nodes.channel(node)) for node in cluster.get_primaries()]
+    await make_seam(ClusterChannel(cluster, _ANY_SLOT)).read(("PING",))
+    return [make_seam(nodes.get_channel(node)) for node in cluster.get_primaries()]

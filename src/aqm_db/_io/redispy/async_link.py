@@ -73,7 +73,7 @@ class Link(Protocol):
         ...
 
 
-def link_to(connection: AbstractConnection, pending: Pending, listener: Listener) -> Link:
+def make_link(connection: AbstractConnection, pending: Pending, listener: Listener) -> Link:
     """The fastest link that a connected connection allows.
 
     Args:
@@ -81,7 +81,7 @@ def link_to(connection: AbstractConnection, pending: Pending, listener: Listener
         pending: the calls to answer.
         listener: who is told what becomes of it.
     """
-    transport = private_parts.transport_of(connection)
+    transport = private_parts.find_transport(connection)
     if transport is not None:
         link = WireLink(transport, pending, listener)
         if link.take_over():
@@ -94,8 +94,8 @@ class WireLink(asyncio.Protocol):
 
     Args:
         transport: of a connection that is connected.
-        pending: as of :func:`link_to`.
-        listener: as of :func:`link_to`.
+        pending: as of :func:`make_link`.
+        listener: as of :func:`make_link`.
     """
 
     def __init__(self, transport: asyncio.Transport, pending: Pending, listener: Listener) -> None:
@@ -199,9 +199,9 @@ class ReaderLink:
     """A link through a connection's own methods.
 
     Args:
-        connection: as of :func:`link_to`.
-        pending: as of :func:`link_to`.
-        listener: as of :func:`link_to`.
+        connection: as of :func:`make_link`.
+        pending: as of :func:`make_link`.
+        listener: as of :func:`make_link`.
     """
 
     def __init__(

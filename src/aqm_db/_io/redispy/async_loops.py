@@ -27,11 +27,11 @@ _ELSEWHERE = "the client is in use on another event loop: connect once more, on 
 _FORKED = "the client is that of the process which forked this one: connect once more, here"
 
 
-class Line(Protocol):
+class AnyChannel(Protocol):
     """What a seam asks of a channel, or of several behind one."""
 
     def request(self, commands: Sequence[Command]) -> Coroutine[Any, Any, list[Any]]: ...
-    def held(self) -> AbstractContextManager[None]: ...
+    def delay_closing(self) -> AbstractContextManager[None]: ...
     def hang_up(self, reason: str) -> None: ...
     def is_of_parent(self) -> bool: ...
     async def aclose(self) -> None: ...
@@ -63,7 +63,7 @@ class Home:
         self.is_inherited = False
         _inheritances.add(self)
 
-    def refusal(self) -> LinkFailure | None:
+    def find_refusal(self) -> LinkFailure | None:
         """Why it can't be used from here; None if it can."""
         if self.is_inherited:
             return LinkFailure(_FORKED, sent=False, is_final=True)
@@ -91,7 +91,7 @@ class Channels:
         source: the client's pool.
         make_own: makes a source of connections that don't belong to the pool; None if there can't
             be any, so that all other loops, and processes that are forked, are refused.
-        kind: which channels.
+        channel_class: which channels.
 
     Attributes:
         loop: the event loop that the pool is lent to; None if it's lent to none yet.
@@ -102,11 +102,11 @@ class Channels:
         self,
         source: Source,
         make_own: Callable[[], Source] | None = None,
-        kind: type[Channel] = Channel,
+        channel_class: type[Channel] = Channel,
     ) -> None:
         self._source = source
         self._make_own = make_own
-        self._kind = kind
+        self._channel_class = channel_class
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_inherited = False
         self._adding = Lock()
@@ -116,21 +116,21 @@ class Channels:
 
     def request(self, commands: Sequence[Command]) -> Coroutine[Any, Any, list[Any]]:
         """See :meth:`~aqm_db._io.redispy.async_channel.Channel.request`."""
-        return self.here().request(commands)
+        return self.get_channel().request(commands)
 
-    def held(self) -> AbstractContextManager[None]:
-        """See :meth:`~aqm_db._io.redispy.async_channel.Channel.held`."""
-        return self.here().held()
+    def delay_closing(self) -> AbstractContextManager[None]:
+        """See :meth:`~aqm_db._io.redispy.async_channel.Channel.delay_closing`."""
+        return self.get_channel().delay_closing()
 
     def hang_up(self, reason: str) -> None:
         """See :meth:`~aqm_db._io.redispy.async_channel.Channel.hang_up`."""
-        self.here().hang_up(reason)
+        self.get_channel().hang_up(reason)
 
     def is_of_parent(self) -> bool:
         """Whether the running event loop is that of the process which forked this one."""
         return asyncio.get_running_loop() in self._parents
 
-    def here(self) -> "Channel | _Refusal":
+    def get_channel(self) -> "Channel | _Refusal":
         """The channel of the running event loop."""
         loop = asyncio.get_running_loop()
         return self._channels.get(loop) or self._add(loop)
@@ -141,7 +141,7 @@ class Channels:
         await asyncio.sleep(0)
         if any(loop.is_closed() for loop in self._channels):
             # What they had is given back by whoever comes after them.
-            self.here()
+            self.get_channel()
         here = asyncio.get_running_loop()
         for loop, channel in tuple(self._channels.items()):
             if loop is here:
@@ -184,7 +184,7 @@ class Channels:
                 source = self._make_own()
             else:
                 return _Refusal(_FORKED if self.is_inherited else _ELSEWHERE)
-            channel = self._channels[loop] = self._kind(source)
+            channel = self._channels[loop] = self._channel_class(source)
         channel.succeed(predecessors)
         return channel
 
@@ -200,18 +200,18 @@ class _Refusal(Holds):
         return [LinkFailure(self._reason, sent=False, is_final=True)] * len(commands)
 
 
-def channels_of(client: Redis) -> Channels:
+def get_channels(client: Redis) -> Channels:
     """The client's channels, whatever number of vaults and inventories they serve."""
     channels = _of_clients.get(client)
     if channels is None:
         # Another thread's may be the first.
-        channels = _of_clients.setdefault(client, _made(client.connection_pool))
+        channels = _of_clients.setdefault(client, _make_channels(client.connection_pool))
         # They must not keep the client: it's what says that nobody will close them any more.
         finalize(client, channels.hang_up_unclosed).atexit = False
     return channels
 
 
-def _made(pool: Any) -> Channels:
+def _make_channels(pool: Any) -> Channels:
     if isinstance(pool, SentinelConnectionPool):
         # The clients of its sentinels serve one event loop, too.
         return Channels(PooledSource(pool), None, SentinelChannel)

@@ -16,7 +16,7 @@ from aqm_db._io.shielding import sheltered
 from aqm_db.errors import AQMDatabaseError, UnavailableError
 
 from .async_channel import CancelledAfterSending
-from .async_loops import Line
+from .async_loops import AnyChannel
 from .retries import ASYNC_ONCE, AttemptError, Attempts
 
 
@@ -32,7 +32,7 @@ class AsyncSeam:
 
     def __init__(
         self,
-        channel: Line,
+        channel: AnyChannel,
         get_retry: Callable[[], Retry | None],
         unavailable: type[UnavailableError],
         confirmation: Confirmation | None = None,
@@ -130,7 +130,7 @@ class AsyncSeam:
 
         policy = self._get_retry() or ASYNC_ONCE
         try:
-            with self._channel.held():
+            with self._channel.delay_closing():
                 return await policy.call_with_retry(attempt, _clean_nothing, attempts.is_due)
         except AttemptError:
             return conclude_attempts(attempts.failures, self._unavailable)
@@ -160,7 +160,7 @@ class AsyncSeam:
             return await self._ask(commands, end)
 
         repeat = self._confirm(ask)
-        with self._channel.held(), sheltered():
+        with self._channel.delay_closing(), sheltered():
             while True:
                 settling = answers.settle(repeat, self._change, calls, undos)
                 task = asyncio.create_task(settling)

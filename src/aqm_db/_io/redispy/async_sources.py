@@ -54,13 +54,13 @@ class PooledSource:
 
     async def acquire(self) -> AbstractConnection:
         """See :class:`Source`."""
-        take, connect = private_parts.TAKE.of(self._pool), private_parts.CONNECT.of(self._pool)
+        take, connect = private_parts.TAKE.find(self._pool), private_parts.CONNECT.find(self._pool)
         # A pool that waits until a connection is free does so nowhere else.
         waits = isinstance(self._pool, BlockingConnectionPool) and self.is_exhausted()
         if take is None or connect is None or waits:
             return await self._get()
         connection: AbstractConnection = take()
-        loop = private_parts.loop_of(connection)
+        loop = private_parts.find_loop(connection)
         if loop is not None and loop is not asyncio.get_running_loop():
             if not loop.is_closed():
                 # Somebody's there, or a parent process.
@@ -86,7 +86,7 @@ class PooledSource:
 
     def is_exhausted(self) -> bool:
         """See :class:`Source`."""
-        has_room = private_parts.ROOM.of(self._pool)
+        has_room = private_parts.ROOM.find(self._pool)
         return has_room is not None and not has_room()
 
     async def drop_idle(self) -> None:

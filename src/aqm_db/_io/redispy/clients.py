@@ -13,7 +13,7 @@ from aqm_db._model.keys import Keys
 from aqm_db.errors import InvalidArgumentError, UnavailableError
 
 from .async_closing import close_at_home
-from .async_loops import channels_of
+from .async_loops import get_channels
 from .async_seam import AsyncSeam
 from .url_options import make_with_options
 
@@ -50,7 +50,7 @@ def blocking(client: AnySyncClient | Seam, user: str) -> AsyncClient:
         TypeError: the client is of another kind.
         ValueError: the client decodes its responses.
     """
-    standing = client if isinstance(client, Seam) else Blocking(_checked(client, _SYNC, user))
+    standing = client if isinstance(client, Seam) else Blocking(_check_client(client, _SYNC, user))
     return cast("AsyncClient", standing)
 
 
@@ -71,14 +71,14 @@ class Route:
     """
 
     def __init__(self, client: AnySyncClient | AnyAsyncClient) -> None:
-        options = _options(client)
-        kind = _connection_class(client)
+        options = _get_options(client)
+        connection_class = _find_connection_class(client)
         path = options.get("path")
-        host, port = _address(client)
+        host, port = _find_address(client)
         self.host: str | None = None if path else host
         self.place: tuple[object, ...] = (path or host, port)
-        self.is_encrypted: bool = issubclass(kind, redis.SSLConnection | SSLConnection)
-        self.is_in_memory: bool = kind.__module__.partition(".")[0] == "fakeredis"
+        self.is_encrypted: bool = issubclass(connection_class, redis.SSLConnection | SSLConnection)
+        self.is_in_memory: bool = connection_class.__module__.partition(".")[0] == "fakeredis"
         self.sends_password: bool = bool(
             options.get("password") or options.get("credential_provider")
         )
@@ -118,18 +118,18 @@ def seam_over(
         if isinstance(client.client, redis.RedisCluster):
             from .sync_cluster import ClusterSyncSeam  # noqa: PLC0415
 
-            return ClusterSyncSeam(client.client, _tag_of(keys), unavailable, confirmation)
+            return ClusterSyncSeam(client.client, _find_tag(keys), unavailable, confirmation)
         from .sync_exchange import choose_exchange  # noqa: PLC0415
         from .sync_seam import SyncSeam  # noqa: PLC0415
 
         exchange = partial(choose_exchange(client.client), client.client, unavailable)
         return SyncSeam(exchange, unavailable, confirmation)
-    checked = _checked(client, _ASYNC, user)
+    checked = _check_client(client, _ASYNC, user)
     if isinstance(checked, RedisCluster):
         from .async_cluster import ClusterSeam  # noqa: PLC0415
 
-        return ClusterSeam(checked, _tag_of(keys), unavailable, confirmation)
-    return AsyncSeam(channels_of(checked), checked.get_retry, unavailable, confirmation)
+        return ClusterSeam(checked, _find_tag(keys), unavailable, confirmation)
+    return AsyncSeam(get_channels(checked), checked.get_retry, unavailable, confirmation)
 
 
 def seam_of(
@@ -165,13 +165,13 @@ async def seams_over(
         AccessDeniedError: the cluster refuses the user.
     """
     if isinstance(client, Blocking) and isinstance(client.client, redis.RedisCluster):
-        from .sync_cluster import primary_seams as seams_of  # noqa: PLC0415
+        from .sync_cluster import make_sync_primary_seams  # noqa: PLC0415
 
-        return seams_of(client.client, unavailable)
+        return make_sync_primary_seams(client.client, unavailable)
     if isinstance(client, RedisCluster):
-        from .async_cluster import primary_seams  # noqa: PLC0415
+        from .async_cluster import make_primary_seams  # noqa: PLC0415
 
-        return await primary_seams(_checked(client, _ASYNC, user), unavailable)
+        return await make_primary_seams(_check_client(client, _ASYNC, user), unavailable)
     return [seam_over(client, unavailable, user, confirming=UNCONFIRMED)]
 
 
@@ -180,11 +180,11 @@ async def close_client(client: AnyAsyncClient) -> None:
     if isinstance(client, Blocking):
         await client.aclose()
     elif isinstance(client, RedisCluster):
-        from .async_cluster import nodes_of  # noqa: PLC0415 - most programs have none
+        from .async_cluster import get_nodes  # noqa: PLC0415 - most programs have none
 
-        await close_at_home(nodes_of(client).home, client)
+        await close_at_home(get_nodes(client).home, client)
     else:
-        await close_at_home(channels_of(client), client)
+        await close_at_home(get_channels(client), client)
 
 
 def is_cluster(client: object) -> bool:
@@ -206,29 +206,29 @@ def check_options(client: AnySyncClient | AnyAsyncClient) -> None:
     Raises:
         InvalidArgumentError: it doesn't know one, or one has a wrong value.
     """
-    options = _options(client)
+    options = _get_options(client)
     if options.get("decode_responses"):
         raise InvalidArgumentError("url", "has an option that isn't allowed: decode_responses")
-    make_with_options(_connection_class(client), given=options)
+    make_with_options(_find_connection_class(client), given=options)
 
 
-def _tag_of(keys: Keys) -> str:
+def _find_tag(keys: Keys) -> str:
     """What the names of an owner's keys begin with: their hash tag decides on the slot."""
     if not keys.prefix:
         raise InvalidArgumentError("owner", "a cluster needs one: its name decides on the node")
     return keys.prefix
 
 
-def _checked(client: object, wanted: tuple[type[Any], ...], user: str) -> Any:
+def _check_client(client: object, wanted: tuple[type[Any], ...], user: str) -> Any:
     if not isinstance(client, wanted):
         name = "redis.Redis" if wanted is _SYNC else "redis.asyncio.Redis"
-        raise TypeError(f"client: {user} takes a {name}{_instead(client, user)}")
-    if _options(client).get("decode_responses"):
+        raise TypeError(f"client: {user} takes a {name}{_explain_mistake(client, user)}")
+    if _get_options(client).get("decode_responses"):
         raise ValueError("client: must be made with decode_responses=False, since keys are bytes")
     return client
 
 
-def _options(client: Any) -> Mapping[str, Any]:
+def _get_options(client: Any) -> Mapping[str, Any]:
     """What a client makes connections with."""
     if isinstance(client, RedisCluster):
         return cast("Mapping[str, Any]", client.connection_kwargs)
@@ -237,7 +237,7 @@ def _options(client: Any) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", client.connection_pool.connection_kwargs)
 
 
-def _address(client: Any) -> tuple[str, int]:
+def _find_address(client: Any) -> tuple[str, int]:
     """Where a client's server is, or one of its servers."""
     if isinstance(client, _CLUSTERS):
         manager: Any = client.nodes_manager
@@ -245,19 +245,19 @@ def _address(client: Any) -> tuple[str, int]:
         return node.host, node.port
     # Sentinels have told it by then.
     found = getattr(client.connection_pool, "master_address", None)
-    options = _options(client)
+    options = _get_options(client)
     return found or (options.get("host", "localhost"), options.get("port", 6379))
 
 
-def _connection_class(client: Any) -> type:
+def _find_connection_class(client: Any) -> type:
     if isinstance(client, _CLUSTERS):
-        options = _options(client)
+        options = _get_options(client)
         default = redis.SSLConnection if options.get("ssl") else redis.Connection
         return cast("type", options.get("connection_class", default))
     return cast("type", client.connection_pool.connection_class)
 
 
-def _instead(client: object, user: str) -> str:
+def _explain_mistake(client: object, user: str) -> str:
     """What is wrong with a client, and who takes it."""
     if isinstance(client, _SYNC):
         return f"; for a redis.Redis there is {user.removeprefix('Async')} in aqm_db.sync"

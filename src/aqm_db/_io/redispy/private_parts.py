@@ -27,7 +27,7 @@ class Part:
     use: str
     without: str
 
-    def of(self, holder: object) -> Any:
+    def find(self, holder: object) -> Any:
         """The part; None if the holder has none."""
         return getattr(holder, self.name, None)
 
@@ -70,25 +70,26 @@ TAKE_OF_NODE = Part(
 )
 
 
-def transport_of(connection: object) -> asyncio.Transport | None:
+def find_transport(connection: object) -> asyncio.Transport | None:
     """The transport of a connection that is connected, if it has all that a transport has.
 
     What is asked of it is what is used: uvloop's transports are of no class of asyncio's, and
     there are transports that are none.
     """
-    transport = getattr(STREAM_WRITER.of(connection), "transport", None)
-    if not _can(transport, "write", "abort", "is_closing", "get_protocol", "set_protocol"):
+    transport = getattr(STREAM_WRITER.find(connection), "transport", None)
+    if not _has_methods(transport, "write", "abort", "is_closing", "get_protocol", "set_protocol"):
         return None
     found = cast("asyncio.Transport", transport)
     streams = found.get_protocol()
     callbacks = ("connection_lost", "pause_writing", "resume_writing")
-    return found if _can(streams, *callbacks) else None
+    return found if _has_methods(streams, *callbacks) else None
 
 
-def loop_of(connection: object) -> asyncio.AbstractEventLoop | None:
+def find_loop(connection: object) -> asyncio.AbstractEventLoop | None:
     """The event loop that a connection was opened on; None if it isn't open, or doesn't say."""
-    return cast("asyncio.AbstractEventLoop | None", LOOP_OF_WRITER.of(STREAM_WRITER.of(connection)))
+    loop = LOOP_OF_WRITER.find(STREAM_WRITER.find(connection))
+    return cast("asyncio.AbstractEventLoop | None", loop)
 
 
-def _can(holder: object, *names: str) -> bool:
+def _has_methods(holder: object, *names: str) -> bool:
     return all(callable(getattr(holder, name, None)) for name in names)

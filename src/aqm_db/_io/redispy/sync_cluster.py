@@ -56,13 +56,13 @@ class ClusterSyncSeam(SyncSeam):
         slot = find_slot(tag)
         exchange = partial(ClusterExchange, cluster, slot, unavailable)
         super().__init__(exchange, unavailable, confirmation)
-        self._reading = SyncSeam(partial(exchange, follows=True), unavailable)
-        self._place = lambda: _primary(cluster, slot)
+        self._reading_seam = SyncSeam(partial(exchange, follows=True), unavailable)
+        self._place = lambda: _find_primary(cluster, slot)
         self._probe = ("EXISTS", tag)
 
     async def read(self, *commands: Command) -> list[Any]:
         """See :class:`~aqm_db._io.redispy.async_cluster.ClusterSeam`."""
-        return await self._reading.read(*commands)
+        return await self._reading_seam.read(*commands)
 
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._io.redispy.async_cluster.ClusterSeam`."""
@@ -230,7 +230,9 @@ def _ask_topology(ask: Callable[[], T], policy: Retry, unavailable: type[Unavail
         raise failed.failure.make_error(unavailable, sent=False) from None
 
 
-def primary_seams(cluster: RedisCluster, unavailable: type[UnavailableError]) -> list[SyncSeam]:
+def make_sync_primary_seams(
+    cluster: RedisCluster, unavailable: type[UnavailableError]
+) -> list[SyncSeam]:
     """A seam over each primary, for what is asked of them all.
 
     Raises:
@@ -248,6 +250,6 @@ def primary_seams(cluster: RedisCluster, unavailable: type[UnavailableError]) ->
     ]
 
 
-def _primary(cluster: RedisCluster, slot: int) -> str | None:
+def _find_primary(cluster: RedisCluster, slot: int) -> str | None:
     nodes = cluster.nodes_manager.slots_cache.get(slot)
     return nodes[0].name if nodes else None

@@ -16,24 +16,25 @@ class SyncSeam:
     """A :class:`~aqm_db._io.seam.Seam` over a client of the caller's, for any number of threads.
 
     Args:
-        exchange: begins the requests of one call; it takes ``repeats`` as :class:`Exchange` does.
+        begin_exchange: begins the requests of one call; it takes ``repeats`` as :class:`Exchange`
+            does.
         unavailable: what is raised when the server can't be reached.
         confirmation: what every change waits for.
     """
 
     def __init__(
         self,
-        exchange: Callable[..., Exchange],
+        begin_exchange: Callable[..., Exchange],
         unavailable: type[UnavailableError],
         confirmation: Confirmation | None = None,
     ) -> None:
-        self._exchange = exchange
+        self._begin_exchange = begin_exchange
         self._unavailable = unavailable
         self._confirmation = confirmation
 
     async def run(self, call: Call, undo: Undo | None = None) -> Reply:
         """See :class:`~aqm_db._io.seam.Seam`; here it's a KeyboardInterrupt that cancels."""
-        exchange = self._exchange()
+        exchange = self._begin_exchange()
         try:
             return await answers.run(self._confirm(exchange), call)
         except AQMDatabaseError:
@@ -46,7 +47,7 @@ class SyncSeam:
         self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
     ) -> list[Reply | AQMDatabaseError]:
         """See :class:`~aqm_db._io.seam.Seam`; here it's a KeyboardInterrupt that cancels."""
-        exchange = self._exchange()
+        exchange = self._begin_exchange()
         try:
             return await answers.run_all(self._confirm(exchange), calls)
         except AQMDatabaseError:
@@ -61,7 +62,7 @@ class SyncSeam:
 
     async def delete(self, *keys: Argument) -> int:
         """See :class:`~aqm_db._io.seam.ClientSeam`."""
-        return await answers.delete(self._confirm(self._exchange()), keys)
+        return await answers.delete(self._confirm(self._begin_exchange()), keys)
 
     async def probe(self, *commands: Command) -> list[Denial | None]:
         """See :class:`~aqm_db._io.seam.ClientSeam`."""
@@ -73,7 +74,7 @@ class SyncSeam:
 
     def distrust(self) -> None:
         """See :class:`~aqm_db._io.seam.Seam`."""
-        self._exchange().hang_up()
+        self._begin_exchange().hang_up()
 
     async def aclose(self) -> None:
         """See :class:`~aqm_db._io.seam.Seam`; each call has given its connection back already."""
@@ -83,7 +84,7 @@ class SyncSeam:
     ) -> None:
         if undos is not None and interrupted.sent:
             # Once: whoever interrupted it may have done so because nothing answers.
-            once = self._exchange(repeats=False)
+            once = self._begin_exchange(repeats=False)
             ask = self._confirm(once)
             await answers.settle(ask, ask, calls, undos)
 
@@ -93,4 +94,4 @@ class SyncSeam:
         return self._confirmation.wrap_ask(exchange.ask, self._unavailable)
 
     async def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        return await self._exchange().ask(commands)
+        return await self._begin_exchange().ask(commands)
