@@ -89,8 +89,8 @@ _SUPPORT = {
     "database": ".",
     "AnySyncClient": "._io.redispy.clients",
     "SyncClient": "._io.redispy.clients",
-    "blocked": "._io.redispy.clients",
-    "blocking": "._io.redispy.clients",
+    "unwrap_client": "._io.redispy.clients",
+    "wrap_client": "._io.redispy.clients",
     "drive": "._sync_support",
     "drive_block": "._sync_support",
     "drive_iterator": "._sync_support",
@@ -304,7 +304,7 @@ def _function(module: str, node: Function) -> Iterator[str]:
         yield "    return wrap(ClientDatabase, drive(connecting.open(SYNC)))"
     elif _returned(node) == "AsyncClient":
         made = Call("drive", (Call(f"opening.{node.name}", ("SYNC", *arguments)),))
-        yield from _wrapped(4, "return ", Call("blocked", (made,)))
+        yield from _wrapped(4, "return ", Call("unwrap_client", (made,)))
     else:
         yield from _driven(4, node, Call(f"{module}.{node.name}", arguments))
 
@@ -347,7 +347,7 @@ def _arguments(node: Function, user: str) -> tuple[str, ...]:
 def _passed(argument: ast.arg, user: str) -> str:
     kind = ast.unparse(argument.annotation) if argument.annotation else ""
     if kind.split(" | ")[0] in {"AsyncClient", "AnyAsyncClient"}:
-        return f'blocking({argument.arg}, "{user}")'
+        return f'wrap_client({argument.arg}, "{user}")'
     if kind in CLASSES.values():
         return f'unwrap("{argument.arg}", {argument.arg}, {_renamed(kind)})'
     return argument.arg

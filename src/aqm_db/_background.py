@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any, TypeAlias
 
-from ._io.shielding import result_of
+from ._io.shielding import await_result
 from .errors import InvalidArgumentError
 
 Sleep: TypeAlias = Callable[[float], Awaitable[object]]
@@ -86,7 +86,7 @@ async def call_client(
     """
     try:
         answer = function(*arguments)
-        return await result_of(answer) if isawaitable(answer) else answer
+        return await await_result(answer) if isawaitable(answer) else answer
     except Exception as error:  # noqa: BLE001 - whatever it is, it's the client's own
         return Raised(error)
 

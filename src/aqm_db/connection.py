@@ -3,8 +3,8 @@
 from . import config
 from ._io import opening
 from ._io.facts import facts_of, number_in
-from ._io.redispy.clients import AnyAsyncClient, AsyncClient, seams_over
-from ._io.redispy.faces import ASYNC, face_of
+from ._io.redispy.clients import AnyAsyncClient, AsyncClient, make_seams
+from ._io.redispy.faces import ASYNC, find_face
 from ._io.resources import close_clients
 from .errors import (
     AccessDeniedError,
@@ -62,7 +62,7 @@ async def health_check(
 
 async def close_all(vault_client: AnyAsyncClient, inventory_client: AnyAsyncClient) -> None:
     """Closes both clients. What is in flight is answered first."""
-    await face_of(vault_client).finish(close_clients(vault_client, inventory_client))
+    await find_face(vault_client).finish(close_clients(vault_client, inventory_client))
 
 
 async def _probed(
@@ -72,7 +72,7 @@ async def _probed(
     count = 0
     uptimes: list[float] = []
     try:
-        for seam in await seams_over(client, unavailable, "health_check"):
+        for seam in await make_seams(client, unavailable, "health_check"):
             [keys] = await seam.read(("DBSIZE",))
             count += keys
             # Its uptime is all that's missing where INFO is: some don't tell, fakeredis is one.

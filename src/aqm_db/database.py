@@ -12,7 +12,7 @@ from ._io.confirming import check_confirming, check_fsync
 from ._io.facts import check_safe
 from ._io.gate import Gates
 from ._io.opening import open_database, read_url
-from ._io.redispy.clients import AnyAsyncClient, seam_over
+from ._io.redispy.clients import AnyAsyncClient, make_seam
 from ._io.redispy.faces import ASYNC, Face
 from ._io.resources import Resources
 from ._io.target import Cluster
@@ -196,7 +196,7 @@ class AsyncClientDatabase:
         deleted = 0
         with Progress() as progress:
             for client, unavailable in self.resources.list_databases():
-                seam = seam_over(client, unavailable, "delete_owner", keys, confirming=confirming)
+                seam = make_seam(client, unavailable, "delete_owner", keys, confirming=confirming)
                 async for page in seam.scan(keys.pattern()):
                     deleted += await seam.delete(*page)
                     progress.made = deleted > 0

@@ -4,7 +4,7 @@ import logging
 from functools import partial
 
 from . import config
-from ._io.redispy.clients import AnyAsyncClient, seam_of
+from ._io.redispy.clients import AnyAsyncClient, take_seam
 from ._io.seam import Seam
 from ._model.checks import check_days, check_id, check_kind
 from ._model.defaults import DAY_MS
@@ -43,7 +43,7 @@ class AsyncGarbageCollector:
     def __init__(self, inventory: AsyncSmartInventory, client: AnyAsyncClient | Seam) -> None:
         check_kind("inventory", inventory, AsyncSmartInventory)
         scope, name = inventory.scope, type(self).__name__
-        seam = seam_of(client, InventoryUnavailableError, name, scope.keys, scope.confirming)
+        seam = take_seam(client, InventoryUnavailableError, name, scope.keys, scope.confirming)
         self._inventory = inventory
         self._scope = scope.replace_seam(seam)
 

@@ -6,7 +6,7 @@ from typing import overload
 
 from . import config
 from ._io.confirming import check_confirming
-from ._io.redispy.clients import AnyAsyncClient, seam_of
+from ._io.redispy.clients import AnyAsyncClient, take_seam
 from ._io.seam import Call, Seam
 from ._model.checks import (
     check_caps,
@@ -79,7 +79,7 @@ class AsyncSmartInventory:
         self.keys: Keys = Keys(owner)
         confirming = check_confirming(confirm_replicas, confirm_timeout, confirm_fsync)
         name = type(self).__name__
-        seam = seam_of(client, InventoryUnavailableError, name, self.keys, confirming)
+        seam = take_seam(client, InventoryUnavailableError, name, self.keys, confirming)
         self.scope: Scope = Scope(seam, self.keys, clock, request_ids, confirming)
         self.clock = clock
         self.budget_caps: Mapping[str, Mapping[str, int]] = check_caps("budget_caps", budget_caps)

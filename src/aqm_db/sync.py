@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 from . import backup, config, connection, database
 from ._io import opening
-from ._io.redispy.clients import AnySyncClient, SyncClient, blocked, blocking
+from ._io.redispy.clients import AnySyncClient, SyncClient, unwrap_client, wrap_client
 from ._io.redispy.faces import SYNC
 from ._io.resources import Resources
 from ._io.seam import Seam
@@ -111,7 +111,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
     ) -> None:
         super().__init__(
             AsyncSecureVault(
-                blocking(client, "SecureVault"),
+                wrap_client(client, "SecureVault"),
                 owner=owner,
                 clock=clock,
                 request_ids=request_ids,
@@ -355,7 +355,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
     ) -> None:
         super().__init__(
             AsyncSmartInventory(
-                blocking(client, "SmartInventory"),
+                wrap_client(client, "SmartInventory"),
                 owner=owner,
                 budget_caps=budget_caps,
                 budget_bytes=budget_bytes,
@@ -704,7 +704,8 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
     def __init__(self, inventory: SmartInventory, client: AnySyncClient | Seam) -> None:
         super().__init__(
             AsyncGarbageCollector(
-                unwrap("inventory", inventory, SmartInventory), blocking(client, "GarbageCollector")
+                unwrap("inventory", inventory, SmartInventory),
+                wrap_client(client, "GarbageCollector"),
             )
         )
 
@@ -831,8 +832,8 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
     ) -> None:
         super().__init__(
             AsyncClientDatabase(
-                blocking(vault_client, "ClientDatabase"),
-                blocking(inventory_client, "ClientDatabase"),
+                wrap_client(vault_client, "ClientDatabase"),
+                wrap_client(inventory_client, "ClientDatabase"),
                 server=server,
                 resources=resources,
                 owner=owner,
@@ -1066,7 +1067,7 @@ def create_vault_client(
         VaultUnavailableError: the server can't be reached.
         AccessDeniedError: the server wants a password; give ``connect`` a url with one.
     """
-    return blocked(drive(opening.create_vault_client(SYNC, host=host, port=port)))
+    return unwrap_client(drive(opening.create_vault_client(SYNC, host=host, port=port)))
 
 
 def create_inventory_client(
@@ -1078,7 +1079,7 @@ def create_inventory_client(
         InventoryUnavailableError: the server can't be reached.
         AccessDeniedError: the server wants a password; give ``connect`` a url with one.
     """
-    return blocked(drive(opening.create_inventory_client(SYNC, host=host, port=port)))
+    return unwrap_client(drive(opening.create_inventory_client(SYNC, host=host, port=port)))
 
 
 def health_check(vault_client: AnySyncClient, inventory_client: AnySyncClient) -> HealthStatus:
@@ -1091,7 +1092,7 @@ def health_check(vault_client: AnySyncClient, inventory_client: AnySyncClient) -
     """
     return drive(
         connection.health_check(
-            blocking(vault_client, "health_check"), blocking(inventory_client, "health_check")
+            wrap_client(vault_client, "health_check"), wrap_client(inventory_client, "health_check")
         )
     )
 
@@ -1100,7 +1101,7 @@ def close_all(vault_client: AnySyncClient, inventory_client: AnySyncClient) -> N
     """Closes both clients."""
     drive(
         connection.close_all(
-            blocking(vault_client, "close_all"), blocking(inventory_client, "close_all")
+            wrap_client(vault_client, "close_all"), wrap_client(inventory_client, "close_all")
         )
     )
 

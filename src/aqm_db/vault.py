@@ -8,7 +8,7 @@ from typing import overload
 
 from . import config
 from ._io.confirming import check_confirming
-from ._io.redispy.clients import AnyAsyncClient, seam_of
+from ._io.redispy.clients import AnyAsyncClient, take_seam
 from ._io.seam import Seam
 from ._model.checks import check_category, check_days, check_id, check_items
 from ._model.defaults import DAY_MS, new_request_id, now_ms
@@ -70,7 +70,7 @@ class AsyncSecureVault:
         keys = Keys(owner)
         confirming = check_confirming(confirm_replicas, confirm_timeout, confirm_fsync)
         name = type(self).__name__
-        seam = seam_of(client, VaultUnavailableError, name, keys, confirming)
+        seam = take_seam(client, VaultUnavailableError, name, keys, confirming)
         self.scope: Scope = Scope(seam, keys, clock, request_ids, confirming)
 
     async def store_key(

@@ -24,7 +24,7 @@ from aqm_db import (
     config,
 )
 from aqm_db._io.confirming import UNCONFIRMED
-from aqm_db._io.redispy.clients import seam_over
+from aqm_db._io.redispy.clients import make_seam
 from aqm_db._lua import scripts
 from aqm_db.errors import (
     AccessDeniedError,
@@ -426,7 +426,7 @@ async def test_permissions_that_are_asked_for_of_a_busy_server(tmp_path: Path) -
         client = Redis(
             unix_socket_path=str(tmp_path / "s"), protocol=2, retry=Retry(NoBackoff(), 0)
         )
-        seam = seam_over(client, InventoryUnavailableError, "test", confirming=UNCONFIRMED)
+        seam = make_seam(client, InventoryUnavailableError, "test", confirming=UNCONFIRMED)
         with pytest.raises(InventoryUnavailableError) as caught:
             await seam.probe(("PING",), ("ECHO", "x"))
         assert caught.value.outcome_unknown is False

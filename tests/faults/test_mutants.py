@@ -543,7 +543,7 @@ async def test_care_that_nothing_confirms(
     if user == "maintenance":
         _forget_confirming(monkeypatch, Resources, "open_gates")
     else:
-        _forget_confirming(monkeypatch, gc, "seam_of")
+        _forget_confirming(monkeypatch, gc, "take_seam")
     if user == "maintenance":
         test: Any = partial(of_confirmations.test_maintenance_waits_for_replicas, caplog=caplog)
     else:
@@ -556,7 +556,7 @@ async def test_an_end_of_an_owner_that_nothing_confirms(
     pair: RunningPrimary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same of a whole database: test_the_end_of_an_owner_waits_for_replicas."""
-    _forget_confirming(monkeypatch, database, "seam_over")
+    _forget_confirming(monkeypatch, database, "make_seam")
     test = partial(of_confirmations.test_the_end_of_an_owner_waits_for_replicas, face=ASYNC)
     await _is_noticed_with_a_replica(pair, monkeypatch, test)
 

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from aqm_db import AsyncSmartInventory, config
 from aqm_db._io.confirming import UNCONFIRMED
-from aqm_db._io.redispy.clients import seam_over
+from aqm_db._io.redispy.clients import make_seam
 from aqm_db._io.seam import Argument, Call as ScriptCall
 from aqm_db._lua import scripts
 from aqm_db._lua.scripts import Script
@@ -88,7 +88,7 @@ def _run(
     limited: Limited, script: Script, keys: Sequence[str], *arguments: Argument
 ) -> Awaitable[Any]:
     """Runs a script that other calls come to only after a script that is forbidden as much."""
-    return seam_over(limited.client, InventoryUnavailableError, "test", confirming=UNCONFIRMED).run(
+    return make_seam(limited.client, InventoryUnavailableError, "test", confirming=UNCONFIRMED).run(
         ScriptCall(script, keys, arguments)
     )
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from aqm_db import config
 from aqm_db._io.confirming import UNCONFIRMED
-from aqm_db._io.redispy.clients import AsyncClient, seam_over
+from aqm_db._io.redispy.clients import AsyncClient, make_seam
 from aqm_db._io.seam import Seam
 from aqm_db._model.defaults import new_request_id, now_ms
 from aqm_db.database import AsyncClientDatabase
@@ -73,7 +73,7 @@ class Bench:
             request_ids=self._request_id,
         )
         # The same connection that the inventory's calls take.
-        self._seam: Seam = seam_over(
+        self._seam: Seam = make_seam(
             inventory_client, InventoryUnavailableError, "bench", confirming=UNCONFIRMED
         )
 

@@ -6,11 +6,11 @@ from typing import Protocol, TypeAlias, TypeVar
 from aqm_db import config
 from aqm_db.errors import InventoryUnavailableError, UnavailableError, VaultUnavailableError
 
-from .redispy.clients import AsyncClient, seams_over
+from .redispy.clients import AsyncClient, make_seams
 from .redispy.faces import Face
 from .redispy.url_options import parse_options
 from .seam import Seam
-from .shielding import sheltered
+from .shielding import shield_task
 from .target import Cluster, Embedded, Sentinels, Target, read_target
 
 
@@ -68,7 +68,7 @@ async def open_database(
         clients.setdefault(inventory_client, InventoryUnavailableError)
         for client, unavailable in clients.items():
             await _ping_client(client, unavailable)
-            for seam in await seams_over(client, unavailable, "connect") if checks else ():
+            for seam in await make_seams(client, unavailable, "connect") if checks else ():
                 for check in checks:
                     await check(seam)
     except BaseException:
@@ -80,10 +80,10 @@ async def open_database(
 async def _ping_client(client: AsyncClient, unavailable: type[UnavailableError]) -> AsyncClient:
     """The client, once it has answered; a client that doesn't is closed."""
     try:
-        for seam in await seams_over(client, unavailable, "connect"):
+        for seam in await make_seams(client, unavailable, "connect"):
             await seam.read(("PING",))
     except BaseException:
-        with sheltered():
+        with shield_task():
             await client.aclose()
         raise
     return client

@@ -12,8 +12,8 @@ from aqm_db.errors import (
 
 from .confirming import UNCONFIRMED, Confirming
 from .gate import REASON, Gate, Gates
-from .redispy.clients import AnyAsyncClient, close_client, seam_over
-from .redispy.faces import face_of
+from .redispy.clients import AnyAsyncClient, close_client, make_seam
+from .redispy.faces import find_face
 
 
 class Resources:
@@ -96,12 +96,12 @@ class Resources:
         self.is_closed = True
         for gate in tuple(self._gates):
             gate.close()
-        await face_of(self._both[0]).finish(self._close())
+        await find_face(self._both[0]).finish(self._close())
 
     async def _close(self) -> None:
         await close_clients(*self._both)
         if self.server is not None:
-            await face_of(self._both[0]).close_server(self.server)
+            await find_face(self._both[0]).close_server(self.server)
 
 
 async def close_clients(vault_client: AnyAsyncClient, inventory_client: AnyAsyncClient) -> None:
@@ -111,7 +111,7 @@ async def close_clients(vault_client: AnyAsyncClient, inventory_client: AnyAsync
         (inventory_client, InventoryUnavailableError),
     ):
         # Whose seam it is makes no difference to what it closes.
-        seam = seam_over(client, unavailable, "close_all", Keys("any"), confirming=UNCONFIRMED)
+        seam = make_seam(client, unavailable, "close_all", Keys("any"), confirming=UNCONFIRMED)
         await seam.aclose()
         await close_client(client)
 
@@ -123,5 +123,5 @@ def _open_gate(
     keys: Keys,
     confirming: Confirming,
 ) -> Gate:
-    seam = seam_over(client, unavailable, user, keys, confirming=confirming)
+    seam = make_seam(client, unavailable, user, keys, confirming=confirming)
     return Gate(seam, unavailable)

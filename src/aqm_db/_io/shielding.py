@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def sheltered() -> AbstractContextManager[object]:
+def shield_task() -> AbstractContextManager[object]:
     """A scope that no other scope cancels; asyncio's own cancellation comes through."""
     # Nobody has a scope who hasn't imported it.
     anyio = sys.modules.get("anyio")
@@ -28,7 +28,7 @@ async def finish(work: Coroutine[Any, Any, None]) -> None:
     """Does some work to its end; a cancellation that comes meanwhile goes on after that."""
     task = asyncio.create_task(work)
     cancelled: asyncio.CancelledError | None = None
-    with sheltered():
+    with shield_task():
         while not task.done():
             try:
                 await asyncio.wait((task,))
@@ -39,7 +39,7 @@ async def finish(work: Coroutine[Any, Any, None]) -> None:
         raise cancelled
 
 
-async def result_of(call: Awaitable[T]) -> T:
+async def await_result(call: Awaitable[T]) -> T:
     """What comes of a call to the client's own code.
 
     Raises:

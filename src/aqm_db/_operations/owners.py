@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TypeAlias
 
 from aqm_db._io.facts import told
-from aqm_db._io.redispy.clients import AnyAsyncClient, is_cluster, seams_over
+from aqm_db._io.redispy.clients import AnyAsyncClient, is_cluster, make_seams
 from aqm_db._io.seam import Seam
 from aqm_db._model.keys import OWNERS_PATTERN
 from aqm_db.errors import UnavailableError
@@ -27,7 +27,7 @@ async def pages_of_owners(
         user: the function that the client was passed to.
     """
     for _ in range(2):
-        seams = await seams_over(client, unavailable, user)
+        seams = await make_seams(client, unavailable, user)
         before = await _layout(seams) if is_cluster(client) else []
         for seam in seams:
             async for page in seam.scan(OWNERS_PATTERN):

@@ -23,7 +23,7 @@ from aqm_db._io.facts import (
     replica_in,
     told,
 )
-from aqm_db._io.redispy.clients import AnyAsyncClient, Route, route_of, seam_over
+from aqm_db._io.redispy.clients import AnyAsyncClient, Route, find_route, make_seam
 from aqm_db._io.seam import ClientSeam, Seam
 from aqm_db._model.keys import Keys
 from aqm_db._model.rows import read_map
@@ -152,11 +152,11 @@ class _Patient:
         confirming: Confirming,
     ) -> None:
         self.name: Database = name
-        self.seam: ClientSeam = seam_over(
+        self.seam: ClientSeam = make_seam(
             client, unavailable, "doctor", keys, confirming=UNCONFIRMED
         )
         self.confirming = confirming
-        self.route: Route = route_of(client)
+        self.route: Route = find_route(client)
 
 
 async def _of_servers(vault: _Patient, inventory: _Patient) -> list[Finding]:

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 
 from aqm_db import config
 from aqm_db._io.redispy import faces
-from aqm_db._io.redispy.clients import blocked
+from aqm_db._io.redispy.clients import unwrap_client
 from tests.conftest import INVENTORY_DB
 from tests.support.faces import ASYNC, SYNC, Face
 
@@ -98,6 +98,6 @@ SYNC_PARTIES = (
         "the library's client, sync",
         SYNC,
         config.REDIS_RETRY_ATTEMPTS,
-        lambda port: blocked(faces.SYNC.make_client(INVENTORY_DB, host=HOST, port=port)),
+        lambda port: unwrap_client(faces.SYNC.make_client(INVENTORY_DB, host=HOST, port=port)),
     ),
 )

@@ -9,7 +9,7 @@ from typing import Any, Self
 from redis.asyncio import Redis
 
 from aqm_db._io.redispy import faces
-from aqm_db._io.redispy.clients import blocked
+from aqm_db._io.redispy.clients import unwrap_client
 from aqm_db.errors import InventoryUnavailableError, UnavailableError, VaultUnavailableError
 from aqm_db.types import InventoryEntry
 from tests.conftest import INVENTORY_DB
@@ -134,7 +134,7 @@ async def library_client(face: Face, path: Path) -> AsyncGenerator[Any]:
         async with faces.ASYNC.make_client(INVENTORY_DB, **place) as client:
             yield client
     else:
-        with blocked(faces.SYNC.make_client(INVENTORY_DB, **place)) as client:
+        with unwrap_client(faces.SYNC.make_client(INVENTORY_DB, **place)) as client:
             yield client
 
 

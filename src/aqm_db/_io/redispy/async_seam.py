@@ -12,7 +12,7 @@ from aqm_db._io import answers
 from aqm_db._io.confirming import Confirmation
 from aqm_db._io.failures import Denial, LinkFailure, conclude_attempts, find_failure
 from aqm_db._io.seam import Argument, Call, Command, Reply, Undo
-from aqm_db._io.shielding import sheltered
+from aqm_db._io.shielding import shield_task
 from aqm_db.errors import AQMDatabaseError, UnavailableError
 
 from .async_channel import CancelledAfterSending
@@ -160,7 +160,7 @@ class AsyncSeam:
             return await self._ask(commands, end)
 
         repeat = self._confirm(ask)
-        with self._channel.delay_closing(), sheltered():
+        with self._channel.delay_closing(), shield_task():
             while True:
                 settling = answers.settle(repeat, self._change, calls, undos)
                 task = asyncio.create_task(settling)

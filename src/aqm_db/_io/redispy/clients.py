@@ -26,7 +26,7 @@ AnySyncClient: TypeAlias = redis.Redis | redis.RedisCluster
 _NO_OWNER = Keys()
 
 
-class Blocking:
+class SyncStandIn:
     """A synchronous client in the place of an asynchronous one."""
 
     def __init__(self, client: AnySyncClient) -> None:
@@ -37,7 +37,7 @@ class Blocking:
         self.client.close()
 
 
-def blocking(client: AnySyncClient | Seam, user: str) -> AsyncClient:
+def wrap_client(client: AnySyncClient | Seam, user: str) -> AsyncClient:
     """What stands for a synchronous client where an asynchronous one is asked for.
 
     It is the synchronous face's only: callers can't pass it, so no annotation speaks of it.
@@ -50,13 +50,14 @@ def blocking(client: AnySyncClient | Seam, user: str) -> AsyncClient:
         TypeError: the client is of another kind.
         ValueError: the client decodes its responses.
     """
-    standing = client if isinstance(client, Seam) else Blocking(_check_client(client, _SYNC, user))
-    return cast("AsyncClient", standing)
+    if isinstance(client, Seam):
+        return cast("AsyncClient", client)
+    return cast("AsyncClient", SyncStandIn(_check_client(client, _SYNC, user)))
 
 
-def blocked(client: AsyncClient) -> SyncClient:
-    """The client that :func:`blocking` was given."""
-    return cast("SyncClient", cast("Blocking", client).client)
+def unwrap_client(client: AsyncClient) -> SyncClient:
+    """The client that :func:`wrap_client` was given."""
+    return cast("SyncClient", cast("SyncStandIn", client).client)
 
 
 class Route:
@@ -84,12 +85,12 @@ class Route:
         )
 
 
-def route_of(client: object) -> Route:
-    """How a client, or what :func:`blocking` made of one, reaches its server."""
-    return Route(client.client if isinstance(client, Blocking) else cast("Redis", client))
+def find_route(client: object) -> Route:
+    """How a client, or what :func:`wrap_client` made of one, reaches its server."""
+    return Route(client.client if isinstance(client, SyncStandIn) else cast("Redis", client))
 
 
-def seam_over(
+def make_seam(
     client: object,
     unavailable: type[UnavailableError],
     user: str,
@@ -101,7 +102,7 @@ def seam_over(
 
     Args:
         client: a ``redis.asyncio.Redis`` or ``RedisCluster`` that returns bytes, or what
-            :func:`blocking` made.
+            :func:`wrap_client` made.
         unavailable: what is raised when the server can't be reached.
         user: the asynchronous class or function that the client was passed to.
         keys: the names of all keys that are asked for.
@@ -114,7 +115,7 @@ def seam_over(
     """
     confirmation = Confirmation(confirming, keys.confirm) if confirming.is_wanted else None
     # The other face, and clusters, cost nothing to a program that has none.
-    if isinstance(client, Blocking):
+    if isinstance(client, SyncStandIn):
         if isinstance(client.client, redis.RedisCluster):
             from .sync_cluster import ClusterSyncSeam  # noqa: PLC0415
 
@@ -132,7 +133,7 @@ def seam_over(
     return AsyncSeam(get_channels(checked), checked.get_retry, unavailable, confirmation)
 
 
-def seam_of(
+def take_seam(
     client: object,
     unavailable: type[UnavailableError],
     user: str,
@@ -142,16 +143,16 @@ def seam_of(
     """The seam over a client, or a seam as it is: it was made to confirm changes, or not to.
 
     Raises:
-        TypeError: as of :func:`seam_over`.
+        TypeError: as of :func:`make_seam`.
         ValueError: the same.
         InvalidArgumentError: the same.
     """
     if isinstance(client, Seam):
         return client
-    return seam_over(client, unavailable, user, keys, confirming=confirming)
+    return make_seam(client, unavailable, user, keys, confirming=confirming)
 
 
-async def seams_over(
+async def make_seams(
     client: object, unavailable: type[UnavailableError], user: str
 ) -> Sequence[ClientSeam]:
     """A seam over each server that takes writes: the only one, or all primaries of a cluster.
@@ -164,7 +165,7 @@ async def seams_over(
         UnavailableError: the cluster can't be reached.
         AccessDeniedError: the cluster refuses the user.
     """
-    if isinstance(client, Blocking) and isinstance(client.client, redis.RedisCluster):
+    if isinstance(client, SyncStandIn) and isinstance(client.client, redis.RedisCluster):
         from .sync_cluster import make_sync_primary_seams  # noqa: PLC0415
 
         return make_sync_primary_seams(client.client, unavailable)
@@ -172,12 +173,12 @@ async def seams_over(
         from .async_cluster import make_primary_seams  # noqa: PLC0415
 
         return await make_primary_seams(_check_client(client, _ASYNC, user), unavailable)
-    return [seam_over(client, unavailable, user, confirming=UNCONFIRMED)]
+    return [make_seam(client, unavailable, user, confirming=UNCONFIRMED)]
 
 
 async def close_client(client: AnyAsyncClient) -> None:
-    """Closes a client, or what :func:`blocking` made of one, where its connections are."""
-    if isinstance(client, Blocking):
+    """Closes a client, or what :func:`wrap_client` made of one, where its connections are."""
+    if isinstance(client, SyncStandIn):
         await client.aclose()
     elif isinstance(client, RedisCluster):
         from .async_cluster import get_nodes  # noqa: PLC0415 - most programs have none
@@ -188,8 +189,8 @@ async def close_client(client: AnyAsyncClient) -> None:
 
 
 def is_cluster(client: object) -> bool:
-    """Whether a client, or what :func:`blocking` made of one, is a cluster's."""
-    return isinstance(client.client if isinstance(client, Blocking) else client, _CLUSTERS)
+    """Whether a client, or what :func:`wrap_client` made of one, is a cluster's."""
+    return isinstance(client.client if isinstance(client, SyncStandIn) else client, _CLUSTERS)
 
 
 _SYNC = (redis.Redis, redis.RedisCluster)

@@ -14,7 +14,7 @@ from redis.backoff import ConstantBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from aqm_db import config
-from aqm_db._io.shielding import finish, sheltered
+from aqm_db._io.shielding import finish, shield_task
 from aqm_db._io.target import Cluster, Sentinels, Server, Target
 from aqm_db.embedded import EmbeddedServer
 from aqm_db.errors import EmbeddedServerError, InvalidArgumentError, VaultUnavailableError
@@ -23,9 +23,9 @@ from .clients import (
     AnyAsyncClient,
     AnySyncClient,
     AsyncClient,
-    Blocking,
-    blocking,
+    SyncStandIn,
     check_options,
+    wrap_client,
 )
 from .retries import FirmRetry
 from .url_options import make_with_options
@@ -160,7 +160,7 @@ class _AsyncFace(Face):
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
             # A caller who is gone leaves no server behind.
-            with suppress(EmbeddedServerError), sheltered():
+            with suppress(EmbeddedServerError), shield_task():
                 await self.close_server(await opening)
             raise
 
@@ -174,7 +174,7 @@ class _SyncFace(Face):
     fake_name = "FakeRedis"
 
     def shape_client(self, client: AnySyncClient) -> AsyncClient:
-        return blocking(client, "connect")
+        return wrap_client(client, "connect")
 
     def make_client_of_several(self, target: Cluster | Sentinels) -> AnySyncClient:
         options = self.make_options(config.REDIS_FAILOVER_ATTEMPTS)
@@ -202,6 +202,6 @@ ASYNC = _AsyncFace()
 SYNC = _SyncFace()
 
 
-def face_of(client: object) -> Face:
+def find_face(client: object) -> Face:
     """The face that a client was made for."""
-    return SYNC if isinstance(client, Blocking) else ASYNC
+    return SYNC if isinstance(client, SyncStandIn) else ASYNC
