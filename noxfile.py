@@ -42,10 +42,11 @@ def lock(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Checks style, and that the synchronous face is what its generator writes."""
+    """Checks style, imports, and that the synchronous face is what its generator writes."""
     install(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", "--no-cache", "--no-logo")
     session.run("python", "src/generate_sync.py", "--check")
 
 
@@ -61,7 +62,7 @@ def typecheck(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Runs all tests, on all servers, with full coverage; with arguments, what pytest selects."""
-    install_tests(session)
+    install_tests(session, "lint")
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
@@ -129,10 +130,18 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.report", results)
 
 
-def install_tests(session: nox.Session, constraints: str | None = CONSTRAINTS) -> None:
-    """Installs what all tests need; they start Python over and over, which mustn't compile anew."""
+def install_tests(
+    session: nox.Session, *others: str, constraints: str | None = CONSTRAINTS
+) -> None:
+    """Installs what tests need; they start Python over and over, which mustn't compile anew.
+
+    Args:
+        session: in whose environment.
+        others: groups of pyproject.toml that some of the tests need.
+        constraints: the file of pinned versions; None takes the newest of everything.
+    """
     session.env.update(UV_COMPILE_BYTECODE="1", PYTHONDONTWRITEBYTECODE="")
-    install(session, "tests", constraints=constraints)
+    install(session, "tests", *others, constraints=constraints)
 
 
 def install(session: nox.Session, *groups: str, constraints: str | None = CONSTRAINTS) -> None:
@@ -154,7 +163,7 @@ def install(session: nox.Session, *groups: str, constraints: str | None = CONSTR
 
 def run_eagerly(session: nox.Session) -> None:
     """Runs all tests on event loops whose tasks run until they wait, as soon as they are made."""
-    install_tests(session)
+    install_tests(session, "lint")
     session.run("pytest", "-n", WORKERS, "--eager", *session.posargs)
 
 

@@ -6,7 +6,7 @@ them run the same lines of Python, and to measure coverage takes nearly as long 
 
 ``clients`` finds what another version of a dependency breaks: that's on the client's side. It is
 each test once, on each face, and both on fakeredis and on a real server if it's for both; without
-faults and chats, which take long and use nothing else.
+faults and chats, which take long and use nothing else, and without what checks the source.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -64,7 +64,8 @@ def _client(item: pytest.Item) -> object:
 
 
 def _is_about_clients(item: pytest.Item) -> bool:
-    return not _is_fault(item) and item.get_closest_marker("chat") is None
+    marks = map(item.get_closest_marker, ("chat", "lint"))
+    return not _is_fault(item) and not any(marks)
 
 
 def _is_fault(item: pytest.Item) -> bool:
