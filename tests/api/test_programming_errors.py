@@ -8,6 +8,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 import pytest
@@ -33,7 +34,7 @@ from aqm_db._io.redispy.faces import Face
 from aqm_db._model import checks
 from aqm_db._operations import reservations
 from aqm_db.backup import _file, _records, export_backup, import_backup
-from aqm_db.embedded import EmbeddedServer
+from aqm_db.embedded import EmbeddedServer, _share
 from aqm_db.errors import CorruptEntryError, InventoryUnavailableError
 from aqm_db.replenisher import AsyncReplenisher
 from aqm_db.types import CoinCategory, NewCoin
@@ -309,13 +310,25 @@ async def test_a_mistake_in_reading_a_url(monkeypatch: pytest.MonkeyPatch, name:
 
 
 @KINDS
-@pytest.mark.parametrize("name", ["_prepare", "_Share", "_shelter"])
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (embedded, "prepare_directory"),
+        (embedded, "Share"),
+        (_share, "prepare_socket_folder"),
+        (_share, "start_server"),
+    ],
+)
 async def test_a_mistake_in_starting_a_server(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: type[Exception], name: str
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    kind: type[Exception],
+    module: ModuleType,
+    name: str,
 ) -> None:
     """The directory can be used."""
     error = kind("ours")
-    monkeypatch.setattr(embedded, name, breaking(error))
+    monkeypatch.setattr(module, name, breaking(error))
     with pytest.raises(kind) as caught:
         EmbeddedServer.open(tmp_path / "db")
     assert caught.value is error

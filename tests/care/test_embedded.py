@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 import gc
-import importlib.util
+import importlib
 import os
 import shutil
 import signal
@@ -22,8 +22,9 @@ from typing import Any, Final, Self
 import pytest
 from redis import Redis
 
+import aqm_db
 from aqm_db import embedded
-from aqm_db.embedded import SETTINGS, EmbeddedServer
+from aqm_db.embedded import SETTINGS, EmbeddedServer, _server, _share
 from aqm_db.errors import EmbeddedServerError
 
 PATIENCE: Final = 20.0
@@ -496,10 +497,11 @@ def test_open_waits_for_the_data(directory: Path, monkeypatch: pytest.MonkeyPatc
     with EmbeddedServer.open(directory) as server:
         call(server, "EVAL", "for i = 1, ARGV[1] do redis.call('SET', i, i) end", 0, keys)
     # An option for the server's own tests: microseconds to wait at every key.
-    monkeypatch.setattr(embedded, "SETTINGS", {**SETTINGS, "key-load-delay": "200"})
+    monkeypatch.setattr(_server, "SETTINGS", {**SETTINGS, "key-load-delay": "200"})
     with EmbeddedServer.open(directory) as server:
         # Not by a client, whose handshake alone may outlast the loading.
-        assert embedded._ask(server.socket_path, b"DBSIZE", PATIENCE) == b":%d\r\n" % keys
+        said = _server.send_command(server.socket_path, b"DBSIZE", PATIENCE)
+        assert said == b":%d\r\n" % keys
 
 
 def test_loading_takes_too_long(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -507,8 +509,8 @@ def test_loading_takes_too_long(directory: Path, monkeypatch: pytest.MonkeyPatch
     with EmbeddedServer.open(directory) as server:
         call(server, "SET", "key", "value")
     with monkeypatch.context() as patch:
-        patch.setattr(embedded, "_ANSWER_SECONDS", 0.05)
-        patch.setattr(embedded, "SETTINGS", {**SETTINGS, "key-load-delay": "60000000"})
+        patch.setattr(_server, "_ANSWER_SECONDS", 0.05)
+        patch.setattr(_server, "SETTINGS", {**SETTINGS, "key-load-delay": "60000000"})
         with pytest.raises(EmbeddedServerError, match=r"didn't answer for 0\.2 seconds"):
             EmbeddedServer.open(directory, start_timeout=0.2)
     assert not runs(directory)
@@ -531,7 +533,7 @@ def test_interrupted_start(directory: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_someone_else_starts_for_too_long(directory: Path) -> None:
-    """Whoever can't have the turn in time says so."""
+    """Whoever can't have the lock in time says so."""
     EmbeddedServer.open(directory).close()
     with (
         locked(directory / "aqm_db.lock"),
@@ -540,9 +542,9 @@ def test_someone_else_starts_for_too_long(directory: Path) -> None:
         EmbeddedServer.open(directory, start_timeout=0)
 
 
-def test_close_without_a_turn(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_while_someone_starts(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Close doesn't wait forever for someone who starts: that one takes the server over."""
-    monkeypatch.setattr(embedded, "_STOP_SECONDS", 0.05)
+    monkeypatch.setattr(_share, "_STOP_SECONDS", 0.05)
     server = EmbeddedServer.open(directory)
     with locked(directory / "aqm_db.lock"):
         server.close()
@@ -553,7 +555,7 @@ def test_close_without_a_turn(directory: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_hung_server_of_our_own_is_killed(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that doesn't end when asked is killed by the process that started it."""
-    monkeypatch.setattr(embedded, "_STOP_SECONDS", 0.05)
+    monkeypatch.setattr(_share, "_STOP_SECONDS", 0.05)
     server = EmbeddedServer.open(directory)
     call(server, "SET", "key", "value")
     os.kill(pid_of(server), signal.SIGSTOP)
@@ -565,8 +567,8 @@ def test_hung_server_of_our_own_is_killed(directory: Path, monkeypatch: pytest.M
 
 def test_hung_server_of_another_is_left(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hung server that was joined is left in place; it ends when it comes to read SHUTDOWN."""
-    monkeypatch.setattr(embedded, "_STOP_SECONDS", 0.05)
-    monkeypatch.setattr(embedded, "_ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(_share, "_STOP_SECONDS", 0.05)
+    monkeypatch.setattr(_server, "_ANSWER_SECONDS", 0.05)
     with Program(directory) as starter:
         pid = starter.open()
         starter.crash()
@@ -709,57 +711,57 @@ def test_long_path(tmp_path: Path, short_temp: Path) -> None:
     """Where the path is too long for a socket, a private directory elsewhere takes it."""
     directory = tmp_path / ("d" * 120)
     with EmbeddedServer.open(directory) as server, EmbeddedServer.open(directory) as joined:
-        shelter = server.socket_path.parent
-        assert shelter.parent == short_temp
-        assert stat.S_IMODE(shelter.stat().st_mode) == 0o700
+        folder = server.socket_path.parent
+        assert folder.parent == short_temp
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert stat.S_IMODE(server.socket_path.stat().st_mode) == 0o700
         assert joined.socket_path == server.socket_path
         call(joined, "SET", "key", "value")
     assert list(short_temp.iterdir()) == []
     with EmbeddedServer.open(directory) as server:
-        assert server.socket_path.parent == shelter
+        assert server.socket_path.parent == folder
         assert call(server, "GET", "key") == b"value"
 
 
 @pytest.mark.parametrize("trap", ["link", "file", "open to others"])
-def test_shelter_of_someone_else(tmp_path: Path, short_temp: Path, trap: str) -> None:
+def test_socket_folder_of_someone_else(tmp_path: Path, short_temp: Path, trap: str) -> None:
     """A link, a file or an open directory where the socket would go is refused."""
     directory = tmp_path / ("d" * 120)
     with EmbeddedServer.open(directory) as server:
-        shelter = server.socket_path.parent
+        folder = server.socket_path.parent
     match trap:
         case "link":
             tmp_path.chmod(0o700)
-            shelter.symlink_to(tmp_path)
+            folder.symlink_to(tmp_path)
         case "file":
-            shelter.touch(0o700)
+            folder.touch(0o700)
         case _:
-            shelter.mkdir()
-            shelter.chmod(0o755)
+            folder.mkdir()
+            folder.chmod(0o755)
     with pytest.raises(EmbeddedServerError, match="isn't a private directory of this user"):
         EmbeddedServer.open(directory)
-    assert [path.name for path in short_temp.iterdir()] == [shelter.name]
+    assert [path.name for path in short_temp.iterdir()] == [folder.name]
 
 
-def test_shelter_of_another_user(
+def test_socket_folder_of_another_user(
     tmp_path: Path, short_temp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A private directory of another user is refused."""
     user = os.geteuid()
     directory = tmp_path / ("d" * 120)
     with EmbeddedServer.open(directory) as server:
-        shelter = server.socket_path.parent
-    shelter.mkdir(mode=0o700)
+        folder = server.socket_path.parent
+    folder.mkdir(mode=0o700)
     real = Path.lstat
 
     def lstat(path: Path) -> os.stat_result:
         status = real(path)
-        return os.stat_result((*status[:4], user + 1, *status[5:])) if path == shelter else status
+        return os.stat_result((*status[:4], user + 1, *status[5:])) if path == folder else status
 
     monkeypatch.setattr(Path, "lstat", lstat)
     with pytest.raises(EmbeddedServerError, match="isn't a private directory of this user"):
         EmbeddedServer.open(directory)
-    assert list(short_temp.iterdir()) == [shelter]
+    assert list(short_temp.iterdir()) == [folder]
 
 
 def test_no_short_path_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -775,13 +777,12 @@ def test_no_short_path_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_platform_without_locks(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no ``fcntl``, the module can be imported, and opening says what is needed."""
     monkeypatch.setitem(sys.modules, "fcntl", None)
-    spec = importlib.util.spec_from_file_location(
-        "aqm_db.embedded_without_fcntl", embedded.__file__
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # Put back, as all of its modules are.
+    monkeypatch.setattr(aqm_db, "embedded", embedded)
+    for name in [name for name in sys.modules if f"{name}.".startswith("aqm_db.embedded.")]:
+        monkeypatch.delitem(sys.modules, name)
+    module = importlib.import_module("aqm_db.embedded")
+    assert module is not embedded
     with pytest.raises(EmbeddedServerError, match="needs Linux or macOS"):
         module.EmbeddedServer.open(directory)
     assert not directory.exists()

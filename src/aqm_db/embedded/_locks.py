@@ -1,0 +1,72 @@
+"""Lock files, which tell processes of each other: the kernel drops the locks of one that died."""
+
+import os
+import time
+from pathlib import Path
+from typing import Final, Self
+
+POLL_SECONDS: Final = 0.005
+"""How long is waited between two looks at what another process does."""
+
+
+class LockFile:
+    """A file, and the ``flock`` that this process may hold on it.
+
+    It's a context manager, which closes the file.
+
+    Args:
+        path: where the file is; it's created if it isn't there.
+
+    Attributes:
+        descriptor: of the open file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def take(self, until: float = 0.0, *, shared: bool = False) -> bool:
+        """Takes the lock, and says whether it could.
+
+        Args:
+            until: how long it's waited for, as ``time.monotonic`` has it.
+            shared: whether others may hold it, too.
+        """
+        import fcntl  # noqa: PLC0415 - the module can be imported where there is none
+
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        while True:
+            try:
+                fcntl.flock(self.descriptor, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    return False
+                time.sleep(POLL_SECONDS)
+            else:
+                return True
+
+    def drop(self) -> None:
+        """Drops the lock, whoever has copies of the descriptor."""
+        import fcntl  # noqa: PLC0415 - the module can be imported where there is none
+
+        fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode: a path may come to name another file."""
+        status = os.fstat(self.descriptor)
+        return status.st_dev, status.st_ino
+
+    def is_in_place(self) -> bool:
+        """Whether the path still leads to this file."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return False
+        return self.identity == (status.st_dev, status.st_ino)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        os.close(self.descriptor)
