@@ -8,7 +8,7 @@
 
 from ._model.checks import check_id
 from ._model.keys import Keys
-from ._operations.permissions import commands_of
+from ._operations.permissions import list_commands
 from .errors import InvalidArgumentError
 
 _CONNECTING = ("ping", "select", "dbsize", "wait", "asking", "cluster|slots", "command")
@@ -36,7 +36,7 @@ def acl_rules(owner: str, *, with_scan: bool = False, confirm_fsync: bool = Fals
     """
     if " " in check_id("owner", owner):
         raise InvalidArgumentError("owner", "has a space, which a pattern of keys can't hold")
-    commands = {command.lower() for command in commands_of("vault") | commands_of("inventory")}
+    commands = {command.lower() for command in list_commands("vault") | list_commands("inventory")}
     commands.update(_CONNECTING)
     if with_scan:
         commands.add("unlink")

@@ -1,8 +1,10 @@
 """Clients with the settings of ``config``, their health, and their end."""
 
+from typing import NamedTuple
+
 from . import config
 from ._io import opening
-from ._io.facts import facts_of, number_in
+from ._io.facts import read_facts
 from ._io.redispy.clients import AnyAsyncClient, AsyncClient, make_seams
 from ._io.redispy.faces import ASYNC, find_face
 from ._io.resources import close_clients
@@ -49,14 +51,14 @@ async def health_check(
         vault's server started: of a cluster the keys of all its primaries, which the vault and
         the inventory share, and the seconds since the last of them started.
     """
-    vault = await _probed(vault_client, VaultUnavailableError)
-    inventory = await _probed(inventory_client, InventoryUnavailableError)
+    vault = await _examine_health(vault_client, VaultUnavailableError)
+    inventory = await _examine_health(inventory_client, InventoryUnavailableError)
     return HealthStatus(
         vault_connected=vault is not None,
         inventory_connected=inventory is not None,
-        vault_key_count=vault[0] if vault else 0,
-        inventory_key_count=inventory[0] if inventory else 0,
-        uptime_seconds=vault[1] if vault else 0.0,
+        vault_key_count=vault.key_count if vault else 0,
+        inventory_key_count=inventory.key_count if inventory else 0,
+        uptime_seconds=vault.uptime_seconds if vault else 0.0,
     )
 
 
@@ -65,18 +67,25 @@ async def close_all(vault_client: AnyAsyncClient, inventory_client: AnyAsyncClie
     await find_face(vault_client).finish(close_clients(vault_client, inventory_client))
 
 
-async def _probed(
+class _Health(NamedTuple):
+    """The number of a database's keys, and for how long all of its servers have been running."""
+
+    key_count: int
+    uptime_seconds: float
+
+
+async def _examine_health(
     client: AnyAsyncClient, unavailable: type[UnavailableError]
-) -> tuple[int, float] | None:
-    """The number of keys and the uptime in seconds; None if there's no access."""
-    count = 0
+) -> _Health | None:
+    """How a database is; None if there's no access."""
+    key_count = 0
     uptimes: list[float] = []
     try:
         for seam in await make_seams(client, unavailable, "health_check"):
-            [keys] = await seam.read(("DBSIZE",))
-            count += keys
+            [count] = await seam.read(("DBSIZE",))
+            key_count += count
             # Its uptime is all that's missing where INFO is: some don't tell, fakeredis is one.
-            uptimes.append(number_in(await facts_of(seam, "server"), "uptime_in_seconds"))
+            uptimes.append((await read_facts(seam, "server")).uptime_seconds or 0)
     except (UnavailableError, AccessDeniedError):
         return None
-    return count, min(uptimes)
+    return _Health(key_count, min(uptimes))

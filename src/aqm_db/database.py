@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from . import config
 from ._io.confirming import check_confirming, check_fsync
-from ._io.facts import check_safe
 from ._io.gate import Gates
 from ._io.opening import open_database, read_url
 from ._io.redispy.clients import AnyAsyncClient, make_seam
@@ -20,7 +19,8 @@ from ._model.checks import check_caps, check_count, check_flag, check_id
 from ._model.defaults import new_request_id, now_ms
 from ._model.keys import Keys, owner_of
 from ._operations.outcome import Progress
-from ._operations.owners import pages_of_owners
+from ._operations.owners import scan_owners
+from ._operations.safety import check_safety
 from .connection import health_check
 from .embedded import EmbeddedServer
 from .errors import (
@@ -165,7 +165,7 @@ class AsyncClientDatabase:
         """
         seen: set[str] = set()
         for client, unavailable in self.resources.list_databases():
-            async for page in pages_of_owners(client, unavailable, "iter_owners"):
+            async for page in scan_owners(client, unavailable, "iter_owners"):
                 found = {owner for key in page if (owner := owner_of(key)) is not None}
                 for owner in sorted(found - seen):
                     yield owner
@@ -431,5 +431,5 @@ def connect(
         confirm_timeout=confirm_timeout,
         confirm_fsync=confirm_fsync,
     )
-    checks = [*([] if allow_unsafe else [check_safe]), *([check_fsync] if confirm_fsync else [])]
+    checks = [*([] if allow_unsafe else [check_safety]), *([check_fsync] if confirm_fsync else [])]
     return Connecting(lambda face: open_database(face, target, make, checks))

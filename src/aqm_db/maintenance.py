@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from ._background import Sleep, delay_cancellation, run_beside
+from ._io.facts import read_facts
 from ._io.seam import Call
 from ._model.checks import check_days, check_seconds
 from ._operations import Scope
@@ -120,8 +121,7 @@ class Maintenance:
 
     async def _rewrite(self) -> bool:
         """Starts a rewrite of the append-only file (BGREWRITEAOF), unless one is going on."""
-        [info] = await self._scope.seam.read(("INFO", "persistence"))
-        if b"aof_rewrite_in_progress:1" in info:
+        if (await read_facts(self._scope.seam, "persistence")).is_rewriting:
             return False
         await self._scope.seam.read(("BGREWRITEAOF",))
         return True

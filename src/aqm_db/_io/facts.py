@@ -1,38 +1,117 @@
-"""What makes a server unsafe for keys: asked when a database is opened, and by the doctor."""
+"""What a server tells of itself: INFO, CONFIG GET, and whom it lets in.
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+They are read here, and nowhere else. What a server doesn't tell, or the user may not ask, is None.
+"""
 
-from aqm_db.errors import AccessDeniedError, AQMDatabaseError, UnsafeServerError
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from .seam import Argument, Seam
+from aqm_db._model.rows import read_map
+from aqm_db.errors import AccessDeniedError, AQMDatabaseError
 
-Facts: TypeAlias = Mapping[str, str]
-"""What a server tells of itself (INFO), by the names of its fields."""
-Problem: TypeAlias = tuple[str, str]
-"""A sentence of what is so, and one of what to do."""
+from .seam import Command, Seam
+
+_SETTINGS = ("appendfsync", "save", "bind", "protected-mode")
 
 
-async def check_safe(seam: Seam) -> None:
-    """Refuses a server that is known to be unsafe; one that doesn't tell isn't.
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a server tells of itself (INFO), as far as it was asked.
 
-    Raises:
-        UnsafeServerError: it evicts keys, or is a replica.
+    Attributes:
+        run_id: what no other server has, nor the same one once it was started again.
+        name: what it is, and its own version: ``Valkey 9.1.0``.
+        version: of the Redis that it's compatible with.
+        uptime_seconds: how long it has been running.
+        tcp_port: where it listens; 0 if nowhere.
+        is_replica: whether it's a replica of another server.
+        replicas: how many replicas follow it.
+        eviction_policy: which keys it deletes when its memory is full.
+        memory_limit: the most bytes that it may use; 0 for no limit, and if it isn't told.
+        used_memory: how many bytes it uses.
+        has_file: whether it keeps an append-only file.
+        is_rewriting: whether that file is being rewritten.
+        has_written: whether its last write to the file worked.
+        has_rewritten: whether the last rewrite of the file did.
+        has_saved: whether its last snapshot did.
     """
-    facts = await facts_of(seam, "memory", "replication")
-    problems = [problem for problem in (eviction_in(facts), replica_in(facts)) if problem]
-    if problems:
-        raise UnsafeServerError(" ".join(f"{message} {remedy}" for message, remedy in problems))
+
+    run_id: str | None = None
+    name: str | None = None
+    version: tuple[int, ...] | None = None
+    uptime_seconds: int | None = None
+    tcp_port: int | None = None
+    is_replica: bool | None = None
+    replicas: int | None = None
+    eviction_policy: str | None = None
+    memory_limit: int = 0
+    used_memory: int | None = None
+    has_file: bool | None = None
+    is_rewriting: bool | None = None
+    has_written: bool | None = None
+    has_rewritten: bool | None = None
+    has_saved: bool | None = None
+
+    @property
+    def evicts_when_full(self) -> bool:
+        """Whether it's known to do anything but refuse writes then."""
+        return self.eviction_policy not in {None, "noeviction"}
 
 
-async def facts_of(seam: Seam, *sections: str) -> Facts:
-    """Some sections of INFO; nothing if the user may not ask, or the server doesn't know it."""
-    texts = await told(seam, *(("INFO", section) for section in sections))
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A server's settings (CONFIG GET).
+
+    Attributes:
+        appendfsync: when its append-only file is flushed.
+        takes_snapshots: whether it takes snapshots at times.
+        addresses: those that it listens on; none is all.
+        is_protected: whether it refuses other machines as long as it has no password.
+    """
+
+    appendfsync: str | None = None
+    takes_snapshots: bool | None = None
+    addresses: tuple[str, ...] | None = None
+    is_protected: bool | None = None
+
+
+async def read_facts(seam: Seam, *sections: str) -> Facts:
+    """Reads some sections of INFO."""
+    texts = await read_unless_refused(seam, *(("INFO", section) for section in sections))
     lines = b"\n".join(texts or []).decode("utf-8", "replace").splitlines()
-    return {name: value for name, _, value in (line.partition(":") for line in lines)}
+    return _parse_facts({name: value for name, _, value in (line.partition(":") for line in lines)})
 
 
-async def told(seam: Seam, *commands: Sequence[Argument]) -> list[Any] | None:
+async def read_settings(seam: Seam) -> Settings:
+    """Reads the settings, but for those that the server doesn't tell."""
+    commands = (("CONFIG", "GET", name) for name in _SETTINGS)
+    replies = await read_unless_refused(seam, *commands)
+    texts = {
+        name.decode(): value.decode("utf-8", "replace")
+        for reply in replies or []
+        for name, value in read_map(reply).items()
+    }
+    bind = texts.get("bind")
+    return Settings(
+        appendfsync=texts.get("appendfsync"),
+        takes_snapshots=_is_other("", texts.get("save")),
+        # One that the machine may lack begins so.
+        addresses=None if bind is None else tuple(each.removeprefix("-") for each in bind.split()),
+        is_protected=_is_other("no", texts.get("protected-mode")),
+    )
+
+
+async def read_openness(seam: Seam) -> bool | None:
+    """Reads whether the server lets in whoever has no password (ACL GETUSER)."""
+    replies = await read_unless_refused(seam, ("ACL", "GETUSER", "default"))
+    if replies is None:
+        return None
+    flags = read_map(replies[0])[b"flags"]
+    return b"on" in flags and b"nopass" in flags
+
+
+async def read_unless_refused(seam: Seam, *commands: Command) -> list[Any] | None:
     """The replies to reading commands; None if the server refuses them."""
     try:
         return await seam.read(*commands)
@@ -48,41 +127,50 @@ def is_refusal(error: AQMDatabaseError) -> bool:
     return type(error) is AQMDatabaseError
 
 
-def eviction_in(facts: Facts) -> Problem | None:
-    """Whether the server deletes keys that are in use, to make room.
-
-    A policy without a limit does nothing, so it's the two together.
-    """
-    if evicts_when_full(facts) and memory_limit(facts):
-        policy = facts["maxmemory_policy"]
-        return (
-            f"The server deletes keys when its memory is full (maxmemory-policy is {policy}).",
-            "Set maxmemory-policy to noeviction.",
-        )
-    return None
-
-
-def replica_in(facts: Facts) -> Problem | None:
-    """Whether the server is a replica; one that takes writes loses them to its primary's."""
-    if facts.get("role") == "slave":
-        return (
-            "The server is a replica, which refuses writes, or loses them later (role is slave).",
-            "Connect to its primary, or make it one (REPLICAOF NO ONE).",
-        )
-    return None
+def _parse_facts(fields: Mapping[str, str]) -> Facts:
+    compatible, own = fields.get("redis_version"), fields.get("valkey_version")
+    return Facts(
+        run_id=fields.get("run_id"),
+        # Valkey's redis_version is the one that it's compatible with.
+        name=f"Valkey {own}" if own else f"Redis {compatible}" if compatible else None,
+        version=_parse_version(compatible),
+        uptime_seconds=_parse_number(fields.get("uptime_in_seconds")),
+        tcp_port=_parse_number(fields.get("tcp_port")),
+        is_replica=_is("slave", fields.get("role")),
+        replicas=_count_replicas(fields),
+        eviction_policy=fields.get("maxmemory_policy"),
+        memory_limit=_parse_number(fields.get("maxmemory")) or 0,
+        used_memory=_parse_number(fields.get("used_memory")),
+        has_file=_is("1", fields.get("aof_enabled")),
+        is_rewriting=_is("1", fields.get("aof_rewrite_in_progress")),
+        has_written=_is("ok", fields.get("aof_last_write_status")),
+        has_rewritten=_is("ok", fields.get("aof_last_bgrewrite_status")),
+        has_saved=_is("ok", fields.get("rdb_last_bgsave_status")),
+    )
 
 
-def evicts_when_full(facts: Facts) -> bool:
-    """Whether its policy is another than to refuse writes."""
-    return facts.get("maxmemory_policy", "noeviction") != "noeviction"
+def _count_replicas(fields: Mapping[str, str]) -> int | None:
+    connected = _parse_number(fields.get("connected_slaves"))
+    if connected is None:
+        return None
+    lines = (fields.get(f"slave{number}", "") for number in range(connected))
+    return sum("state=online" in line for line in lines)
 
 
-def memory_limit(facts: Facts) -> int:
-    """The most bytes that it may use, 0 for no limit."""
-    return number_in(facts, "maxmemory")
+def _parse_version(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
 
 
-def number_in(facts: Facts, name: str) -> int:
-    """A whole number of INFO; 0 for what is none."""
-    value = facts.get(name, "")
-    return int(value) if value.isdigit() else 0
+def _parse_number(text: str | None) -> int | None:
+    """A whole number; None for what is none."""
+    return int(text) if text is not None and text.isdigit() else None
+
+
+def _is(wanted: str, text: str | None) -> bool | None:
+    return None if text is None else text == wanted
+
+
+def _is_other(unwanted: str, text: str | None) -> bool | None:
+    return None if text is None else text != unwanted

@@ -1,11 +1,14 @@
 """The kinds of keys, which tell what is ours in a database from what is foreign. No I/O."""
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from aqm_db import config
 
 from .keys import Keys, decoded_id, pattern_of
+
+DatabaseName: TypeAlias = Literal["vault", "inventory"]
+"""Which of an owner's two databases."""
 
 
 class Kind(NamedTuple):

@@ -8,26 +8,28 @@ the answer is the server's own, on every version, and needs no permission of its
 import re
 from collections.abc import Iterator
 from itertools import product
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from aqm_db._io.confirming import UNCONFIRMED, Confirming
-from aqm_db._io.facts import Problem, told
+from aqm_db._io.facts import read_unless_refused
 from aqm_db._io.seam import Argument, ClientSeam, Seam
 from aqm_db._lua import scripts
 from aqm_db._lua.scripts import Script
 from aqm_db._model.keys import Keys
+from aqm_db._model.kinds import DatabaseName
 
-Database: TypeAlias = Literal["vault", "inventory"]
+from .safety import Defect
+
 _Need: TypeAlias = tuple[str, tuple[str, ...]]
 """A command, and the names of the keys that it's about."""
 
 _KEYS_LINE = re.compile(r"^-- KEYS: (.+)$", re.MULTILINE)
 _RUNS_LINE = re.compile(r"^-- Runs: (.+)$", re.MULTILINE)
-_PREFIXES: dict[Database, tuple[str, ...]] = {
+_PREFIXES: dict[DatabaseName, tuple[str, ...]] = {
     "vault": ("vault_",),
     "inventory": ("inv_", "turn_"),
 }
-_READS: dict[Database, dict[str, str]] = {
+_READS: dict[DatabaseName, dict[str, str]] = {
     "vault": {
         "fetch_key": "HGETALL row",
         "exists": "EXISTS row",
@@ -82,10 +84,10 @@ _ACTED_ON = re.compile(r"[^A-Za-z0-9_.:@+*?{}%-]")
 """What redis-cli or a shell may act on, if somebody types it there as a remedy says."""
 
 
-async def missing_permissions(
-    seam: ClientSeam, database: Database, keys: Keys, confirming: Confirming = UNCONFIRMED
-) -> list[Problem]:
-    """What the user lacks in one of the two databases: a problem for each command or key pattern.
+async def find_missing_permissions(
+    seam: ClientSeam, database: DatabaseName, keys: Keys, confirming: Confirming = UNCONFIRMED
+) -> list[Defect]:
+    """What the user lacks in one of the two databases: a defect for each command or key pattern.
 
     Args:
         seam: asks the server that has the database.
@@ -93,34 +95,38 @@ async def missing_permissions(
         keys: the names of the owner's keys.
         confirming: what has to have each change.
     """
-    needs = _needs(database, keys, confirming)
-    denials = await seam.probe(*(_harmless(need) for need in needs))
+    needs = _list_needs(database, keys, confirming)
+    denials = await seam.probe(*(_make_harmless(need) for need in needs))
     refused: dict[tuple[str, str], set[str]] = {}
     for (need, operations), denial in zip(needs.items(), denials, strict=True):
         command, names = need
         # Of two keys nobody says which one it is; each is tried alone by another command.
         if denial is not None and (denial != "key" or len(names) == 1):
-            what = _pattern(names[0]) if denial == "key" else command
+            what = _find_pattern(names[0]) if denial == "key" else command
             refused.setdefault((denial, what), set()).update(operations)
-    user = await _user(seam) if refused else ""
+    user = await _read_user(seam) if refused else ""
     return [
-        _problem(database, user, denial, what, ", ".join(sorted(operations)))
+        _describe_denial(database, user, denial, what, ", ".join(sorted(operations)))
         for (denial, what), operations in refused.items()
     ]
 
 
-def commands_of(database: Database) -> set[str]:
+def list_commands(database: DatabaseName) -> set[str]:
     """Every command that one of the two databases needs."""
-    return {command.split()[0] for _, commands in _operations(database) for command in commands}
+    return {
+        command.split()[0] for _, commands in _list_operations(database) for command in commands
+    }
 
 
-def _needs(database: Database, keys: Keys, confirming: Confirming) -> dict[_Need, set[str]]:
+def _list_needs(
+    database: DatabaseName, keys: Keys, confirming: Confirming
+) -> dict[_Need, set[str]]:
     """Every command on every key, and the operations that need it."""
-    names = _names(database, keys) | {"confirm": (keys.confirm,)}
+    names = _list_key_names(database, keys) | {"confirm": (keys.confirm,)}
     needs: dict[_Need, set[str]] = {}
     waits = [str(command[0]) for command in confirming.list_waits()]
     confirmation = ["SET confirm", *waits] if confirming.is_wanted else []
-    for operation, commands in (*_operations(database), ("confirmation", confirmation)):
+    for operation, commands in (*_list_operations(database), ("confirmation", confirmation)):
         for command, *roles in map(str.split, commands):
             # A lease may be there, and would be gone: it's tried on two keys that aren't.
             tried = ["row", "claim"] if (command, roles) == ("DEL", ["lease"]) else roles
@@ -129,15 +135,15 @@ def _needs(database: Database, keys: Keys, confirming: Confirming) -> dict[_Need
     return needs
 
 
-def _operations(database: Database) -> Iterator[tuple[str, list[str]]]:
+def _list_operations(database: DatabaseName) -> Iterator[tuple[str, list[str]]]:
     for name, commands in _READS[database].items():
         yield name, commands.split(", ")
     for script in vars(scripts).values():
         if isinstance(script, Script) and script.name.startswith(_PREFIXES[database]):
-            yield script.name, _commands_of(script)
+            yield script.name, _list_script_commands(script)
 
 
-def _commands_of(script: Script) -> list[str]:
+def _list_script_commands(script: Script) -> list[str]:
     """What a script runs and how it's run itself, as its header and those that it uses say."""
     [listed] = _KEYS_LINE.findall(script.source)
     roles = {name.split()[0] for name in listed.split(", ")}
@@ -145,7 +151,7 @@ def _commands_of(script: Script) -> list[str]:
     return [f"{call} {role}" for call in ("EVALSHA", "EVAL") for role in sorted(roles)] + runs
 
 
-def _names(database: Database, keys: Keys) -> dict[str, tuple[str, ...]]:
+def _list_key_names(database: DatabaseName, keys: Keys) -> dict[str, tuple[str, ...]]:
     """By role: keys of ids that are empty, and so nobody's; the vault's others have no id."""
     if database == "vault":
         return {
@@ -167,7 +173,7 @@ def _names(database: Database, keys: Keys) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _harmless(need: _Need) -> tuple[Argument, ...]:
+def _make_harmless(need: _Need) -> tuple[Argument, ...]:
     command, names = need
     match command:
         case "EVALSHA":
@@ -180,37 +186,39 @@ def _harmless(need: _Need) -> tuple[Argument, ...]:
             return command, *names, *_HARMLESS.get(command, ())
 
 
-def _pattern(name: str) -> str:
+def _find_pattern(name: str) -> str:
     """The pattern of all keys like one of an empty id; a key without an id is its own."""
     before, id_follows, _ = f"{name}:".partition("::")
     return f"{before}:*" if id_follows else name
 
 
-async def _user(seam: Seam) -> str:
-    said = await told(seam, ("ACL", "WHOAMI"))
-    name = "USER" if said is None else str(said[0].decode("utf-8", "replace"))
+async def _read_user(seam: Seam) -> str:
+    replies = await read_unless_refused(seam, ("ACL", "WHOAMI"))
+    name = "USER" if replies is None else str(replies[0].decode("utf-8", "replace"))
     return "USER" if _ACTED_ON.search(name) else name
 
 
-def _as_typed(pattern: str) -> str:
+def _mask_pattern(pattern: str) -> str:
     """A pattern that stays one word, whoever chose the owner in it; it matches the same keys."""
     return _ACTED_ON.sub(lambda found: "?" * len(found[0].encode()), pattern)
 
 
-def _problem(database: Database, user: str, denial: str, what: str, operations: str) -> Problem:
+def _describe_denial(
+    database: DatabaseName, user: str, denial: str, what: str, operations: str
+) -> Defect:
     match denial:
         case "key":
-            return (
+            return Defect(
                 f"The {database}'s user may not reach the keys {what}, as {operations} must.",
-                f"Run ACL SETUSER {user} ~{_as_typed(what)}",
+                f"Run ACL SETUSER {user} ~{_mask_pattern(what)}",
             )
         case "command":
-            return (
+            return Defect(
                 f"The {database}'s user may not run {what}, as {operations} must.",
                 f"Run ACL SETUSER {user} +{what.lower()}",
             )
         case _:
-            return (
+            return Defect(
                 f"The {database}'s server doesn't know {what}, which {operations} must run.",
                 "Give the command its name back (rename-command), or use another server.",
             )

@@ -26,8 +26,10 @@ from typing import Self
 from aqm_db.errors import EmbeddedServerError
 
 from ._directory import prepare_directory
-from ._server import SETTINGS as SETTINGS
+from ._server import SETTINGS
 from ._share import Share
+
+__all__ = ["SETTINGS", "EmbeddedServer"]
 
 
 class EmbeddedServer:

@@ -25,7 +25,11 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
 from aqm_db._model.checks import check_flag, check_kind
-from aqm_db._model.kinds import INVENTORY_KINDS, VAULT_KINDS
+from aqm_db._model.kinds import (
+    INVENTORY_KINDS,
+    VAULT_KINDS,
+    DatabaseName,
+)
 from aqm_db._operations.outcome import Progress
 from aqm_db.inventory import AsyncSmartInventory
 from aqm_db.vault import AsyncSecureVault
@@ -33,6 +37,8 @@ from aqm_db.vault import AsyncSecureVault
 from ._inventory import check_inventory
 from ._vault import check_vault
 from ._walk import Inspection
+
+__all__ = ["AsyncIntegrityChecker", "DatabaseName", "IntegrityReport", "Problem", "ProblemKind"]
 
 ProblemKind: TypeAlias = Literal[
     "wrong_counter",
@@ -48,7 +54,6 @@ ProblemKind: TypeAlias = Literal[
     "foreign_key",
 ]
 """What can be wrong; the module's table says what each means."""
-DatabaseName: TypeAlias = Literal["vault", "inventory"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,67 @@
+"""Whether the server can do what is asked of it: its version, its role, and its replicas."""
+
+from typing import Final
+
+from aqm_db._io.confirming import Confirming
+from aqm_db._io.facts import Facts, Settings
+from aqm_db._operations.safety import find_replica
+
+from ._findings import Finding, admit_ignorance
+
+_OLDEST: Final = (6, 2)
+_DISK_MS: Final = 2000
+"""What is written once a second is waited for up to twice as long."""
+
+
+def examine_version(facts: Facts) -> Finding:
+    """Whether the server is new enough."""
+    if facts.version is None:
+        return admit_ignorance("version", "INFO")
+    if facts.version < _OLDEST:
+        return Finding(
+            "version",
+            "error",
+            f"The server is {facts.name}, which lacks what the scripts use.",
+            "Use Redis 6.2 or later, or Valkey.",
+        )
+    return Finding("version", "ok", f"The server is {facts.name}.")
+
+
+def examine_role(facts: Facts) -> Finding:
+    """Whether the server is a replica."""
+    if facts.is_replica is None:
+        return admit_ignorance("replica", "INFO")
+    if defect := find_replica(facts):
+        return Finding("replica", "error", *defect)
+    return Finding("replica", "ok", "The server is no replica.")
+
+
+def examine_confirmation(confirming: Confirming, facts: Facts, settings: Settings) -> list[Finding]:
+    """Whether changes can be confirmed as they have to be; nothing if they haven't."""
+    if not confirming.is_wanted:
+        return []
+    if facts.replicas is None:
+        return [admit_ignorance("confirmation", "INFO")]
+    if facts.replicas < confirming.replicas:
+        return [
+            Finding(
+                "confirmation",
+                "error",
+                f"Changes wait for {confirming.replicas} replicas, and the server has "
+                f"{facts.replicas}: each call fails after confirm_timeout, and its outcome is "
+                "unknown.",
+                "Connect more replicas, or lower confirm_replicas.",
+            )
+        ]
+    is_slow = settings.appendfsync == "everysec" and confirming.timeout < _DISK_MS
+    if confirming.fsync and is_slow:
+        return [
+            Finding(
+                "confirmation",
+                "warning",
+                "Changes wait for disks that are written once a second (appendfsync is everysec), "
+                f"and confirm_timeout is {confirming.timeout} ms.",
+                f"Set appendfsync to always, or confirm_timeout to {_DISK_MS} or more.",
+            )
+        ]
+    return [Finding("confirmation", "ok", "Changes are confirmed as they have to be.")]
