@@ -230,10 +230,10 @@ async def test_a_mistake_beside_a_meter(
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (_file, "_field"),
-        (_records, "_private_in"),
-        (_records, "_contact_in"),
-        (_records, "_public_in"),
+        (_file, "_find_field"),
+        (_records, "_read_private"),
+        (_records, "_read_contact"),
+        (_records, "_read_public"),
         (_records, "Fields"),
     ],
 )

@@ -28,9 +28,8 @@ from aqm_db.errors import (
     UnavailableError,
 )
 
-from . import _file
-from ._file import Record
-from ._records import content_of, of_contact, of_private, of_public
+from ._file import Record, read_records, write_records
+from ._records import make_contact_record, make_private_record, make_public_record, parse_records
 
 T = TypeVar("T")
 
@@ -79,7 +78,7 @@ async def export_backup(db: AsyncClientDatabase, path: str | PathLike[str]) -> B
             left_out += 1
         else:
             # It may have been burned since it was listed.
-            private += [of_private(entry)] if entry is not None else []
+            private += [make_private_record(entry)] if entry is not None else []
     contacts: dict[str, Record] = {}
     public: dict[tuple[str, str], Record] = {}
     async for page in db.inventory.contact_pages():
@@ -91,16 +90,16 @@ async def export_backup(db: AsyncClientDatabase, path: str | PathLike[str]) -> B
                 continue
             if meta is None:
                 continue
-            contacts[contact_id] = of_contact(meta)
+            contacts[contact_id] = make_contact_record(meta)
             try:
                 coins = await db.inventory.list_coins(contact_id)
             except CorruptEntryError:
                 left_out += 1
                 continue
             for coin in coins:
-                public[coin.contact_id, coin.key_id] = of_public(coin)
+                public[coin.contact_id, coin.key_id] = make_public_record(coin)
     header = {"created_at": db.inventory.clock()}
-    _file.write(file, header, [*private, *contacts.values(), *public.values()])
+    write_records(file, header, [*private, *contacts.values(), *public.values()])
     return BackupReport(len(private), len(contacts), len(public), left_out)
 
 
@@ -139,11 +138,11 @@ async def import_backup(
     What was restored before one of these stays, and importing the file again restores the rest.
     """
     check_items("used", used, str)
-    content = content_of(_file.read(check_path("path", path)))
+    content = parse_records(read_records(check_path("path", path)))
     excluded = set(used)
     halves = [entry for entry in content.private if entry.key_id not in excluded]
     with Progress() as progress:
-        restored = await _restored(
+        restored = await _restore_all(
             db.vault.restore_keys, halves, (*_HINDRANCES, CorruptEntryError), progress
         )
         report = BackupReport(restored, 0, 0, len(content.private) - restored)
@@ -157,7 +156,9 @@ async def import_backup(
                 refused += 1
             else:
                 progress.made = True
-        restored = await _restored(db.inventory.store_keys, content.public, _HINDRANCES, progress)
+        restored = await _restore_all(
+            db.inventory.store_keys, content.public, _HINDRANCES, progress
+        )
     return replace(
         report,
         contacts=len(content.contacts) - refused,
@@ -175,7 +176,7 @@ _HINDRANCES: tuple[type[AQMDatabaseError], ...] = (
 """What is no fault of the key that it's said of, so that the next one fares no better."""
 
 
-async def _restored(
+async def _restore_all(
     restore: Callable[[list[T]], Awaitable[list[bool | AQMDatabaseError]]],
     items: list[T],
     hindrances: tuple[type[AQMDatabaseError], ...],

@@ -16,7 +16,7 @@ VERSION = 1
 _CUT_OFF = "is no backup, or was cut off"
 
 
-def write(path: Path, header: Record, records: Iterable[Record]) -> None:
+def write_records(path: Path, header: Record, records: Iterable[Record]) -> None:
     """Writes a file that its owner alone can read (0600): all of it, or nothing.
 
     Raises:
@@ -36,10 +36,10 @@ def write(path: Path, header: Record, records: Iterable[Record]) -> None:
             # A link, where a rename would replace what is there.
             os.link(file.name, path)
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise _make_error(path, error) from error
 
 
-def read(path: Path) -> list[Any]:
+def read_records(path: Path) -> list[Any]:
     """Reads the records of a file, after checking that it's whole.
 
     Raises:
@@ -49,24 +49,24 @@ def read(path: Path) -> list[Any]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise _make_error(path, error) from error
     body, _, last = content.removesuffix(b"\n").rpartition(b"\n")
-    rows = [_parsed(line, number) for number, line in enumerate(body.splitlines(), 1)]
-    checksum = _field(_parsed(last, len(rows) + 1), "sha256")
+    rows = [_parse_line(line, number) for number, line in enumerate(body.splitlines(), 1)]
+    checksum = _find_field(_parse_line(last, len(rows) + 1), "sha256")
     header, *records = rows or [None]
-    found = _field(header, "format")
+    found = _find_field(header, "format")
     if found is None or checksum is None:
         raise InvalidArgumentError("path", _CUT_OFF)
     if found != FORMAT:
         raise InvalidArgumentError("path", "is no backup")
-    if _field(header, "version") != VERSION:
+    if _find_field(header, "version") != VERSION:
         raise InvalidArgumentError("path", "was written by another version of aqm_db")
     if checksum != hashlib.sha256(body + b"\n").hexdigest():
         raise InvalidArgumentError("path", "was altered: its checksum differs")
     return records
 
 
-def _parsed(line: bytes, number: int) -> Any:
+def _parse_line(line: bytes, number: int) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
@@ -74,10 +74,10 @@ def _parsed(line: bytes, number: int) -> Any:
         raise InvalidArgumentError("path", f"{_CUT_OFF}: line {number} is no JSON") from None
 
 
-def _field(value: object, name: str) -> object:
+def _find_field(value: object, name: str) -> object:
     """What an object has of this name; None if it's none, or has nothing."""
     return cast("dict[str, object]", value).get(name) if isinstance(value, dict) else None
 
 
-def _unusable(path: Path, error: OSError) -> InvalidArgumentError:
+def _make_error(path: Path, error: OSError) -> InvalidArgumentError:
     return InvalidArgumentError("path", f"{str(path)!r} can't be used: {error.strerror}")

@@ -33,21 +33,21 @@ class Content:
     public: list[NewCoin] = field(default_factory=list)
 
 
-def of_private(entry: VaultEntry) -> Record:
+def make_private_record(entry: VaultEntry) -> Record:
     """A private half's record."""
     return {
         "kind": "private",
         "key_id": entry.key_id,
         "coin_category": entry.coin_category,
-        "encrypted_blob": _text(entry.encrypted_blob),
-        "encryption_iv": _text(entry.encryption_iv),
-        "auth_tag": _text(entry.auth_tag),
+        "encrypted_blob": _encode(entry.encrypted_blob),
+        "encryption_iv": _encode(entry.encryption_iv),
+        "auth_tag": _encode(entry.auth_tag),
         "created_at": entry.created_at,
         "coin_version": entry.coin_version,
     }
 
 
-def of_contact(contact: ContactMeta) -> Record:
+def make_contact_record(contact: ContactMeta) -> Record:
     """A contact's record."""
     return {
         "kind": "contact",
@@ -57,21 +57,21 @@ def of_contact(contact: ContactMeta) -> Record:
     }
 
 
-def of_public(coin: InventoryEntry) -> Record:
+def make_public_record(coin: InventoryEntry) -> Record:
     """A coin's record."""
     return {
         "kind": "public",
         "contact_id": coin.contact_id,
         "key_id": coin.key_id,
         "coin_category": coin.coin_category,
-        "public_key": _text(coin.public_key),
-        "signature": _text(coin.signature),
+        "public_key": _encode(coin.public_key),
+        "signature": _encode(coin.signature),
         # A restored coin is as old as it was: what it would be stale at, it's stale at still.
         "expires_at": coin.expires_at or coin.fetched_at + COIN_TTL_MS,
     }
 
 
-def content_of(records: Sequence[object]) -> Content:
+def parse_records(records: Sequence[object]) -> Content:
     """What some records hold.
 
     Raises:
@@ -79,26 +79,26 @@ def content_of(records: Sequence[object]) -> Content:
     """
     content = Content()
     for line, record in enumerate(records, _FIRST_LINE):
-        fault = partial(_fault, line)
+        fault = partial(_make_fault, line)
         fields = Fields(record, fault)
         match fields.text("kind"):
             case "private":
-                content.private.append(_private_in(fields, fault))
+                content.private.append(_read_private(fields, fault))
             case "contact":
-                content.contacts.append(_contact_in(fields))
+                content.contacts.append(_read_contact(fields))
             case "public":
-                content.public.append(_public_in(fields))
+                content.public.append(_read_public(fields))
             case _:
                 raise fault("kind is none that is known")
     return content
 
 
-def _fault(line: int, what: str) -> InvalidArgumentError:
+def _make_fault(line: int, what: str) -> InvalidArgumentError:
     reason = f"holds a record that isn't understood, in line {line}: {what}"
     return InvalidArgumentError("path", reason)
 
 
-def _private_in(fields: Fields, fault: Callable[[str], InvalidArgumentError]) -> VaultEntry:
+def _read_private(fields: Fields, fault: Callable[[str], InvalidArgumentError]) -> VaultEntry:
     key_id = fields.text("key_id")
     try:
         check_id("key_id", key_id)
@@ -117,11 +117,11 @@ def _private_in(fields: Fields, fault: Callable[[str], InvalidArgumentError]) ->
     )
 
 
-def _contact_in(fields: Fields) -> tuple[str, str, str]:
+def _read_contact(fields: Fields) -> tuple[str, str, str]:
     return fields.text("contact_id"), fields.text("priority"), fields.text("display_name")
 
 
-def _public_in(fields: Fields) -> NewCoin:
+def _read_public(fields: Fields) -> NewCoin:
     return NewCoin(
         contact_id=fields.text("contact_id"),
         key_id=fields.text("key_id"),
@@ -132,5 +132,5 @@ def _public_in(fields: Fields) -> NewCoin:
     )
 
 
-def _text(blob: bytes) -> str:
+def _encode(blob: bytes) -> str:
     return base64.b64encode(blob).decode()

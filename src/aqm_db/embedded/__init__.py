@@ -68,13 +68,13 @@ class EmbeddedServer:
             path = Path(directory).expanduser().resolve()
         except (OSError, RuntimeError, ValueError) as error:
             # No such home, a circle of links, or no path at all.
-            raise _unusable(directory, error) from error
+            raise _make_error(directory, error) from error
         try:
             prepare_directory(path)
             share = Share(path)
             share.take(start_timeout)
         except OSError as error:
-            raise _unusable(directory, error) from error
+            raise _make_error(directory, error) from error
         return cls(share)
 
     @property
@@ -107,5 +107,5 @@ class EmbeddedServer:
         self.close()
 
 
-def _unusable(directory: str | os.PathLike[str], error: Exception) -> EmbeddedServerError:
+def _make_error(directory: str | os.PathLike[str], error: Exception) -> EmbeddedServerError:
     return EmbeddedServerError(f"the embedded server can't use {os.fspath(directory)!r}: {error}")

@@ -150,15 +150,15 @@ class AsyncIntegrityChecker:
             private_halves = await check_vault(vault, in_vault, vault.scope.clock())
             public_halves, contacts = await check_inventory(inventory, in_inventory)
         return IntegrityReport(
-            (*_problems("vault", in_vault), *_problems("inventory", in_inventory)),
+            (*_list_problems("vault", in_vault), *_list_problems("inventory", in_inventory)),
             private_halves,
             public_halves,
             contacts,
         )
 
 
-def _problems(database: DatabaseName, inspection: Inspection) -> list[Problem]:
+def _list_problems(database: DatabaseName, inspection: Inspection) -> list[Problem]:
     return [
-        Problem(cast("ProblemKind", noted.kind), database, noted.key, noted.detail, repaired)
-        for noted, repaired in inspection.problems.items()
+        Problem(cast("ProblemKind", note.kind), database, note.key, note.detail, repaired)
+        for note, repaired in inspection.problems.items()
     ]

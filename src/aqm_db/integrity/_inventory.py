@@ -12,7 +12,7 @@ from aqm_db._operations.stock import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
 from aqm_db.inventory import AsyncSmartInventory
 
-from ._walk import Found, Inspection, Item, shown
+from ._walk import FoundKey, Inspection, Item, decode_name
 
 
 class Counts(NamedTuple):
@@ -41,26 +41,26 @@ async def check_inventory(inventory: AsyncSmartInventory, inspection: Inspection
             *caps,
         )
         call = Call(scripts.INV_CHECK_COIN, keys, arguments)
-        return Item(names.row(shown(key_id)), key_id, call)
+        return Item(names.row(decode_name(key_id)), key_id, call)
 
     def claim(name: str) -> Item:
         call = Call(scripts.INV_CHECK_CLAIM, (name,), (inspection.mode, CLAIM_TTL_MS))
         return Item(name, b"", call)
 
     public_halves = contacts = 0
-    async for page in inspection.pages({"public_half", "queue", "contact", "claim"}):
+    async for page in inspection.walk({"public_half", "queue", "contact", "claim"}):
         rows = page["public_half"]
         public_halves += len(rows)
         contacts += len(page["contact"])
         await _check_contacts(inspection, page["contact"])
         await inspection.examine(coin(row.ids[0], row.ids[1].encode()) for row in rows)
-        queued = await _queued(inspection, page["queue"])
-        await inspection.examine_lost([coin(*entry) for entry in queued])
+        entries = await _list_entries(inspection, page["queue"])
+        await inspection.examine_entries([coin(*entry) for entry in entries])
         await inspection.examine(claim(found.name) for found in page["claim"])
     return Counts(public_halves, contacts)
 
 
-async def _check_contacts(inspection: Inspection, contacts: Sequence[Found]) -> None:
+async def _check_contacts(inspection: Inspection, contacts: Sequence[FoundKey]) -> None:
     replies = await inspection.seam.read(*(("HGETALL", contact.name) for contact in contacts))
     for contact, reply in zip(contacts, replies, strict=True):
         try:
@@ -73,11 +73,15 @@ async def _check_contacts(inspection: Inspection, contacts: Sequence[Found]) -> 
             inspection.note("corrupt_contact", contact.name, str(error))
 
 
-async def _queued(inspection: Inspection, queues: Sequence[Found]) -> list[tuple[str, bytes]]:
+async def _list_entries(
+    inspection: Inspection, queues: Sequence[FoundKey]
+) -> list[tuple[str, bytes]]:
     """All entries of some queues, each with its contact; what is wrong with a queue is noted."""
     # A queue is no longer than its cap allows, so it is read as a whole.
     replies = await inspection.seam.read(*(("ZRANGE", queue.name, 0, -1) for queue in queues))
-    registered = await inspection.exist([inspection.keys.of(queue.ids[0]).meta for queue in queues])
+    registered = await inspection.find_existing(
+        [inspection.keys.of(queue.ids[0]).meta for queue in queues]
+    )
     entries: list[tuple[str, bytes]] = []
     for queue, members, known in zip(queues, replies, registered, strict=True):
         contact_id, tier = queue.ids

@@ -11,7 +11,7 @@ from aqm_db._operations.private_halves import GRACE_MS, TTL_MS
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
 from aqm_db.vault import AsyncSecureVault
 
-from ._walk import Inspection, Item, shown
+from ._walk import Inspection, Item, decode_name
 
 _CLOCK_SLACK_MS = DAY_MS
 """How far the clocks of clients may be apart before an expired key is taken for a lost one."""
@@ -29,7 +29,7 @@ async def check_vault(vault: AsyncSecureVault, inspection: Inspection, now: int)
         await vault.get_stats()
 
     def item(key_id: bytes) -> Item:
-        name = keys.vault(shown(key_id))
+        name = keys.vault(decode_name(key_id))
         valid = int(valid_id(key_id) is not None)
         times = (now, TTL_MS, GRACE_MS, _CLOCK_SLACK_MS)
         looking = (key_id, valid, inspection.mode, *times)
@@ -38,12 +38,12 @@ async def check_vault(vault: AsyncSecureVault, inspection: Inspection, now: int)
 
     looked_at = 0
     faulty: list[bytes] = []
-    async for page in inspection.pages({"private_half"}):
+    async for page in inspection.walk({"private_half"}):
         rows = page["private_half"]
         looked_at += len(rows)
         faulty += await inspection.examine(item(row.ids[0].encode()) for row in rows)
-    async for members in _pages_of_index(inspection):
-        faulty += await inspection.examine_lost([item(member) for member in members])
+    async for members in _walk_index(inspection):
+        faulty += await inspection.examine_entries([item(member) for member in members])
     # At the end, since a key that isn't in the index as it should be counts all the same.
     arguments: tuple[Argument, ...] = (inspection.mode, keys.vault_prefix, *dict.fromkeys(faulty))
     call = Call(scripts.VAULT_CHECK_COUNTERS, (keys.vault_stats, keys.vault_expiry), arguments)
@@ -51,8 +51,8 @@ async def check_vault(vault: AsyncSecureVault, inspection: Inspection, now: int)
     return looked_at
 
 
-async def _pages_of_index(inspection: Inspection) -> AsyncIterator[list[bytes]]:
-    """The members of the expiry index (ZSCAN); none if it has the wrong type."""
+async def _walk_index(inspection: Inspection) -> AsyncIterator[list[bytes]]:
+    """Walks over the expiry index (ZSCAN), page by page; not if it has the wrong type."""
     cursor = b"0"
     while True:
         [reply] = await inspection.seam.read(

@@ -19,16 +19,16 @@ _PROBES: dict[str, tuple[str, ...]] = {
 """A cheap read that a key of another type refuses, by type."""
 
 
-class Noted(NamedTuple):
-    """A problem: its kind, the key's name, and one sentence."""
+class Note(NamedTuple):
+    """What is said of a problem: its kind, the key's name, and one sentence."""
 
     kind: str
     key: str
     detail: str
 
 
-class Found(NamedTuple):
-    """A key: its name as text, and the ids in it."""
+class FoundKey(NamedTuple):
+    """A key that the walk came by: its name as text, and the ids in it."""
 
     name: str
     ids: tuple[str, ...]
@@ -75,13 +75,13 @@ class Inspection:
         self.seam = scope.seam
         self.keys = scope.keys
         self.mode: Literal["look", "repair"] = "repair" if repair else "look"
-        # By what is told of it: SCAN may name a key twice, and so may two queues.
-        self.problems: dict[Noted, bool] = {}
+        # By what is said of it: SCAN may name a key twice, and so may two queues.
+        self.problems: dict[Note, bool] = {}
         self._kinds = kinds
         self._progress = progress
 
-    async def pages(self, own: Collection[str]) -> AsyncIterator[dict[str, list[Found]]]:
-        """The keys of some kinds, by kind, page by page.
+    async def walk(self, own: Collection[str]) -> AsyncIterator[dict[str, list[FoundKey]]]:
+        """Walks over the keys of some kinds, page by page, by kind.
 
         Names that aren't ours are noted on the way, and keys of all other kinds whose value has
         the wrong type.
@@ -90,15 +90,15 @@ class Inspection:
             own: the kinds that the caller looks at by itself.
         """
         async for page in self.seam.scan(all_pattern(self.keys, self._kinds)):
-            found: dict[str, list[Found]] = defaultdict(list)
+            found: dict[str, list[FoundKey]] = defaultdict(list)
             others: list[tuple[str, Kind]] = []
             for key in page:
-                name = shown(key)
+                name = decode_name(key)
                 read = parsed(self.keys, key, self._kinds)
                 if read is None:
                     self.note_foreign(name)
                 elif read[0].name in own:
-                    found[read[0].name].append(Found(name, read[1]))
+                    found[read[0].name].append(FoundKey(name, read[1]))
                 else:
                     others.append((name, read[0]))
             await self._check_types(others)
@@ -122,24 +122,24 @@ class Inspection:
                 self.note(kind.decode(), item.name, detail.decode(), repaired=bool(repaired))
         return faulty
 
-    async def examine_lost(self, entries: Sequence[Item]) -> list[bytes]:
-        """Examines those entries of an index that have no row."""
+    async def examine_entries(self, entries: Sequence[Item]) -> list[bytes]:
+        """Examines the entries of an index, unless there is a row of theirs."""
         # The script looks again: what is read here only saves calls for good entries.
-        rows = await self.exist([entry.name for entry in entries])
+        rows = await self.find_existing([entry.name for entry in entries])
         return await self.examine(
             entry
             for entry, row in zip(entries, rows, strict=True)
             if not row or valid_id(entry.key_id) is None
         )
 
-    async def exist(self, names: Sequence[str]) -> list[bool]:
-        """Which of these keys there are."""
+    async def find_existing(self, names: Sequence[str]) -> list[bool]:
+        """Whether there is a key of each of these names."""
         return [bool(count) for count in await self.seam.read(*(("EXISTS", n) for n in names))]
 
     def note(self, kind: str, key: str, detail: str, *, repaired: bool = False) -> None:
         """Takes a problem."""
-        noted = Noted(kind, key, detail)
-        self.problems[noted] = repaired or self.problems.get(noted, False)
+        note = Note(kind, key, detail)
+        self.problems[note] = repaired or self.problems.get(note, False)
 
     def note_foreign(self, key: str) -> None:
         """Takes a name that no key of ours has."""
@@ -157,6 +157,6 @@ class Inspection:
                 self.note_wrong_type(name)
 
 
-def shown(name: bytes) -> str:
-    """A key's name, or an entry, as text, whatever bytes it is made of."""
+def decode_name(name: bytes) -> str:
+    """Makes a text of a key's name, or of an entry, whatever bytes it is made of."""
     return name.decode("utf-8", "backslashreplace")
