@@ -139,6 +139,13 @@ def server(backend: Backend, servers: Servers) -> RunningServer:
     return servers[backend]
 
 
+@pytest.fixture
+def own_server(kind: Backend) -> Iterator[RunningServer]:
+    """A server of a kind that the test names, and that it may spoil."""
+    with RunningServer(kind) as server:
+        yield server
+
+
 @pytest_asyncio.fixture
 async def vault_client(server: RunningServer) -> AsyncIterator[Redis]:
     """A client of the vault's database, which is empty before and after."""

@@ -25,9 +25,9 @@ from aqm_db.errors import (
     NotWritableError,
     VaultUnavailableError,
 )
-from tests.care.test_doctor import FACES, allow, diagnosed, found, unix
 from tests.support.backends import REDIS_6, REDIS_8, VALKEY_9, Backend, RunningServer
 from tests.support.clusters import Node, RunningPrimary
+from tests.support.diagnoses import FACES, allow, diagnose, pick_finding, socket_url
 from tests.support.faces import ASYNC, Face
 from tests.support.peers import ScriptedServer, listening
 from tests.support.samples import BOB, sample_key, stock
@@ -126,7 +126,7 @@ async def test_a_server_that_can_not_say_what_is_on_its_disk(
 ) -> None:
     """It's refused when the database is opened, whether it's too old or keeps no file."""
     with RunningServer(VALKEY_9) as forgetful:
-        for url in (unix(old), unix(forgetful), "memory://"):
+        for url in (socket_url(old), socket_url(forgetful), "memory://"):
             with pytest.raises(InvalidArgumentError, match="^confirm_fsync: WAITAOF ") as caught:
                 await opened(face, url, confirm_fsync=True)
             assert caught.value.argument == "confirm_fsync"
@@ -281,7 +281,7 @@ async def test_an_owner_who_may_wait_for_disks(face: Face) -> None:
     """acl_rules has a rule for it, on request: old servers don't know the command."""
     assert "+waitaof" not in acl_rules("carol")
     with RunningServer(VALKEY_9, *ON_DISK) as server:
-        url = unix(server, "u:p@")
+        url = socket_url(server, "u:p@")
         allow(server, *acl_rules("carol"))
         with pytest.raises(AccessDeniedError, match="WAITAOF"):
             await opened(face, url, owner="carol", confirm_fsync=True)
@@ -299,16 +299,18 @@ async def test_replicas_that_are_missing(face: str, kind: Backend) -> None:
     with RunningPrimary(kind, replicas=1) as running:
         primary, replica = running.nodes
         eventually(lambda: primary.info("replication", "slave0")["state"] == "online")
-        enough = found(await diagnosed(face, running.url, confirm_replicas=1), "confirmation")
+        enough = pick_finding(await diagnose(face, running.url, confirm_replicas=1), "confirmation")
         assert enough.severity == "ok"
-        lacking = found(await diagnosed(face, running.url, confirm_replicas=2), "confirmation")
+        lacking = pick_finding(
+            await diagnose(face, running.url, confirm_replicas=2), "confirmation"
+        )
         assert lacking.severity == "error"
         assert "wait for 2 replicas, and the server has 1:" in lacking.message
         replica.client.replicaof("no", "one")
         eventually(lambda: primary.info("replication", "connected_slaves") == 0)
-        diagnosis = await diagnosed(face, running.url, confirm_replicas=1)
-        assert "has 0:" in found(diagnosis, "confirmation").message
-        names = {finding.name for finding in (await diagnosed(face, running.url)).findings}
+        diagnosis = await diagnose(face, running.url, confirm_replicas=1)
+        assert "has 0:" in pick_finding(diagnosis, "confirmation").message
+        names = {finding.name for finding in (await diagnose(face, running.url)).findings}
         assert "confirmation" not in names
 
 
@@ -330,7 +332,7 @@ async def test_disks_that_are_waited_for(
     options = ("--appendonly", "yes", "--appendfsync", appendfsync)
     with RunningPrimary(VALKEY_9, *options, replicas=replicas) as servers:
         told = {"confirm_replicas": replicas, "confirm_timeout": patience, "confirm_fsync": True}
-        finding = found(await diagnosed(face, servers.url, **told), "confirmation")
+        finding = pick_finding(await diagnose(face, servers.url, **told), "confirmation")
     assert (finding.severity, "a second" in finding.message) == (severity, severity != "ok")
 
 
@@ -339,8 +341,8 @@ async def test_what_is_not_told(face: str) -> None:
     """A user who may not ask can't be told."""
     with RunningServer(VALKEY_9) as server:
         allow(server, "~*", "+@all", "-info")
-        finding = found(
-            await diagnosed(face, unix(server, "u:p@"), confirm_replicas=1), "confirmation"
+        finding = pick_finding(
+            await diagnose(face, socket_url(server, "u:p@"), confirm_replicas=1), "confirmation"
         )
     assert (finding.severity, "refuses INFO" in finding.message) == ("warning", True)
 
@@ -351,9 +353,9 @@ async def test_what_confirmation_may_not_do(face: str) -> None:
     keys = ("~vault:*", "~inv:v1:[a-bd-z]*", "~inv:v1:claim:*")
     with RunningServer(VALKEY_9, *ON_DISK) as server:
         allow(server, "+@all", "-wait", *keys)
-        diagnosis = await diagnosed(face, unix(server, "u:p@"))
-        assert found(diagnosis, "permissions").severity == "ok"
-        diagnosis = await diagnosed(face, unix(server, "u:p@"), confirm_replicas=1)
+        diagnosis = await diagnose(face, socket_url(server, "u:p@"))
+        assert pick_finding(diagnosis, "permissions").severity == "ok"
+        diagnosis = await diagnose(face, socket_url(server, "u:p@"), confirm_replicas=1)
         assert {
             (finding.message, finding.remedy)
             for finding in diagnosis.findings

@@ -1,22 +1,20 @@
 """``doctor``: each finding in each severity, on real servers where one can be brought to it."""
 
 import asyncio
-import re
 import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 import redis
 from redis.asyncio import Redis
 
-from aqm_db import AsyncClientDatabase, AsyncGarbageCollector, connect, sync
+from aqm_db import AsyncClientDatabase, sync
 from aqm_db.doctor import Diagnosis, Finding
 from aqm_db.errors import (
     AccessDeniedError,
@@ -25,8 +23,7 @@ from aqm_db.errors import (
     VaultUnavailableError,
 )
 from tests.support.backends import (
-    BACKENDS,
-    FAKEREDIS,
+    REAL_BACKENDS,
     REDIS_6,
     VALKEY_9,
     Backend,
@@ -34,42 +31,10 @@ from tests.support.backends import (
     Servers,
 )
 from tests.support.certificates import certificate_in
+from tests.support.diagnoses import FACES, OWN, diagnose, pick_finding, socket_url
 from tests.support.peers import Cutter, ScriptedServer, listening, listening_on_loopback
-from tests.support.samples import BOB, sample_key, snapshot, stock
 
-REAL = [backend for backend in BACKENDS if backend is not FAKEREDIS]
-OWN = pytest.mark.parametrize("kind", [VALKEY_9, REDIS_6], ids=lambda backend: backend.name)
 ANYWHERE = "0.0.0.0"  # noqa: S104 - as a client's, it reaches this machine and isn't known to
-FACES = pytest.mark.parametrize("face", ["aio", "sync"])
-
-
-async def diagnosed(face: str, url: str | None, **options: Any) -> Diagnosis:
-    """What the doctor of a database says, unsafe or not."""
-    options = {"allow_unsafe": True, **options}
-    if face == "aio":
-        async with connect(url, **options) as database:
-            return await database.doctor()
-
-    def diagnose() -> Diagnosis:
-        with sync.connect(url, **options) as database:
-            return database.doctor()
-
-    # In a thread, since a synchronous client blocks the loop that a relay runs on.
-    return await asyncio.to_thread(diagnose)
-
-
-def found(diagnosis: Diagnosis, name: str) -> Finding:
-    """The one finding of a name, which is worded as all of them are."""
-    [finding] = [finding for finding in diagnosis.findings if finding.name == name]
-    assert finding.message[0].isupper()
-    assert finding.message.endswith(".")
-    assert bool(finding.remedy) is (finding.severity != "ok")
-    return finding
-
-
-def unix(server: RunningServer, credentials: str = "", query: str = "") -> str:
-    """The url of a server's socket."""
-    return f"unix://{credentials}{server.socket_path}{query}"
 
 
 def free_port() -> int:
@@ -77,13 +42,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-@pytest_asyncio.fixture
-async def own_server(kind: Backend) -> AsyncIterator[RunningServer]:
-    """A server that the test may spoil."""
-    with RunningServer(kind) as server:
-        yield server
 
 
 # Persistence -------------------------------------------------------------------------------
@@ -107,8 +65,8 @@ async def test_persistence(
     with RunningServer(kind, "--appendonly", appendonly) as server:
         with server.sync_client(0) as admin:
             admin.config_set("save", save)
-        diagnosis = await diagnosed(face, unix(server))
-    finding = found(diagnosis, "persistence")
+        diagnosis = await diagnose(face, socket_url(server))
+    finding = pick_finding(diagnosis, "persistence")
     assert (finding.severity, words in finding.message) == (severity, True)
     assert diagnosis.severity == "error" or severity == "ok"
     names = [finding.name for finding in diagnosis.findings]
@@ -131,8 +89,8 @@ async def test_loss_window(
 ) -> None:
     """How often the file is flushed is what a crash of the machine may lose."""
     with RunningServer(kind, "--appendonly", "yes", "--appendfsync", appendfsync) as server:
-        diagnosis = await diagnosed(face, unix(server))
-    finding = found(diagnosis, "loss_window")
+        diagnosis = await diagnose(face, socket_url(server))
+    finding = pick_finding(diagnosis, "loss_window")
     assert (finding.severity, words in finding.message) == (severity, True)
     assert diagnosis.severity == severity
 
@@ -141,8 +99,8 @@ async def test_loss_window(
 @FACES
 async def test_memory_keeps_nothing(face: str) -> None:
     """A database in this process is no place for keys, and nothing else can be said of it."""
-    diagnosis = await diagnosed(face, "memory://")
-    assert found(diagnosis, "persistence").severity == diagnosis.severity == "warning"
+    diagnosis = await diagnose(face, "memory://")
+    assert pick_finding(diagnosis, "persistence").severity == diagnosis.severity == "warning"
     assert len(diagnosis.findings) == 1
 
 
@@ -150,7 +108,7 @@ async def test_memory_keeps_nothing(face: str) -> None:
 @FACES
 async def test_the_embedded_server_is_sound(face: str, tmp_path: Path) -> None:
     """Of what this library sets up itself, the loss window is all that there is to say."""
-    diagnosis = await diagnosed(face, f"embedded://{tmp_path}/db", allow_unsafe=False)
+    diagnosis = await diagnose(face, f"embedded://{tmp_path}/db", allow_unsafe=False)
     assert diagnosis.severity == "warning"
     assert [finding.name for finding in diagnosis.findings if finding.severity != "ok"] == [
         "loss_window"
@@ -180,7 +138,7 @@ async def test_eviction(
     with own_server.sync_client(0) as admin:
         admin.config_set("maxmemory-policy", policy)
         admin.config_set("maxmemory", limit)
-    finding = found(await diagnosed(face, unix(own_server)), "eviction")
+    finding = pick_finding(await diagnose(face, socket_url(own_server)), "eviction")
     assert finding.severity == severity
     if severity != "ok":
         assert f"maxmemory-policy is {policy}" in finding.message
@@ -199,20 +157,20 @@ async def test_replica(face: str, kind: Backend, writable: str) -> None:
         RunningServer(kind, "--port", port, "--bind", "127.0.0.1") as primary,
         RunningServer(kind, *options) as replica,
     ):
-        assert found(await diagnosed(face, unix(primary)), "replica").severity == "ok"
-        finding = found(await diagnosed(face, unix(replica)), "replica")
+        assert pick_finding(await diagnose(face, socket_url(primary)), "replica").severity == "ok"
+        finding = pick_finding(await diagnose(face, socket_url(replica)), "replica")
         assert finding.severity == "error"
         assert "REPLICAOF NO ONE" in finding.remedy
         with replica.sync_client(0) as admin:
             admin.replicaof("NO", "ONE")
-        assert found(await diagnosed(face, unix(replica)), "replica").severity == "ok"
+        assert pick_finding(await diagnose(face, socket_url(replica)), "replica").severity == "ok"
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("backend", REAL, ids=lambda backend: backend.name)
+@pytest.mark.parametrize("backend", REAL_BACKENDS, ids=lambda backend: backend.name)
 async def test_version(backend: Backend, servers: Servers) -> None:
     """Every server that is supported is known by its own name and version."""
-    finding = found(await diagnosed("aio", unix(servers[backend])), "version")
+    finding = pick_finding(await diagnose("aio", socket_url(servers[backend])), "version")
     assert finding.severity == "ok"
     kind, _, version = backend.name.partition("-")
     assert f"{kind.capitalize()} {version}." in finding.message
@@ -232,7 +190,7 @@ async def test_memory(face: str, own_server: RunningServer, percent: int, severi
         used: Any = admin.info("memory")
         limit = used["used_memory"] * 100 // percent if percent else 0
         admin.config_set("maxmemory", limit)
-    finding = found(await diagnosed(face, unix(own_server)), "memory")
+    finding = pick_finding(await diagnose(face, socket_url(own_server)), "memory")
     assert finding.severity == severity
     assert (f"{percent} percent" if percent else "no limit") in finding.message
 
@@ -253,18 +211,18 @@ async def test_a_disk_that_fails(face: str, kind: Backend, tmp_path: Path) -> No
     directory = tmp_path / "data"
     directory.mkdir()
     with RunningServer(kind, "--dir", str(directory)) as server:
-        assert found(await diagnosed(face, unix(server)), "disk").severity == "ok"
+        assert pick_finding(await diagnose(face, socket_url(server)), "disk").severity == "ok"
         directory.rmdir()
         admin = server.client(0)
         # Valkey can't even begin, and says so.
         with suppress(redis.ResponseError):
             await admin.bgrewriteaof()
         await ended(admin, "aof_rewrite_in_progress", "aof_rewrite_scheduled")
-        finding = found(await diagnosed(face, unix(server)), "disk")
+        finding = pick_finding(await diagnose(face, socket_url(server)), "disk")
         assert (finding.severity, "rewrite" in finding.message) == ("warning", True)
         await admin.bgsave()
         await ended(admin, "rdb_bgsave_in_progress")
-        finding = found(await diagnosed(face, unix(server)), "disk")
+        finding = pick_finding(await diagnose(face, socket_url(server)), "disk")
         assert (finding.severity, "snapshot" in finding.message) == ("error", True)
         await admin.aclose()
 
@@ -302,7 +260,7 @@ async def told_by(face: str, tmp_path: Path, answer: Callable[[list[bytes]], byt
     """What the doctor says of a server that answers so."""
     path = tmp_path / "s"
     async with listening(ScriptedServer(answer), path):
-        return await diagnosed(face, f"unix://{path}?protocol=2")
+        return await diagnose(face, f"unix://{path}?protocol=2")
 
 
 @pytest.mark.asyncio
@@ -322,7 +280,7 @@ async def test_what_no_server_here_says(
     face: str, tmp_path: Path, fact: dict[str, str], name: str, severity: str, words: str
 ) -> None:
     """An old version, a full disk, and a number that is none."""
-    finding = found(await told_by(face, tmp_path, telling(HEALTHY | fact)), name)
+    finding = pick_finding(await told_by(face, tmp_path, telling(HEALTHY | fact)), name)
     assert (finding.severity, words in finding.message) == (severity, True)
 
 
@@ -338,23 +296,23 @@ async def test_what_may_not_be_asked(face: str, kind: Backend) -> None:
         admin.execute_command(
             *("ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-info", "-config", "-acl")
         )
-        diagnosis = await diagnosed(face, unix(server, "u:p@"), allow_unsafe=False)
+        diagnosis = await diagnose(face, socket_url(server, "u:p@"), allow_unsafe=False)
         names = {"persistence", "loss_window", "eviction", "replica", "version", "memory", "disk"}
         for name in names:
-            finding = found(diagnosis, name)
+            finding = pick_finding(diagnosis, name)
             assert finding.severity == "warning"
             assert "refuses INFO" in finding.message
-        assert found(diagnosis, "password").severity == "warning"
-        assert "ACL GETUSER" in found(diagnosis, "password").message
-        assert found(diagnosis, "permissions").severity == "ok"
+        assert pick_finding(diagnosis, "password").severity == "warning"
+        assert "ACL GETUSER" in pick_finding(diagnosis, "password").message
+        assert pick_finding(diagnosis, "permissions").severity == "ok"
         assert diagnosis.severity == "warning"
 
         admin.execute_command("ACL", "SETUSER", "u", "+info")
-        diagnosis = await diagnosed(face, unix(server, "u:p@"))
+        diagnosis = await diagnose(face, socket_url(server, "u:p@"))
         assert [finding.name for finding in diagnosis.findings if finding.severity != "ok"] == [
             "loss_window"
         ]
-        assert "refuses CONFIG GET" in found(diagnosis, "loss_window").message
+        assert "refuses CONFIG GET" in pick_finding(diagnosis, "loss_window").message
 
 
 @pytest.mark.asyncio
@@ -363,8 +321,8 @@ async def test_renamed_commands(face: str) -> None:
     """A command that the server doesn't know by its name is missing, whoever asks."""
     renamed = ("--rename-command", "CONFIG", "", "--rename-command", "PEXPIRE", "")
     with RunningServer(REDIS_6, "--appendonly", "yes", *renamed) as server:
-        diagnosis = await diagnosed(face, unix(server))
-    assert "refuses CONFIG GET" in found(diagnosis, "loss_window").message
+        diagnosis = await diagnose(face, socket_url(server))
+    assert "refuses CONFIG GET" in pick_finding(diagnosis, "loss_window").message
     vault, inventory = [finding for finding in diagnosis.findings if finding.name == "permissions"]
     assert vault.message == (
         "The vault's server doesn't know PEXPIRE, "
@@ -384,8 +342,8 @@ async def test_either_protocol(face: str, kind: Backend) -> None:
     """Settings are told as a map (RESP3), or as a list (RESP2)."""
     with RunningServer(kind, "--appendonly", "yes") as server:
         for protocol in (2, 3):
-            diagnosis = await diagnosed(face, unix(server, query=f"?protocol={protocol}"))
-            assert "everysec" in found(diagnosis, "loss_window").message
+            diagnosis = await diagnose(face, socket_url(server, query=f"?protocol={protocol}"))
+            assert "everysec" in pick_finding(diagnosis, "loss_window").message
 
 
 # Who can get in ----------------------------------------------------------------------------
@@ -399,20 +357,22 @@ async def test_password_on_loopback(face: str, kind: Backend) -> None:
     port = free_port()
     options = ("--port", str(port), "--bind", "127.0.0.1", "--protected-mode", "no")
     with RunningServer(kind, *options) as server, server.sync_client(0) as admin:
-        diagnosis = await diagnosed(face, f"redis://127.0.0.1:{port}")
-        assert found(diagnosis, "password").severity == "warning"
-        assert found(diagnosis, "tls").severity == "ok"
-        diagnosis = await diagnosed(face, f"redis://{ANYWHERE}:{port}")
-        assert found(diagnosis, "password").severity == "error"
-        assert "requirepass" in found(diagnosis, "password").remedy
-        assert found(diagnosis, "tls").severity == "warning"
-        assert ANYWHERE in found(diagnosis, "tls").message
+        diagnosis = await diagnose(face, f"redis://127.0.0.1:{port}")
+        assert pick_finding(diagnosis, "password").severity == "warning"
+        assert pick_finding(diagnosis, "tls").severity == "ok"
+        diagnosis = await diagnose(face, f"redis://{ANYWHERE}:{port}")
+        assert pick_finding(diagnosis, "password").severity == "error"
+        assert "requirepass" in pick_finding(diagnosis, "password").remedy
+        assert pick_finding(diagnosis, "tls").severity == "warning"
+        assert ANYWHERE in pick_finding(diagnosis, "tls").message
         # Whoever comes by the socket leaves the port as it is.
-        assert found(await diagnosed(face, unix(server)), "password").severity == "warning"
+        assert (
+            pick_finding(await diagnose(face, socket_url(server)), "password").severity == "warning"
+        )
 
         admin.config_set("requirepass", "s3cret")
-        diagnosis = await diagnosed(face, f"redis://:s3cret@{ANYWHERE}:{port}")
-        assert found(diagnosis, "password").severity == "ok"
+        diagnosis = await diagnose(face, f"redis://:s3cret@{ANYWHERE}:{port}")
+        assert pick_finding(diagnosis, "password").severity == "ok"
         assert "s3cret" not in repr(diagnosis)
 
 
@@ -435,10 +395,10 @@ async def test_password_by_settings(
     # The server listens on no port at all: a relay stands for it.
     with RunningServer(kind, *options) as server:
         async with listening_on_loopback(Cutter(server.socket_path), None) as port:
-            diagnosis = await diagnosed(face, f"redis://localhost:{port}")
+            diagnosis = await diagnose(face, f"redis://localhost:{port}")
         expected = severity_before_7 if kind is REDIS_6 else severity
-        assert found(diagnosis, "password").severity == expected
-        assert found(diagnosis, "tls").severity == "ok"
+        assert pick_finding(diagnosis, "password").severity == expected
+        assert pick_finding(diagnosis, "tls").severity == "ok"
 
 
 @pytest.mark.asyncio
@@ -449,9 +409,9 @@ async def test_an_open_server_that_tells_nothing(face: str, own_server: RunningS
     with own_server.sync_client(0) as admin:
         admin.execute_command("ACL", "SETUSER", "default", "-acl", "-config")
     async with listening_on_loopback(Cutter(own_server.socket_path), None) as port:
-        diagnosis = await diagnosed(face, f"redis://localhost:{port}")
-    assert found(diagnosis, "password").severity == "warning"
-    assert "Every program" in found(diagnosis, "password").message
+        diagnosis = await diagnose(face, f"redis://localhost:{port}")
+    assert pick_finding(diagnosis, "password").severity == "warning"
+    assert "Every program" in pick_finding(diagnosis, "password").message
 
 
 @pytest.mark.asyncio
@@ -463,8 +423,8 @@ async def test_a_default_user_that_is_off(face: str, own_server: RunningServer) 
         admin.execute_command("ACL", "SETUSER", "u", "on", ">p", "~*", "+@all")
         admin.execute_command("ACL", "SETUSER", "default", "off")
     async with listening_on_loopback(Cutter(own_server.socket_path), None) as port:
-        diagnosis = await diagnosed(face, f"redis://u:p@localhost:{port}")
-    assert found(diagnosis, "password").severity == "ok"
+        diagnosis = await diagnose(face, f"redis://u:p@localhost:{port}")
+    assert pick_finding(diagnosis, "password").severity == "ok"
 
 
 @pytest.mark.asyncio
@@ -476,15 +436,17 @@ async def test_tls(face: str, servers: Servers, tmp_path: Path) -> None:
     context.load_cert_chain(certificate)
     async with listening_on_loopback(Cutter(servers[VALKEY_9].socket_path), context) as port:
         query = f"?ssl_ca_certs={certificate}&ssl_check_hostname=false"
-        diagnosis = await diagnosed(face, f"rediss://{ANYWHERE}:{port}{query}")
-    assert found(diagnosis, "tls").severity == "ok"
-    assert "encrypted" in found(diagnosis, "tls").message
+        diagnosis = await diagnose(face, f"rediss://{ANYWHERE}:{port}{query}")
+    assert pick_finding(diagnosis, "tls").severity == "ok"
+    assert "encrypted" in pick_finding(diagnosis, "tls").message
 
 
 # One server, or two ------------------------------------------------------------------------
 
 
-async def diagnosed_with(face: str, vault: dict[str, Any], inventory: dict[str, Any]) -> Diagnosis:
+async def diagnose_clients(
+    face: str, vault: dict[str, Any], inventory: dict[str, Any]
+) -> Diagnosis:
     """What the doctor says of two clients, made with these options."""
     if face == "aio":
         async with (
@@ -494,11 +456,11 @@ async def diagnosed_with(face: str, vault: dict[str, Any], inventory: dict[str, 
         ):
             return await database.doctor()
 
-    def diagnose() -> Diagnosis:
+    def diagnose_synchronously() -> Diagnosis:
         with redis.Redis(db=0, **vault) as first, redis.Redis(db=1, **inventory) as second:
             return sync.ClientDatabase(first, second).doctor()
 
-    return await asyncio.to_thread(diagnose)
+    return await asyncio.to_thread(diagnose_synchronously)
 
 
 @pytest.mark.asyncio
@@ -506,7 +468,7 @@ async def diagnosed_with(face: str, vault: dict[str, Any], inventory: dict[str, 
 async def test_two_servers(face: str, servers: Servers) -> None:
     """Each is examined, and each finding says whose it is."""
     with RunningServer(REDIS_6, "--appendonly", "yes") as durable:
-        diagnosis = await diagnosed_with(
+        diagnosis = await diagnose_clients(
             face,
             {"unix_socket_path": str(durable.socket_path)},
             {"unix_socket_path": str(servers[VALKEY_9].socket_path)},
@@ -516,8 +478,8 @@ async def test_two_servers(face: str, servers: Servers) -> None:
     assert vault.message.startswith("The vault's server: ")
     assert inventory.severity == "error"
     assert inventory.message.startswith("The inventory's server: ")
-    found(diagnosis, "tls")
-    assert found(diagnosis, "permissions").severity == "ok"
+    pick_finding(diagnosis, "tls")
+    assert pick_finding(diagnosis, "permissions").severity == "ok"
 
 
 @pytest.mark.asyncio
@@ -527,12 +489,12 @@ async def test_one_server_by_two_ways(face: str, kind: Backend) -> None:
     """A server is examined once, though its two clients reach it in different ways."""
     port = free_port()
     with RunningServer(kind, "--port", str(port), "--bind", "127.0.0.1") as server:
-        diagnosis = await diagnosed_with(
+        diagnosis = await diagnose_clients(
             face,
             {"unix_socket_path": str(server.socket_path)},
             {"host": ANYWHERE, "port": port},
         )
-    found(diagnosis, "persistence")
+    pick_finding(diagnosis, "persistence")
     assert [f.severity for f in diagnosis.findings if f.name == "tls"] == ["ok", "warning"]
 
 
@@ -543,8 +505,8 @@ async def test_two_servers_that_tell_nothing(face: str, tmp_path: Path) -> None:
     denying = ScriptedServer(lambda _: b"-NOPERM this user has no permissions to run it\r\n")
     places = [{"unix_socket_path": str(tmp_path / name), "protocol": 2} for name in "ab"]
     async with listening(denying, tmp_path / "a"), listening(denying, tmp_path / "b"):
-        two = await diagnosed_with(face, places[0], places[1])
-        one = await diagnosed_with(face, places[0], places[0])
+        two = await diagnose_clients(face, places[0], places[1])
+        one = await diagnose_clients(face, places[0], places[0])
     assert len([f for f in two.findings if f.name == "persistence"]) == 2
     assert len([f for f in one.findings if f.name == "persistence"]) == 1
     assert {f.severity for f in one.findings if f.name == "permissions"} == {"error"}
@@ -564,7 +526,7 @@ async def test_a_server_that_is_gone(face: str, tmp_path: Path) -> None:
             (here, gone, InventoryUnavailableError),
         ):
             with pytest.raises(raised):
-                await diagnosed_with(face, vault, inventory)
+                await diagnose_clients(face, vault, inventory)
 
 
 @pytest.mark.asyncio
@@ -574,275 +536,6 @@ async def test_a_user_that_is_no_longer(face: str, tmp_path: Path) -> None:
     refusal = telling(HEALTHY, b"-NOAUTH Authentication required.\r\n")
     with pytest.raises(AccessDeniedError):
         await told_by(face, tmp_path, refusal)
-
-
-# Permissions -------------------------------------------------------------------------------
-
-
-LUA = Path(sys.modules["aqm_db"].__path__[0]) / "_lua"
-READS = {
-    "HGETALL": {"fetch_key", "get_contact_meta", "get_inventory", "list_coins", "check"},
-    "EXISTS": {"exists", "check"},
-    "GET": {"enforce_budget"},
-    "HMGET": {"get_all_active_ids", "pending_upload"},
-    "HGET": {"purge_expired", "check"},
-    "ZCARD": {"get_inventory", "get_available_tiers", "check"},
-    "ZRANGE": {"list_coins", "pending_upload", "check"},
-    "ZSCAN": {"check"},
-    "STRLEN": {"check"},
-    "SCAN": {
-        *("get_all_active_ids", "purge_expired", "get_inventory", "garbage_collect", "check"),
-        *("forget_contact", "count_stale"),
-    },
-    "DBSIZE": {"health"},
-}
-PATTERNS = (
-    "vault:v1:key:*",
-    "vault:v1:stats",
-    "vault:v1:expiry",
-    "vault:v1:unpublished",
-    "inv:v1:key:*",
-    "inv:v1:claim:*",
-    "inv:v1:meta:*",
-    "inv:v1:used:*",
-    "inv:v1:idx:*",
-    "inv:v1:maintenance",
-    "inv:v1:leases",
-    "inv:v1:epoch",
-)
-
-
-def commands_by_operation() -> dict[str, set[str]]:
-    """Each command that the library sends, and the operations that send it: from the Lua itself."""
-
-    def commands(path: Path) -> set[str]:
-        text = path.read_text("utf-8")
-        used = re.search(r"^-- Uses: (.+)$", text, re.MULTILINE)
-        names = set(re.findall(r"(?:call|typed)\('([A-Z]+)'", text))
-        for name in used[1].split(", ") if used else []:
-            names |= commands(LUA / "shared" / f"{name}.lua")
-        return names
-
-    needed = {command: set(operations) for command, operations in READS.items()}
-    prefixes = {"inventory": "inv", "vault": "vault", "turn": "turn"}
-    for folder, prefix in prefixes.items():
-        for path in (LUA / folder).iterdir():
-            for command in {*commands(path), "EVAL", "EVALSHA"}:
-                needed.setdefault(command, set()).add(f"{prefix}_{path.stem}")
-    return needed
-
-
-NEEDED = commands_by_operation()
-
-
-@pytest.fixture(params=REAL, ids=lambda backend: backend.name)
-def shared(request: pytest.FixtureRequest, servers: Servers) -> Iterator[RunningServer]:
-    """A server that other tests use too, with a user of this test's: u, whose password is p."""
-    server = servers[request.param]
-    yield server
-    with server.sync_client(0) as admin:
-        admin.acl_deluser("u")
-
-
-def allow(server: RunningServer, *rules: str) -> None:
-    """Makes the user anew: who may do these things, and nothing else."""
-    with server.sync_client(0) as admin:
-        admin.execute_command("ACL", "SETUSER", "u", "reset", "on", ">p", *rules)
-
-
-@pytest.mark.asyncio
-@FACES
-async def test_every_forbidden_command_is_named(face: str, shared: RunningServer) -> None:
-    """Whatever is forbidden, the finding says so, and names each operation that runs it."""
-    assert {"RENAMENX", "ZREVRANGE", "PTTL", "EVALSHA", "SET"} <= NEEDED.keys()
-    for command, operations in NEEDED.items():
-        allow(shared, "~*", "+@all", f"-{command.lower()}")
-        diagnosis = await diagnosed(face, unix(shared, "u:p@"))
-        named: set[str] = set()
-        for finding in diagnosis.findings:
-            if finding.name == "permissions":
-                assert finding.severity == "error"
-                assert finding.remedy == f"Run ACL SETUSER u +{command.lower()}"
-                _, separator, rest = finding.message.partition(f" may not run {command}, as ")
-                assert separator, finding
-                named.update(rest.removesuffix(" must.").split(", "))
-        assert named == operations, command
-
-
-@pytest.mark.asyncio
-@FACES
-@pytest.mark.parametrize("owner", [None, "al:ice"])
-async def test_every_forbidden_key_is_named(
-    face: str, shared: RunningServer, owner: str | None
-) -> None:
-    """Keys are the owner's: who may use another's is told which pattern is missing."""
-    prefix = "" if owner is None else "aqm:{al%3Aice}:"
-    patterns = [prefix + pattern for pattern in PATTERNS]
-    allow(shared, "+@all", *(f"~{pattern}" for pattern in patterns))
-    diagnosis = await diagnosed(face, unix(shared, "u:p@"), owner=owner)
-    assert found(diagnosis, "permissions").severity == "ok"
-    for missing in patterns:
-        allow(shared, "+@all", *(f"~{pattern}" for pattern in patterns if pattern != missing))
-        diagnosis = await diagnosed(face, unix(shared, "u:p@"), owner=owner)
-        finding = found(diagnosis, "permissions")
-        assert finding.severity == "error"
-        assert f" may not reach the keys {missing}, as " in finding.message
-        assert finding.remedy == f"Run ACL SETUSER u ~{missing}"
-    diagnosis = await diagnosed(face, unix(shared, "u:p@"), owner="someone else")
-    assert len([f for f in diagnosis.findings if f.name == "permissions"]) == len(PATTERNS)
-
-
-@pytest.mark.asyncio
-@FACES
-async def test_a_remedy_is_typed_as_it_is(face: str, shared: RunningServer) -> None:
-    """Whoever chose the owner, redis-cli takes the pattern for one word, and a shell does, too."""
-    owner = "a ~b;c$d'e\"f\u00e9"
-    remedy = "~aqm:{a??b?c?d?e?f??}:inv:v1:used:*"
-    rest = [f"~aqm:*:{pattern}" for pattern in PATTERNS if "used" not in pattern]
-    allow(shared, "+@all", *rest)
-    diagnosis = await diagnosed(face, unix(shared, "u:p@"), owner=owner)
-    assert found(diagnosis, "permissions").remedy == f"Run ACL SETUSER u {remedy}"
-    allow(shared, "+@all", *rest, remedy)
-    diagnosis = await diagnosed(face, unix(shared, "u:p@"), owner=owner)
-    assert found(diagnosis, "permissions").severity == "ok"
-
-
-@pytest.mark.asyncio
-@FACES
-async def test_a_user_whose_name_is_no_word(face: str, shared: RunningServer) -> None:
-    """They know their name themselves."""
-    with shared.sync_client(0) as admin:
-        admin.execute_command("ACL", "SETUSER", "u;u", "on", ">p", "~*", "+@all", "-zscan")
-        try:
-            diagnosis = await diagnosed(face, unix(shared, "u%3Bu:p@"))
-        finally:
-            admin.acl_deluser("u;u")
-    assert found(diagnosis, "permissions").remedy == "Run ACL SETUSER USER +zscan"
-
-
-@pytest.mark.asyncio
-@FACES
-@OWN
-async def test_several_things_are_forbidden(face: str, own_server: RunningServer) -> None:
-    """Each is found at once: a forbidden command on a forbidden key, and another key."""
-    allow(own_server, "+@all", "-hdel", "-zcard", *(f"~{p}" for p in PATTERNS if "used" not in p))
-    diagnosis = await diagnosed(face, unix(own_server, "u:p@"))
-    assert {f.remedy for f in diagnosis.findings if f.name == "permissions"} == {
-        "Run ACL SETUSER u +hdel",
-        "Run ACL SETUSER u +zcard",
-        "Run ACL SETUSER u ~inv:v1:used:*",
-    }
-
-
-READABLE = ("~vault:v1:key:*", "~vault:v1:stats", "~vault:v1:unpublished")
-
-
-@pytest.mark.asyncio
-@FACES
-async def test_keys_that_may_only_be_read(face: str) -> None:
-    """Since Redis 7 a pattern may allow reading alone, which isn't enough."""
-    with RunningServer(VALKEY_9) as server:
-        allow(server, "+@all", "%R~*", "~inv:*", *READABLE)
-        diagnosis = await diagnosed(face, unix(server, "u:p@"))
-    assert found(diagnosis, "permissions").remedy == "Run ACL SETUSER u ~vault:v1:expiry"
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("kind", [VALKEY_9, REDIS_6], ids=lambda backend: backend.name)
-@pytest.mark.parametrize("owner", [None, "alice"])
-async def test_an_examination_changes_nothing(own_server: RunningServer, owner: str | None) -> None:
-    """Not a byte, in either database, whatever the user may do."""
-    url = unix(own_server)
-    async with connect(url, owner=owner) as database:
-        await database.vault.store_key(**sample_key("k", "GOLD"))
-        await database.vault.store_key(**sample_key("burned", "SILVER"))
-        await database.vault.burn_key("burned")
-        await database.inventory.register_contact(BOB, "BESTIE")
-        await stock(database.inventory, BOB, "GOLD", "g1", "g2")
-        await database.inventory.select_coin(BOB, "GOLD")
-        async with own_server.client(0) as vault, own_server.client(1) as inventory:
-            await inventory.set(database.inventory.keys.maintenance, "holder")
-            before = [await snapshot(client) for client in (vault, inventory)]
-            changes = (await vault.info("persistence"))["rdb_changes_since_last_save"]
-            for face in ("aio", "sync"):
-                diagnosis = await diagnosed(face, url, owner=owner)
-                assert found(diagnosis, "permissions").severity == "ok"
-            assert [await snapshot(client) for client in (vault, inventory)] == before
-            after = (await vault.info("persistence"))["rdb_changes_since_last_save"]
-            assert after == changes
-
-
-async def denied_operations(server: RunningServer) -> set[str]:
-    """The operations that the user can't do, of everything that there is to do."""
-    async with connect(unix(server)) as everything:
-        for client in (0, 1):
-            async with server.client(client) as admin:
-                await admin.flushdb()
-        await everything.vault.store_key(**sample_key("k", "GOLD"))
-        await everything.vault.store_key(**sample_key("old", "GOLD"))
-        await everything.inventory.register_contact(BOB, "BESTIE")
-        await stock(everything.inventory, BOB, "GOLD", "g1", "g2", "g3")
-        entry = await everything.inventory.select_coin(BOB, "GOLD")
-        assert entry is not None
-    denied: set[str] = set()
-    async with connect(unix(server, "u:p@")) as database:
-        vault, inventory = database.vault, database.inventory
-        gc: AsyncGarbageCollector = database.gc
-        calls: list[tuple[str, Callable[[], Any]]] = [
-            ("vault_store", lambda: vault.store_key(**sample_key("new", "GOLD"))),
-            ("fetch_key", lambda: vault.fetch_key("k")),
-            ("exists", lambda: vault.exists("k")),
-            ("vault_burn", lambda: vault.burn_key("k")),
-            ("vault_counters", vault.get_stats),
-            ("get_all_active_ids", vault.get_all_active_ids),
-            ("inv_register", lambda: inventory.register_contact("carol", "MATE")),
-            ("inv_store", lambda: inventory.store_key(BOB, "g4", "GOLD", b"p", b"s")),
-            ("inv_select", lambda: inventory.select_coin(BOB, "GOLD")),
-            ("inv_consume", lambda: inventory.consume_key(BOB, "g3")),
-            ("inv_release", lambda: inventory.release_coin(entry)),
-            ("inv_set_priority", lambda: inventory.set_contact_priority(BOB, "MATE")),
-            ("get_contact_meta", lambda: inventory.get_contact_meta(BOB)),
-            ("get_available_tiers", lambda: inventory.get_available_tiers(BOB)),
-            ("get_inventory", inventory.get_inventory),
-            ("inv_count_stale", inventory.count_stale),
-            ("inv_collect", lambda: gc.collect_single_contact(BOB)),
-            ("check", lambda: database.check(repair=True)),
-            ("inv_forget", lambda: inventory.forget_contact(BOB)),
-        ]
-        for name, call in calls:
-            try:
-                await call()
-            except AccessDeniedError:
-                denied.add(name)
-    return denied
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("kind", REAL, ids=lambda backend: backend.name)
-async def test_what_is_denied_was_named(own_server: RunningServer) -> None:
-    """No operation fails for want of a permission that the doctor missed."""
-    rules: list[tuple[str, ...]] = [("~*", "+@all", f"-{command.lower()}") for command in NEEDED]
-    rules += [("+@all", *(f"~{other}" for other in PATTERNS if other != key)) for key in PATTERNS]
-    failed = 0
-    for chosen in rules:
-        allow(own_server, *chosen)
-        denied = await denied_operations(own_server)
-        diagnosis = await diagnosed("aio", unix(own_server, "u:p@"))
-        text = " ".join(f.message for f in diagnosis.findings if f.name == "permissions")
-        missed = {
-            name
-            for name in denied
-            if name not in text
-            # A collection walks the database, and drops what no queue lists.
-            and not (
-                name in {"inv_collect", "inv_forget"}
-                and ("garbage_collect" in text or "inv_drop" in text)
-            )
-            and not (name == "inv_count_stale" and "count_stale" in text)
-        }
-        assert not missed, (chosen, text)
-        failed += len(denied)
-    assert failed > 50
 
 
 # The package -------------------------------------------------------------------------------

