@@ -1,6 +1,6 @@
 """The way from a database's parts to their server, which can be metered, and closed."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, NoReturn
 
 from aqm_db.errors import AQMDatabaseError, UnavailableError
@@ -33,21 +33,19 @@ class Gate:
         """
         self._behind = _Closed(self._unavailable)
 
-    # These hand on the coroutine of the seam behind, where awaiting it would cost each call.
-
-    def run(self, call: Call, undo: Undo | None = None) -> Coroutine[Any, Any, Reply]:
+    async def run(self, call: Call, undo: Undo | None = None) -> Reply:
         """See :class:`~aqm_db._io.seam.Seam`."""
-        return self._behind.run(call, undo)
+        return await self._behind.run(call, undo)
 
-    def run_all(
+    async def run_all(
         self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
-    ) -> Coroutine[Any, Any, list[Reply | AQMDatabaseError]]:
+    ) -> list[Reply | AQMDatabaseError]:
         """See :class:`~aqm_db._io.seam.Seam`."""
-        return self._behind.run_all(calls, undos)
+        return await self._behind.run_all(calls, undos)
 
-    def read(self, *commands: Sequence[Argument]) -> Coroutine[Any, Any, list[Any]]:
+    async def read(self, *commands: Sequence[Argument]) -> list[Any]:
         """See :class:`~aqm_db._io.seam.Seam`."""
-        return self._behind.read(*commands)
+        return await self._behind.read(*commands)
 
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._io.seam.Seam`."""
@@ -57,9 +55,9 @@ class Gate:
         """See :class:`~aqm_db._io.seam.Seam`."""
         self._behind.distrust()
 
-    def aclose(self) -> Coroutine[Any, Any, None]:
+    async def aclose(self) -> None:
         """See :class:`~aqm_db._io.seam.Seam`."""
-        return self._behind.aclose()
+        await self._behind.aclose()
 
 
 class Gates:
