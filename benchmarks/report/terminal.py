@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from aqm_db import config
-from aqm_db._cli.status_view import as_text, reading_of
+from aqm_db._cli.commands.status import reading_of
+from aqm_db._cli.views.status_view import as_text
 from aqm_db.sync import ClientDatabase, connect
 from aqm_db.types import CoinCategory, Priority
 

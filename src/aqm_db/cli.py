@@ -2,8 +2,8 @@
 
 import sys
 
-from ._cli.extras import is_missing
-from ._escaping import escape_stderr
+from ._cli import is_missing
+from ._cli.escaping import escape_stderr
 
 
 def main() -> None:

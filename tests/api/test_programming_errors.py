@@ -392,7 +392,10 @@ async def test_a_broken_module_of_the_command(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("command", "module"),
-    [("demo", "aqm_db._cli.demo_story"), ("chat-demo", "aqm_db._cli.chat_demo_view")],
+    [
+        ("demo", "aqm_db._cli.commands.demo_story"),
+        ("chat-demo", "aqm_db._cli.views.chat_demo_view"),
+    ],
 )
 async def test_a_broken_module_of_a_demo(
     monkeypatch: pytest.MonkeyPatch, command: str, module: str

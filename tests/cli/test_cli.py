@@ -88,7 +88,7 @@ class TestMain:
         """Without what makes keys, the other commands work; the demo says what to install."""
         for name in [*sys.modules]:
             if name.startswith(
-                ("aqm_db.demo", "aqm_db.coins", "aqm_db._cli.demo_", "cryptography")
+                ("aqm_db.demo", "aqm_db.coins", "aqm_db._cli.commands.demo_", "cryptography")
             ):
                 monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, "cryptography", None)

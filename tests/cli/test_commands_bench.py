@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from aqm_db._cli import histogram, measuring
-from aqm_db._cli.bench_view import as_json
-from aqm_db._cli.measuring import Measured
+from aqm_db._cli.commands import measuring
+from aqm_db._cli.views import histogram
+from aqm_db._cli.views.bench_view import Measured, as_json
 from tests.support.backends import VALKEY_9, RunningServer
 from tests.support.run_commands import content, filled, plain, run
 

@@ -204,7 +204,7 @@ def sleeping(monkeypatch: pytest.MonkeyPatch, *between: Any) -> list[float]:
             raise KeyboardInterrupt
         steps.pop(0)()
 
-    monkeypatch.setattr("aqm_db._cli.status.sleep", sleep)
+    monkeypatch.setattr("aqm_db._cli.commands.status.sleep", sleep)
     return pauses
 
 

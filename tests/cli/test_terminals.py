@@ -19,8 +19,8 @@ import pytest
 from rich.text import Text
 
 from aqm_db import _cli, sync
+from aqm_db._cli.escaping import EscapingStream, escape_stderr
 from aqm_db._cli.output import PlainConsole, say, show, write
-from aqm_db._escaping import EscapingStream, escape_stderr
 from aqm_db.chat_demo import story
 from aqm_db.chat_demo.story import Outcome
 from aqm_db.demo import Audience, Home
@@ -175,7 +175,7 @@ def test_watching(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     def sleep(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("aqm_db._cli.status.sleep", sleep)
+    monkeypatch.setattr("aqm_db._cli.commands.status.sleep", sleep)
     monkeypatch.setenv("TERM", "xterm-256color")
     for form in ((), ("--json",)):
         ran = run("status", "--watch", "--url", place.url, *form, FORCE_COLOR="1")
@@ -208,7 +208,7 @@ def test_the_demos_places(place: Place, monkeypatch: pytest.MonkeyPatch, *, keep
     async def tell(alice: Home, bob: Home, audience: Audience) -> None:
         audience.homes(alice, bob)
 
-    monkeypatch.setattr("aqm_db._cli.demo_story.tell", tell)
+    monkeypatch.setattr("aqm_db._cli.commands.demo_story.tell", tell)
     named = (
         ("--keep", str(place.directory / "new"))
         if keep
@@ -333,7 +333,7 @@ WRITE = re.compile(
 
 def test_nothing_is_written_elsewhere() -> None:
     """The commands write by what escapes alone."""
-    for path in Path(_cli.__file__).parent.glob("*.py"):
+    for path in Path(_cli.__file__).parent.rglob("*.py"):
         called = {
             ast.unparse(node.func)
             for node in ast.walk(ast.parse(path.read_text("utf-8")))

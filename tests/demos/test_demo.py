@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 import aqm_db
 from aqm_db import AsyncGarbageCollector, AsyncSecureVault, AsyncSmartInventory, coins, demo
 from aqm_db._cli.app import app
-from aqm_db._cli.demo_homes import temporary
-from aqm_db._cli.demo_view import View
+from aqm_db._cli.commands.demo_story import temporary
+from aqm_db._cli.views.demo_view import View
 from aqm_db.demo import CONVERSATION, DemoError
 from aqm_db.errors import InvalidCoinError
 from aqm_db.types import GCResult, VaultStats

@@ -6,7 +6,7 @@ import typer
 
 from aqm_db import __version__
 
-from . import backup, bench, chat_demo, cleaning, contacts, demo, health, status
+from .commands import backup, bench, chat_demo, cleaning, contacts, demo, health, status
 from .errors import FAILED, OneLineGroup
 from .output import say
 

@@ -15,7 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 
-from aqm_db._escaping import EscapingStream, escaped
+from aqm_db._cli.escaping import EscapingStream, escaped
 
 
 class PlainConsole(Console):

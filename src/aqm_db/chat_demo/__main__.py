@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from aqm_db._escaping import escape_stderr
+from aqm_db._cli.escaping import escape_stderr
 
 from .party import take_part
 from .person import person_in

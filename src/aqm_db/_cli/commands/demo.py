@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .errors import CommandError, told
-from .extras import is_missing
-from .options import Debug, Json
+from aqm_db._cli import is_missing
+from aqm_db._cli.errors import CommandError, told
+from aqm_db._cli.options import Debug, Json
 
 
 def demo(

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from aqm_db._escaping import escaped
+from aqm_db._cli.escaping import escaped
 from aqm_db.types import CoinCategory, StorageReport
 
 _COLOURS: Final[Mapping[str, str]] = {

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import Progress
 
-from .errors import CommandError, told, warn
-from .extras import is_missing
-from .options import Debug, Json
-from .output import PlainConsole, working, write
+from aqm_db._cli import is_missing
+from aqm_db._cli.errors import CommandError, told, warn
+from aqm_db._cli.options import Debug, Json
+from aqm_db._cli.output import PlainConsole, working, write
 
 if TYPE_CHECKING:
     from aqm_db.chat_demo.story import Outcome
@@ -43,9 +43,8 @@ def chat_demo(
 
 def _outcome(messages: int, progress: Progress, *, kill: bool, json: bool) -> "Outcome":
     try:
+        from aqm_db._cli.views.chat_demo_view import ChatView, as_json  # noqa: PLC0415 - the same
         from aqm_db.chat_demo.story import tell  # noqa: PLC0415 - extras of its own
-
-        from .chat_demo_view import ChatView, as_json  # noqa: PLC0415 - the same
     except ImportError as error:
         if not is_missing(error):
             raise

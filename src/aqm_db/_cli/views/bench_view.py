@@ -1,16 +1,24 @@
 """What ``aqm-db bench`` measured, and how it's shown."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from .histogram import LIMIT_MS, drawn, percentile, steps_of
-from .measuring import Measured
 from .tables import table_of
 
 _PERCENTS: Final = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+
+
+@dataclass(slots=True)
+class Measured:
+    """Milliseconds of each call, in the order of the calls."""
+
+    select_coin: list[float] = field(default_factory=list)
+    ping: list[float] = field(default_factory=list)
 
 
 def as_json(measured: Measured) -> dict[str, Any]:

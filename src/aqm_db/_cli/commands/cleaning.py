@@ -6,17 +6,16 @@ import typer
 from rich.text import Text
 
 from aqm_db import config
-from aqm_db._escaping import escaped
+from aqm_db._cli.asking import confirm
+from aqm_db._cli.escaping import escaped
+from aqm_db._cli.opening import database
+from aqm_db._cli.options import ContactId, Debug, Json, Owner, Url, Yes
+from aqm_db._cli.output import show, working, write
+from aqm_db._cli.views.tables import coins
 from aqm_db._model.tiers import counts_of
 from aqm_db.errors import CorruptEntryError
 from aqm_db.sync import ClientDatabase
 from aqm_db.types import GCResult
-
-from .asking import confirm
-from .opening import database
-from .options import ContactId, Debug, Json, Owner, Url, Yes
-from .output import show, working, write
-from .tables import coins
 
 
 def gc(

@@ -6,11 +6,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from aqm_db._escaping import escaped
-
-from .opening import database
-from .options import Debug, Json, Owner, Url
-from .output import show, working, write
+from aqm_db._cli.escaping import escaped
+from aqm_db._cli.opening import database
+from aqm_db._cli.options import Debug, Json, Owner, Url
+from aqm_db._cli.output import show, working, write
 
 if TYPE_CHECKING:
     from aqm_db.doctor import Diagnosis

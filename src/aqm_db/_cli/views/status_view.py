@@ -1,4 +1,4 @@
-"""What ``aqm-db status`` reads, and how it's shown."""
+"""What was in a database at one time, as ``aqm-db status`` shows it."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from aqm_db._model.tiers import TIERS, counts_of
-from aqm_db.sync import ClientDatabase
 from aqm_db.types import Dashboard, InventorySummary
 
 from .tables import amounts, bar, budget, cell, stock, table_of
@@ -44,15 +43,6 @@ class Reading:
     def soon_stale(self, contact_id: str) -> Mapping[str, int]:
         """What a contact is about to lose."""
         return self.stale.get(contact_id, _NONE)
-
-
-def reading_of(db: ClientDatabase) -> Reading:
-    """Reads a database."""
-    return Reading(
-        db.reporter.get_full_dashboard(),
-        db.inventory.count_stale(STALE_DAYS),
-        db.inventory.budget_caps,
-    )
 
 
 def as_json(reading: Reading) -> dict[str, Any]:

@@ -7,13 +7,12 @@ from typing import Annotated
 import typer
 
 from aqm_db import sync
+from aqm_db._cli.asking import confirm
+from aqm_db._cli.opening import database
+from aqm_db._cli.options import Debug, Json, Owner, Url
+from aqm_db._cli.output import show, working, write
+from aqm_db._cli.views.tables import coins
 from aqm_db.errors import InvalidArgumentError
-
-from .asking import confirm
-from .opening import database
-from .options import Debug, Json, Owner, Url
-from .output import show, working, write
-from .tables import coins
 
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="The file of the backup.")]
 

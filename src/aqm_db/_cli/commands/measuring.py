@@ -3,11 +3,12 @@
 import os
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final
 
 from aqm_db import config
+from aqm_db._cli.errors import CommandError
+from aqm_db._cli.views.bench_view import Measured
 from aqm_db._io.confirming import UNCONFIRMED
 from aqm_db._io.redispy.clients import AsyncClient, make_seam
 from aqm_db._io.seam import Seam
@@ -18,8 +19,6 @@ from aqm_db.errors import AQMDatabaseError, InventoryUnavailableError
 from aqm_db.inventory import AsyncSmartInventory
 from aqm_db.types import NewCoin
 
-from .errors import CommandError
-
 ROUND: Final = 50
 """Coins that are stored, and then selected one after another: what is on the server at a time."""
 _CONTACT: Final = "contact"
@@ -29,14 +28,6 @@ _CAPS: Final = {
     **config.BUDGET_CAPS,
     "BESTIE": {"GOLD": ROUND, "SILVER": 0, "BRONZE": 0},
 }
-
-
-@dataclass(slots=True)
-class Measured:
-    """Milliseconds of each call, in the order of the calls."""
-
-    select_coin: list[float] = field(default_factory=list)
-    ping: list[float] = field(default_factory=list)
 
 
 class Bench:

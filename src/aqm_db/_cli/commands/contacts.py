@@ -6,19 +6,18 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from aqm_db._escaping import escaped
+from aqm_db._cli.asking import confirm
+from aqm_db._cli.errors import warn
+from aqm_db._cli.escaping import escaped
+from aqm_db._cli.opening import database
+from aqm_db._cli.options import ContactId, Debug, Json, NewPriority, Owner, Url, Yes
+from aqm_db._cli.output import show, write
+from aqm_db._cli.views.tables import cell, coins, stock, table_of, tier
 from aqm_db._model.checks import check_priority
 from aqm_db._model.tiers import counts_of, excess_of
 from aqm_db.errors import ContactNotRegisteredError, CorruptEntryError
 from aqm_db.sync import ClientDatabase
 from aqm_db.types import ContactMeta, InventorySummary
-
-from .asking import confirm
-from .errors import warn
-from .opening import database
-from .options import ContactId, Debug, Json, NewPriority, Owner, Url, Yes
-from .output import show, write
-from .tables import cell, coins, stock, table_of, tier
 
 
 def contacts(

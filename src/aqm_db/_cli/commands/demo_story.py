@@ -1,4 +1,4 @@
-"""Where the demo's two databases are, and what is left of them."""
+"""What ``aqm-db demo`` runs, once its extras are there, and where its two databases are."""
 
 import secrets
 import tempfile
@@ -9,7 +9,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from aqm_db import connect
-from aqm_db.demo import DemoError, Home
+from aqm_db._cli.output import PlainConsole, write
+from aqm_db._cli.views.demo_record import Record
+from aqm_db._cli.views.demo_view import View
+from aqm_db.demo import DemoError, Home, tell
 from aqm_db.errors import AQMDatabaseError
 
 _NAMES = ("alice", "bob")
@@ -28,6 +31,23 @@ class Homes:
     alice: Home
     bob: Home
     left: str
+
+
+async def play(url: str | None, owner: str, keep: Path | None, *, json: bool) -> None:
+    """Tells the story on a server, in a directory that's kept, or in a temporary one."""
+    if url is not None:
+        homes = on_server(url, owner)
+    elif keep is not None:
+        homes = kept(keep)
+    else:
+        homes = temporary()
+    record, view = Record(), View(PlainConsole())
+    async with homes as opened:
+        await tell(opened.alice, opened.bob, record if json else view)
+    if json:
+        write(record.content)
+    else:
+        view.closed(opened.left)
 
 
 @asynccontextmanager

@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
+from aqm_db._cli.opening import database
+from aqm_db._cli.options import Debug, Json, Owner, Url
+from aqm_db._cli.output import PlainConsole, show, write
+from aqm_db._cli.views.status_view import STALE_DAYS, Reading, as_json, as_text
 from aqm_db.sync import ClientDatabase
-
-from .opening import database
-from .options import Debug, Json, Owner, Url
-from .output import PlainConsole, show, write
-from .status_view import as_json, as_text, reading_of
 
 
 def status(
@@ -44,6 +43,15 @@ def status(
         else:
             with suppress(KeyboardInterrupt):
                 _watch(db, every, json=json)
+
+
+def reading_of(db: ClientDatabase) -> Reading:
+    """Reads a database."""
+    return Reading(
+        db.reporter.get_full_dashboard(),
+        db.inventory.count_stale(STALE_DAYS),
+        db.inventory.budget_caps,
+    )
 
 
 def _watch(db: ClientDatabase, every: float, *, json: bool) -> None:

@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
+from aqm_db._cli.errors import told
+from aqm_db._cli.opening import check_is_there
+from aqm_db._cli.options import Debug, Json, Url
+from aqm_db._cli.output import show, working, write
+from aqm_db._cli.views.bench_view import Measured, as_json, as_text
 from aqm_db._io.opening import open_database, read_url
 from aqm_db._io.redispy.faces import ASYNC
 
-from .bench_view import as_json, as_text
-from .errors import told
-from .measuring import Bench, Measured
-from .opening import check_is_there
-from .options import Debug, Json, Url
-from .output import show, working, write
+from .measuring import Bench
 
 
 def bench(
