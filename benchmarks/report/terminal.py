@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from aqm_db import config
-from aqm_db._cli.commands.status import reading_of
-from aqm_db._cli.views.status_view import as_text
+from aqm_db._cli.commands.status import take_reading
+from aqm_db._cli.views.status_view import render_reading
 from aqm_db.sync import ClientDatabase, connect
 from aqm_db.types import CoinCategory, Priority
 
@@ -28,12 +28,12 @@ _KEYS: dict[CoinCategory, int] = {"GOLD": 15, "SILVER": 18, "BRONZE": 3}
 _BURNED = 7
 
 
-def drawn() -> str:
+def draw_picture() -> str:
     """The picture."""
     with connect("memory://") as db:
         _fill(db)
         console = Console(record=True, width=_COLUMNS, file=StringIO(), highlight=False)
-        console.print(as_text(reading_of(db)))
+        console.print(render_reading(take_reading(db)))
     return console.export_svg(title="aqm-db status")
 
 
@@ -63,7 +63,7 @@ def _fill(db: ClientDatabase) -> None:
 
 def main() -> None:
     """Writes the picture."""
-    PICTURE.write_text(drawn(), "utf-8")
+    PICTURE.write_text(draw_picture(), "utf-8")
 
 
 if __name__ == "__main__":

@@ -129,39 +129,39 @@ class Delivery:
 
 
 class Audience(Protocol):
-    """Who the story is told to."""
+    """Who sees the story."""
 
-    def homes(self, alice: Home, bob: Home) -> None:
+    def see_homes(self, alice: Home, bob: Home) -> None:
         """Where the two databases are."""
 
-    def met(self, summary: InventorySummary, days_ago: int) -> None:
+    def see_meeting(self, summary: InventorySummary, days_ago: int) -> None:
         """Alice cached somebody's coins some time ago."""
 
-    def minted(self, published: Sequence[coins.PublicCoin]) -> None:
+    def see_minting(self, published: Sequence[coins.PublicCoin]) -> None:
         """Bob has sealed the private halves, and published these."""
 
-    def cached(self, summary: InventorySummary, storage: StorageReport) -> None:
+    def see_cache(self, summary: InventorySummary, storage: StorageReport) -> None:
         """Alice has verified what Bob published, and cached it."""
 
-    def talked(self, deliveries: Sequence[Delivery]) -> None:
+    def see_talk(self, deliveries: Sequence[Delivery]) -> None:
         """All messages were sent and read."""
 
-    def forgery_refused(self, number: int) -> None:
+    def see_forgery(self, number: int) -> None:
         """An altered copy of a message didn't open, and burned nothing."""
 
-    def replay_refused(self, number: int) -> None:
+    def see_replay(self, number: int) -> None:
         """A message came again, and its key was burned."""
 
-    def ran_out(self, needs: dict[str, int]) -> None:
+    def see_shortage(self, needs: dict[str, int]) -> None:
         """There was no coin for another message; this is what to ask the server for."""
 
-    def collected(self, planned: GCResult, done: GCResult) -> None:
+    def see_garbage(self, planned: GCResult, done: GCResult) -> None:
         """Garbage was collected, first as a dry run."""
 
-    def dashboards(self, alice: Dashboard, bob: Dashboard) -> None:
+    def see_dashboards(self, alice: Dashboard, bob: Dashboard) -> None:
         """What is stored at the end."""
 
-    def healthy(self, name: str, status: HealthStatus) -> None:
+    def see_health(self, name: str, status: HealthStatus) -> None:
         """Somebody's databases answer."""
 
 
@@ -243,14 +243,14 @@ async def tell(alices: Home, bobs: Home, audience: Audience) -> None:
     Args:
         alices: an empty database.
         bobs: another one.
-        audience: hears what happened, step by step.
+        audience: sees what happened, step by step.
 
     Raises:
         DemoError: a step had another result than it must have.
         AQMDatabaseError: what the library's calls raise.
     """
-    audience.homes(alices, bobs)
-    async with connect(alices.url, owner=alices.owner, clock=_before_the_silence) as db:
+    audience.see_homes(alices, bobs)
+    async with connect(alices.url, owner=alices.owner, clock=_time_before_silence) as db:
         await meet_carol(Alice(db), audience)
     async with (
         connect(alices.url, owner=alices.owner) as alices_db,
@@ -274,7 +274,7 @@ async def meet_carol(alice: Alice, audience: Audience) -> None:
     ]
     summary = await alice.befriend("carol", "MATE", carol.public, published)
     _expect("Carol's cached coins", InventorySummary("carol", 0, 2, 1, "MATE"), summary)
-    audience.met(summary, DAYS_OF_SILENCE)
+    audience.see_meeting(summary, DAYS_OF_SILENCE)
 
 
 async def meet_bob(alice: Alice, bob: Bob, audience: Audience) -> None:
@@ -286,11 +286,11 @@ async def meet_bob(alice: Alice, bob: Bob, audience: Audience) -> None:
         for number in range(1, count + 1)
     ]
     _expect("Bob's vault", VaultStats(5, 4, 1, 0, 0), await bob.db.vault.get_stats())
-    audience.minted(published)
+    audience.see_minting(published)
 
     summary = await alice.befriend("bob", "BESTIE", bob.identity.public, published)
     _expect("Bob's cached coins", InventorySummary("bob", 5, 4, 1, "BESTIE"), summary)
-    audience.cached(summary, await alice.db.reporter.get_storage_usage())
+    audience.see_cache(summary, await alice.db.reporter.get_storage_usage())
 
 
 async def talk(alice: Alice, bob: Bob, audience: Audience) -> None:
@@ -303,7 +303,8 @@ async def talk(alice: Alice, bob: Bob, audience: Audience) -> None:
         _expect(f"the coin of message {number}", line.expected, sent.coin_category)
 
         if number == FORGED:
-            await _refused(bob.read(_altered(sent.message)), ForgedMessageError, "a forgery")
+            forged = _alter_message(sent.message)
+            await _expect_refusal(bob.read(forged), ForgedMessageError, "a forgery")
             kept = await bob.db.vault.fetch_key(sent.message.key_id)
             _expect("the key after a forgery", "ACTIVE", kept and kept.status)
 
@@ -313,11 +314,11 @@ async def talk(alice: Alice, bob: Bob, audience: Audience) -> None:
         _expect(f"the key after message {number}", None, left)
         deliveries.append(Delivery(line, sent, read))
 
-    audience.talked(deliveries)
-    audience.forgery_refused(FORGED)
+    audience.see_talk(deliveries)
+    audience.see_forgery(FORGED)
     replayed = deliveries[REPLAYED - 1].sent.message
-    await _refused(bob.read(replayed), KeyAlreadyBurnedError, "a replay")
-    audience.replay_refused(REPLAYED)
+    await _expect_refusal(bob.read(replayed), KeyAlreadyBurnedError, "a replay")
+    audience.see_replay(REPLAYED)
 
 
 async def run_out(alice: Alice, audience: Audience) -> None:
@@ -325,7 +326,7 @@ async def run_out(alice: Alice, audience: Audience) -> None:
     _expect("an 11th coin", None, await alice.db.inventory.select_coin("bob", "GOLD"))
     needs = await alice.db.reporter.get_replenish_needs()
     _expect("what to fetch of Bob", BOBS_COINS, needs["bob"])
-    audience.ran_out(needs["bob"])
+    audience.see_shortage(needs["bob"])
 
 
 async def collect_garbage(alice: Alice, audience: Audience) -> None:
@@ -335,7 +336,7 @@ async def collect_garbage(alice: Alice, audience: Audience) -> None:
     _expect("garbage", (1, 3), (planned.contacts_cleaned, planned.keys_deleted))
     _expect("garbage that was collected", planned, done)
     _expect("garbage that is left", GCResult(0, 0, 0), await alice.db.gc.dry_run())
-    audience.collected(planned, done)
+    audience.see_garbage(planned, done)
 
 
 async def look_at_everything(alice: Alice, bob: Bob, audience: Audience) -> None:
@@ -344,12 +345,12 @@ async def look_at_everything(alice: Alice, bob: Bob, audience: Audience) -> None
     bobs = await bob.db.reporter.get_full_dashboard()
     _expect("bytes that Alice has cached", 0, alices["inventory_storage"].total_bytes)
     _expect("Bob's vault", VaultStats(0, 0, 0, 10, 0), bobs["vault"])
-    audience.dashboards(alices, bobs)
+    audience.see_dashboards(alices, bobs)
     for name, db in (("Alice", alice.db), ("Bob", bob.db)):
         status = await db.health()
         answers = status.vault_connected, status.inventory_connected
         _expect(f"answers of {name}'s vault and inventory", (True, True), answers)
-        audience.healthy(name, status)
+        audience.see_health(name, status)
 
 
 def _encrypt(found: coins.Encapsulation, key_id: str, text: str) -> Message:
@@ -370,11 +371,11 @@ def _message_key(secret: bytes) -> bytes:
     return HKDF(SHA256(), 32, salt=None, info=b"aqm-db demo message v1").derive(secret)
 
 
-def _altered(message: Message) -> Message:
+def _alter_message(message: Message) -> Message:
     return replace(message, body=bytes([message.body[0] ^ 1]) + message.body[1:])
 
 
-def _before_the_silence() -> int:
+def _time_before_silence() -> int:
     return int((time.time() - DAYS_OF_SILENCE * 86_400) * 1000)
 
 
@@ -383,7 +384,7 @@ def _expect(what: str, wanted: object, got: object) -> None:
         raise DemoError(f"{what}: expected {wanted}, got {got}")
 
 
-async def _refused(reading: Awaitable[str], reason: type[Exception], what: str) -> None:
+async def _expect_refusal(reading: Awaitable[str], reason: type[Exception], what: str) -> None:
     try:
         await reading
     except reason:

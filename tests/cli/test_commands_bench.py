@@ -11,7 +11,7 @@ import pytest
 
 from aqm_db._cli.commands import measuring
 from aqm_db._cli.views import histogram
-from aqm_db._cli.views.bench_view import Measured, as_json
+from aqm_db._cli.views.bench_view import Timings, dump_timings
 from tests.support.backends import VALKEY_9, RunningServer
 from tests.support.run_commands import content, filled, plain, run
 
@@ -159,24 +159,24 @@ def test_ctrl_c(server: RunningServer, url: str) -> None:
 def test_percentiles() -> None:
     """They are values that were measured (nearest rank)."""
     ascending = [float(value) for value in range(1, 101)]
-    assert [histogram.percentile(ascending, at) for at in (50, 95, 99, 100)] == [50, 95, 99, 100]
-    assert histogram.percentile([7.0], 50) == 7.0
+    assert [histogram.percentile_of(ascending, at) for at in (50, 95, 99, 100)] == [50, 95, 99, 100]
+    assert histogram.percentile_of([7.0], 50) == 7.0
 
 
 def test_steps() -> None:
     """From the first value, at least to the limit; the slowest step has no end."""
-    steps = histogram.steps_of([0.5, 0.55, 1.99])
+    steps = histogram.count_steps([0.5, 0.55, 1.99])
     assert [round(end or 0, 3) for _, end, _ in (steps[0], steps[-1])] == [0.595, 2.378]
     assert (steps[0][0], steps[0][2]) == (0.5, 2)
     assert steps[-2][1:] == (2.0, 1)
     assert (steps[-1][0], steps[-1][2]) == (2.0, 0)
-    assert histogram.steps_of([0.001])[0] == (0.0, 0.03125, 1)
-    assert histogram.steps_of([2.0, 1000.0])[-1][1:] == (None, 1)
-    assert sum(count for *_, count in histogram.steps_of([2.0, 1000.0])) == 2
+    assert histogram.count_steps([0.001])[0] == (0.0, 0.03125, 1)
+    assert histogram.count_steps([2.0, 1000.0])[-1][1:] == (None, 1)
+    assert sum(count for *_, count in histogram.count_steps([2.0, 1000.0])) == 2
 
 
 def test_calls_at_the_limit_are_over_it() -> None:
     """The goal is to stay below."""
-    shown = as_json(Measured([1.0, 1.999, 2.0, 30.0], [0.5, 0.5, 0.5, 0.5]))
+    shown = dump_timings(Timings([1.0, 1.999, 2.0, 30.0], [0.5, 0.5, 0.5, 0.5]))
     assert (shown["calls"], shown["over_2_ms"], shown["ratio"]) == (4, 2, 4.0)
     assert shown["histogram"][-1] == {"from_ms": 26.909, "to_ms": None, "calls": 1}

@@ -186,7 +186,7 @@ def test_the_picture() -> None:
     """It is drawn of a sample database, and the one that is kept shows the same."""
     kept = terminal.PICTURE.read_text("utf-8")
     for words in ("5/5", "erin", "To&#160;fetch:", "Stale&#160;within"):
-        assert words in terminal.drawn()
+        assert words in terminal.draw_picture()
         assert words in kept
 
 

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from aqm_db import _cli, sync
 from aqm_db._cli.escaping import EscapingStream, escape_stderr
-from aqm_db._cli.output import PlainConsole, say, show, write
+from aqm_db._cli.output import PlainConsole, write_json, write_line, write_text
 from aqm_db.chat_demo import story
 from aqm_db.chat_demo.story import Outcome
 from aqm_db.demo import Audience, Home
@@ -206,7 +206,7 @@ def test_the_demos_places(place: Place, monkeypatch: pytest.MonkeyPatch, *, keep
     """They are shown as the user named them."""
 
     async def tell(alice: Home, bob: Home, audience: Audience) -> None:
-        audience.homes(alice, bob)
+        audience.see_homes(alice, bob)
 
     monkeypatch.setattr("aqm_db._cli.commands.demo_story.tell", tell)
     named = (
@@ -271,8 +271,8 @@ def test_what_is_written_as_it_is(
 ) -> None:
     """Lines and tabs of ours stay; markup and emoji codes are texts like others."""
     monkeypatch.setenv("COLUMNS", "200")
-    show(HOSTILE, Text(f"a\n{HOSTILE}"))
-    say(f"a\n{HOSTILE}", err=True)
+    write_text(HOSTILE, Text(f"a\n{HOSTILE}"))
+    write_line(f"a\n{HOSTILE}", err=True)
     out, err = capsys.readouterr()
     lines = [line.rstrip() for line in out.splitlines()]
     assert lines == [lines[0], "a", lines[0]]
@@ -284,7 +284,7 @@ def test_what_is_written_as_it_is(
 
 def test_json_is_ascii_without_any(capsys: pytest.CaptureFixture[str]) -> None:
     """Its own escapes show what others wrote, and machines read what that was."""
-    write({HOSTILE: HOSTILE})
+    write_json({HOSTILE: HOSTILE})
     out = capsys.readouterr().out
     assert out.isascii()
     assert not obeyed(out)
@@ -323,7 +323,7 @@ def test_no_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     escape_stderr()
     assert sys.stderr is None
-    say("x", err=True)
+    write_line("x", err=True)
 
 
 WRITE = re.compile(

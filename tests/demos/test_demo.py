@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import aqm_db
 from aqm_db import AsyncGarbageCollector, AsyncSecureVault, AsyncSmartInventory, coins, demo
 from aqm_db._cli.app import app
-from aqm_db._cli.commands.demo_story import temporary
+from aqm_db._cli.commands.demo_story import open_temporary_homes
 from aqm_db._cli.views.demo_view import View
 from aqm_db.demo import CONVERSATION, DemoError
 from aqm_db.errors import InvalidCoinError
@@ -77,7 +77,7 @@ def shown_on(console: Console) -> str:
     """The whole story, as a console of a terminal shows it."""
 
     async def main() -> None:
-        async with temporary() as homes:
+        async with open_temporary_homes() as homes:
             await demo.tell(homes.alice, homes.bob, View(console))
 
     asyncio.run(main())
@@ -320,7 +320,7 @@ class TestServer:
             if name == "Bob":
                 server.kill()
 
-        monkeypatch.setattr(View, "healthy", die)
+        monkeypatch.setattr(View, "see_health", die)
         monkeypatch.setattr("redis.asyncio.retry.sleep", pass_at_once)
         code, _, err = run("--url", f"unix://{server.socket_path}")
         assert code == 2
@@ -429,7 +429,7 @@ def refuses(*_: object) -> None:
         (AsyncSecureVault, "burn_key", burns_nothing, "the key after message 1: expected None"),
         (
             demo,
-            "_altered",
+            "_alter_message",
             alters_nothing,
             "a forgery: expected ForgedMessageError, but it was read",
         ),

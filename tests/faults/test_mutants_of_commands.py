@@ -74,7 +74,7 @@ def test_lines_as_they_are(
     def unchanged(text: str, *, keep: str = "") -> str:
         return text
 
-    mutant.setattr(output, "escaped", unchanged)
+    mutant.setattr(output, "escape_text", unchanged)
     is_noticed(
         mutant,
         of_terminals.test_what_is_written_as_it_is,

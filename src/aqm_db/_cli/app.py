@@ -8,7 +8,7 @@ from aqm_db import __version__
 
 from .commands import backup, bench, chat_demo, cleaning, contacts, demo, health, status
 from .errors import FAILED, OneLineGroup
-from .output import say
+from .output import write_line
 
 # Not typer's own tracebacks: they may show variables, and so key material.
 app = typer.Typer(cls=OneLineGroup, pretty_exceptions_enable=False, rich_markup_mode="markdown")
@@ -16,7 +16,7 @@ app = typer.Typer(cls=OneLineGroup, pretty_exceptions_enable=False, rich_markup_
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
     if wanted:
-        say(f"aqm-db {__version__}")
+        write_line(f"aqm-db {__version__}")
         raise typer.Exit
 
 

@@ -1,18 +1,18 @@
-"""The question before anything is deleted."""
+"""The question before what can't be taken back."""
 
 import sys
 
 import typer
 
 from .errors import CommandError
-from .output import say
+from .output import write_line
 
 
-def confirm(deletion: str, *, yes: bool) -> None:
+def ask_user(consequence: str, *, yes: bool) -> None:
     """Asks whether to go on, unless that was answered beforehand.
 
     Args:
-        deletion: a sentence of what would be deleted.
+        consequence: a sentence of what would be done.
         yes: the answer, if it was given beforehand.
 
     Raises:
@@ -22,11 +22,11 @@ def confirm(deletion: str, *, yes: bool) -> None:
     if yes:
         return
     if not is_terminal():
-        raise CommandError(f"{deletion} To go on without a terminal to ask, add --yes")
+        raise CommandError(f"{consequence} To go on without a terminal to ask, add --yes")
     # On stderr: what is written to stdout may be read by a machine.
-    say(f"{deletion} Go on? [y/N] ", nl=False, err=True)
+    write_line(f"{consequence} Go on? [y/N] ", nl=False, err=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        say("Nothing was changed.", err=True)
+        write_line("Nothing was changed.", err=True)
         raise typer.Exit(1)
 
 

@@ -14,7 +14,7 @@ import typer
 from aqm_db.config import BUDGET_CAPS
 from aqm_db.errors import AQMDatabaseError
 
-from .opening import opened
+from .opening import open_database
 
 _SHELLS: Final = frozenset({"bash", "zsh", "fish"})
 """Where the ids below are harmless. To PowerShell ``@name`` is its variable ``$name``."""
@@ -35,19 +35,19 @@ _MOST_KEYS: Final = 20_000
 none: a shell takes the only one that begins so for the one that's meant."""
 
 
-def priorities(incomplete: str) -> list[str]:
+def complete_priority(incomplete: str) -> list[str]:
     """The priorities that begin so, in the case that was begun with."""
     names = [name.lower() if incomplete.islower() else name for name in BUDGET_CAPS]
     return [name for name in names if name.startswith(incomplete)]
 
 
-def contact_ids(context: typer.Context, incomplete: str) -> list[str]:
+def complete_contact_id(context: typer.Context, incomplete: str) -> list[str]:
     """The harmless ids of contacts that begin so; none where the database can't be asked."""
-    if _shell(context) not in _SHELLS:
+    if _shell_of(context) not in _SHELLS:
         return []
     url, owner = (context.params.get(name) for name in ("url", "owner"))
     try:
-        with opened(url, owner, allow_unsafe=True) as db:
+        with open_database(url, owner, allow_unsafe=True) as db:
             if db.health().inventory_key_count > _MOST_KEYS:
                 return []
             found = {contact_id for page in db.inventory.contact_pages() for contact_id in page}
@@ -60,7 +60,7 @@ def contact_ids(context: typer.Context, incomplete: str) -> list[str]:
     )
 
 
-def _shell(context: typer.Context) -> str:
+def _shell_of(context: typer.Context) -> str:
     """Who asks, as typer's scripts say in the environment."""
     name = f"_{context.find_root().info_name}_COMPLETE".replace("-", "_").upper()
     return os.environ.get(name, "").partition("_")[2]

@@ -10,8 +10,9 @@ import typer
 from typer.core import TyperGroup
 
 from aqm_db import errors
+from aqm_db._cli import is_missing
 
-from .output import say
+from .output import write_line
 
 FAILED: Final = 2
 """The exit code of what couldn't be done."""
@@ -56,8 +57,8 @@ class OneLineGroup(TyperGroup):
 
 
 @contextmanager
-def told(*, debug: bool) -> Generator[None]:
-    """Tells the errors of a block on one line, and exits; warnings of the library, too.
+def report_errors(*, debug: bool) -> Generator[None]:
+    """Writes the error of a block on one line, and exits; warnings of the library, too.
 
     Args:
         debug: whether errors come out as they are, for their tracebacks.
@@ -74,6 +75,24 @@ def told(*, debug: bool) -> Generator[None]:
         _fail(str(error) if remedy is None else f"{str(error).rstrip('.')}; {remedy}")
     finally:
         log.removeHandler(handler)
+
+
+@contextmanager
+def check_extras(user: str) -> Generator[None]:
+    """Says what to install if a block can't import an extra.
+
+    Args:
+        user: who needs it.
+
+    Raises:
+        CommandError: it isn't installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if not is_missing(error):
+            raise
+        raise CommandError(f"{user} needs its extras: pip install 'aqm-db[all]'") from error
 
 
 class _Warnings(logging.Handler):
@@ -94,14 +113,14 @@ class _Warnings(logging.Handler):
         )
         event = record.getMessage()
         remedy = "; 'aqm-db check' says more" if event == "corrupt_entry" else ""
-        warn(f"warning: {' '.join((event, *facts))}{remedy}")
+        warn_user(f"warning: {' '.join((event, *facts))}{remedy}")
 
 
 def _fail(message: str) -> NoReturn:
-    warn(message)
+    warn_user(message)
     sys.exit(FAILED)
 
 
-def warn(message: str) -> None:
+def warn_user(message: str) -> None:
     """Writes a line to stderr, and goes on."""
-    say(f"aqm-db: {' '.join(message.split())}", err=True)
+    write_line(f"aqm-db: {' '.join(message.split())}", err=True)

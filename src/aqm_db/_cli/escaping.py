@@ -5,7 +5,7 @@ import sys
 from typing import TextIO, cast
 
 
-def escaped(text: str, *, keep: str = "") -> str:
+def escape_text(text: str, *, keep: str = "") -> str:
     r"""A text that shows what a terminal would obey: ``\x1b`` for the character.
 
     Whatever isn't printable is escaped as in a literal of Python's: control characters (C0 and C1),
@@ -46,7 +46,7 @@ class EscapingStream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Writes a text; lines and tabs stay."""
-        self.stream.write(escaped(text, keep="\n\t"))
+        self.stream.write(escape_text(text, keep="\n\t"))
         return len(text)
 
     def flush(self) -> None:

@@ -7,48 +7,32 @@ from pathlib import Path
 from aqm_db._io.target import Embedded, read_target
 from aqm_db.sync import ClientDatabase, connect
 
-from .errors import CommandError, told
+from .errors import CommandError
 
 
 @contextmanager
-def database(
-    url: str | None,
-    owner: str | None,
-    *,
-    debug: bool,
-    allow_unsafe: bool = False,
-    new: bool = False,
+def open_database(
+    url: str | None, owner: str | None, *, allow_unsafe: bool = False, new: bool = False
 ) -> Generator[ClientDatabase]:
-    """A database for the time of a block, whose errors are told on one line.
+    """Opens a database that there is, unless a new one will do: to look at one doesn't make it.
 
     Args:
         url: what to open.
         owner: whose data.
-        debug: whether errors come out as they are.
         allow_unsafe: whether to open a server that loses keys by design; to look at one, it's safe.
         new: whether an embedded database is made if there is none.
-    """
-    with told(debug=debug), opened(url, owner, allow_unsafe=allow_unsafe, new=new) as db:
-        yield db
-
-
-@contextmanager
-def opened(
-    url: str | None, owner: str | None, *, allow_unsafe: bool, new: bool = False
-) -> Generator[ClientDatabase]:
-    """A database that there is, unless a new one will do: to look at one doesn't make it.
 
     Raises:
         CommandError: there is no embedded database at this place.
         AQMDatabaseError: what :func:`aqm_db.connect` raises.
     """
     if not new:
-        check_is_there(url)
+        check_exists(url)
     with connect(url, owner=owner, allow_unsafe=allow_unsafe) as db:
         yield db
 
 
-def check_is_there(url: str | None) -> None:
+def check_exists(url: str | None) -> None:
     """Refuses an embedded database that nobody has made yet.
 
     Raises:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .completion import contact_ids, priorities
+from .completion import complete_contact_id, complete_priority
 
 Url = Annotated[
     str | None,
@@ -21,9 +21,11 @@ Json = Annotated[bool, typer.Option("--json", help="Write JSON, with the keys na
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before anything is deleted.")]
 ContactId = Annotated[
-    str, typer.Argument(metavar="ID", help="The contact's id.", autocompletion=contact_ids)
+    str, typer.Argument(metavar="ID", help="The contact's id.", autocompletion=complete_contact_id)
 ]
 NewPriority = Annotated[
     str,
-    typer.Argument(metavar="PRIORITY", help="BESTIE, MATE or STRANGER.", autocompletion=priorities),
+    typer.Argument(
+        metavar="PRIORITY", help="BESTIE, MATE or STRANGER.", autocompletion=complete_priority
+    ),
 ]

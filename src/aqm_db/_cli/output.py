@@ -15,7 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 
-from aqm_db._cli.escaping import EscapingStream, escaped
+from aqm_db._cli.escaping import EscapingStream, escape_text
 
 
 class PlainConsole(Console):
@@ -40,18 +40,18 @@ class PlainConsole(Console):
             yield (
                 segment
                 if segment.control
-                else Segment(escaped(segment.text, keep="\n"), segment.style)
+                else Segment(escape_text(segment.text, keep="\n"), segment.style)
             )
 
 
-def show(*parts: RenderableType) -> None:
-    """Writes for people."""
+def write_text(*parts: RenderableType) -> None:
+    """Writes for people, wrapped."""
     console = PlainConsole()
     for part in parts:
         console.print(part)
 
 
-def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+def write_line(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Writes a line for people, unwrapped.
 
     Args:
@@ -59,16 +59,16 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
         err: whether it goes to stderr.
         nl: whether the line ends with it.
     """
-    typer.echo(escaped(text, keep="\n"), err=err, nl=nl)
+    typer.echo(escape_text(text, keep="\n"), err=err, nl=nl)
 
 
-def write(value: dict[str, Any], *, on_one_line: bool = False) -> None:
+def write_json(value: dict[str, Any], *, on_one_line: bool = False) -> None:
     """Writes for machines; what isn't ASCII is escaped."""
     typer.echo(json.dumps(value, indent=None if on_one_line else 2))
 
 
 @contextmanager
-def working(description: str, *, total: float | None = None) -> Generator[Progress]:
+def show_progress(description: str, *, total: float | None = None) -> Generator[Progress]:
     """A bar on stderr for the time of a block, if that's a terminal.
 
     Args:

@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from aqm_db import sync
-from aqm_db._cli.asking import confirm
-from aqm_db._cli.opening import database
+from aqm_db._cli.asking import ask_user
+from aqm_db._cli.errors import report_errors
+from aqm_db._cli.opening import open_database
 from aqm_db._cli.options import Debug, Json, Owner, Url
-from aqm_db._cli.output import show, working, write
-from aqm_db._cli.views.tables import coins
+from aqm_db._cli.output import show_progress, write_json, write_text
+from aqm_db._cli.views.tables import describe_coins, describe_halves
+from aqm_db.backup import BackupReport
 from aqm_db.errors import InvalidArgumentError
 
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="The file of the backup.")]
@@ -30,14 +32,18 @@ def export(
     Private halves are in it as their owner encrypted them; contacts and coins are readable.
     JSON: private_halves, contacts, public_halves, left_out.
     """
-    with database(url, owner, debug=debug, allow_unsafe=True) as db, working("Exporting"):
+    with (
+        report_errors(debug=debug),
+        open_database(url, owner, allow_unsafe=True) as db,
+        show_progress("Exporting"),
+    ):
         report = sync.export_backup(db, path)
     if json:
-        write(asdict(report))
+        write_json(asdict(report))
     else:
-        show(
-            f"Exported: {_halves(report.private_halves)}, {report.contacts:,} contacts, "
-            f"{coins(report.public_halves)}; {report.left_out:,} malformed entries left out."
+        write_text(
+            f"Exported: {describe_halves(report.private_halves)}, {_describe_stock(report)}; "
+            f"{report.left_out:,} malformed entries left out."
         )
 
 
@@ -73,35 +79,35 @@ def import_(
     back to life, and be used twice: that's why they aren't restored unless you say so.
     JSON: private_halves, contacts, public_halves, left_out.
     """
-    with database(url, owner, debug=debug, new=True) as db:
-        burned = [] if used is None else _lines(used)
+    with report_errors(debug=debug), open_database(url, owner, new=True) as db:
+        burned = [] if used is None else _read_lines(used)
         if inventory:
-            confirm(
+            ask_user(
                 "This restores coins; those that were handed out since the export will be used "
                 "twice.",
                 yes=yes,
             )
-        with working("Importing"):
+        with show_progress("Importing"):
             report = sync.import_backup(db, path, used=burned, inventory=inventory)
     if json:
-        write(asdict(report))
+        write_json(asdict(report))
         return
-    restored = f"Restored: {_halves(report.private_halves)}"
+    restored = f"Restored: {describe_halves(report.private_halves)}"
     if inventory:
-        restored += f", {report.contacts:,} contacts, {coins(report.public_halves)}"
-    show(f"{restored}; {report.left_out:,} left out (used, expired, or there already).")
+        restored += f", {_describe_stock(report)}"
+    write_text(f"{restored}; {report.left_out:,} left out (used, expired, or there already).")
     if not inventory:
-        show(
+        write_text(
             "Contacts and coins were not restored: coins that were handed out since the export "
             "would be used twice. If none was, --inventory restores them."
         )
 
 
-def _halves(count: int) -> str:
-    return f"{count:,} private {'half' if count == 1 else 'halves'}"
+def _describe_stock(report: BackupReport) -> str:
+    return f"{report.contacts:,} contacts, {describe_coins(report.public_halves)}"
 
 
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     try:
         # An id may hold spaces, and what str.splitlines takes for the end of a line, too.
         lines = path.read_text("utf-8-sig").split("\n")

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from aqm_db._cli.errors import told
-from aqm_db._cli.opening import check_is_there
+from aqm_db._cli.errors import report_errors
+from aqm_db._cli.opening import check_exists
 from aqm_db._cli.options import Debug, Json, Url
-from aqm_db._cli.output import show, working, write
-from aqm_db._cli.views.bench_view import Measured, as_json, as_text
+from aqm_db._cli.output import show_progress, write_json, write_text
+from aqm_db._cli.views.bench_view import Timings, dump_timings, render_timings
 from aqm_db._io.opening import open_database, read_url
 from aqm_db._io.redispy.faces import ASYNC
 
@@ -36,23 +36,23 @@ def bench(
     JSON: calls; select_coin_ms and ping_ms {p50, p95, p99, max}; ratio (of the p50s); over_2_ms
     (calls); histogram [{from_ms, to_ms (null: no end), calls}].
     """
-    with told(debug=debug):
-        check_is_there(url)
-        measured = asyncio.run(_measured(url, seconds))
+    with report_errors(debug=debug):
+        check_exists(url)
+        timings = asyncio.run(_measure(url, seconds))
     if json:
-        write(as_json(measured))
+        write_json(dump_timings(timings))
     else:
-        show(as_text(measured))
+        write_text(render_timings(timings))
 
 
-async def _measured(url: str | None, seconds: float) -> Measured:
+async def _measure(url: str | None, seconds: float) -> Timings:
     opened = await open_database(ASYNC, read_url(url), Bench, checks=())
     try:
-        with working("Measuring", total=seconds) as progress:
+        with show_progress("Measuring", total=seconds) as progress:
 
-            def passed(so_far: float) -> None:
-                progress.update(progress.task_ids[0], completed=so_far, refresh=True)
+            def show_time(passed: float) -> None:
+                progress.update(progress.task_ids[0], completed=passed, refresh=True)
 
-            return await opened.measure(seconds, passed)
+            return await opened.measure(seconds, show_time)
     finally:
         await opened.aclose()

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import Progress
 
-from aqm_db._cli import is_missing
-from aqm_db._cli.errors import CommandError, told, warn
+from aqm_db._cli.errors import check_extras, report_errors, warn_user
 from aqm_db._cli.options import Debug, Json
-from aqm_db._cli.output import PlainConsole, working, write
+from aqm_db._cli.output import PlainConsole, show_progress, write_json
 
 if TYPE_CHECKING:
     from aqm_db.chat_demo.story import Outcome
@@ -34,21 +33,23 @@ def chat_demo(
     JSON: messages (of each); kills {alice, bob}, what each had told last; seconds; alice and bob
     {sent, sent_again, coins {GOLD, SILVER, BRONZE}, read, refused {name of the error}}; problems.
     """
-    with told(debug=debug), working("Alice and Bob chat", total=2 * messages) as progress:
-        outcome = _outcome(messages, progress, kill=kill, json=json)
+    with (
+        report_errors(debug=debug),
+        show_progress("Alice and Bob chat", total=2 * messages) as progress,
+    ):
+        outcome = _play(messages, progress, kill=kill, json=json)
     for problem in outcome.problems:
-        warn(problem)
+        warn_user(problem)
     raise typer.Exit(1 if outcome.problems else 0)
 
 
-def _outcome(messages: int, progress: Progress, *, kill: bool, json: bool) -> "Outcome":
-    try:
-        from aqm_db._cli.views.chat_demo_view import ChatView, as_json  # noqa: PLC0415 - the same
-        from aqm_db.chat_demo.story import tell  # noqa: PLC0415 - extras of its own
-    except ImportError as error:
-        if not is_missing(error):
-            raise
-        raise CommandError("the chat demo needs its extras: pip install 'aqm-db[all]'") from error
+def _play(messages: int, progress: Progress, *, kill: bool, json: bool) -> "Outcome":
+    with check_extras("the chat demo"):
+        from aqm_db._cli.views.chat_demo_view import (  # noqa: PLC0415 - extras of its own
+            ChatView,
+            dump_outcome,
+        )
+        from aqm_db.chat_demo.story import tell  # noqa: PLC0415 - the same
     read: dict[str, int] = {}
 
     def count(name: str, number: int) -> None:
@@ -57,7 +58,7 @@ def _outcome(messages: int, progress: Progress, *, kill: bool, json: bool) -> "O
 
     outcome = asyncio.run(tell(messages, kill=kill, on_read=count))
     if json:
-        write(as_json(outcome))
+        write_json(dump_outcome(outcome))
     else:
-        ChatView(PlainConsole()).ended(outcome)
+        ChatView(PlainConsole()).show_outcome(outcome)
     return outcome

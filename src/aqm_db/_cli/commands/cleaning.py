@@ -6,12 +6,13 @@ import typer
 from rich.text import Text
 
 from aqm_db import config
-from aqm_db._cli.asking import confirm
-from aqm_db._cli.escaping import escaped
-from aqm_db._cli.opening import database
+from aqm_db._cli.asking import ask_user
+from aqm_db._cli.errors import report_errors
+from aqm_db._cli.escaping import escape_text
+from aqm_db._cli.opening import open_database
 from aqm_db._cli.options import ContactId, Debug, Json, Owner, Url, Yes
-from aqm_db._cli.output import show, working, write
-from aqm_db._cli.views.tables import coins
+from aqm_db._cli.output import show_progress, write_json, write_text
+from aqm_db._cli.views.tables import describe_coins, describe_halves
 from aqm_db._model.tiers import counts_of
 from aqm_db.errors import CorruptEntryError
 from aqm_db.sync import ClientDatabase
@@ -36,16 +37,16 @@ def gc(
 
     Asks first. JSON: dry_run, contacts_cleaned, coins_deleted, bytes_freed.
     """
-    with database(url, owner, debug=debug) as db:
-        with working("Looking for garbage"):
+    with report_errors(debug=debug), open_database(url, owner) as db:
+        with show_progress("Looking for garbage"):
             result = db.gc.dry_run(days)
         if not dry_run:
             if result.contacts_cleaned or result.keys_deleted:
-                confirm(f"This deletes {_garbage(result)}.", yes=yes)
-            with working("Collecting garbage"):
+                ask_user(f"This deletes {_describe_garbage(result)}.", yes=yes)
+            with show_progress("Collecting garbage"):
                 result = db.gc.garbage_collect(days)
     if json:
-        write(
+        write_json(
             {
                 "dry_run": dry_run,
                 "contacts_cleaned": result.contacts_cleaned,
@@ -54,7 +55,7 @@ def gc(
             }
         )
     else:
-        show(f"{'To be deleted' if dry_run else 'Deleted'}: {_garbage(result)}.")
+        write_text(f"{'To be deleted' if dry_run else 'Deleted'}: {_describe_garbage(result)}.")
 
 
 def purge(
@@ -69,14 +70,14 @@ def purge(
 
     Asks first. JSON: purged.
     """
-    with database(url, owner, debug=debug) as db:
-        confirm("This deletes all private halves that are older than 30 days.", yes=yes)
-        with working("Purging the vault"):
+    with report_errors(debug=debug), open_database(url, owner) as db:
+        ask_user("This deletes all private halves that are older than 30 days.", yes=yes)
+        with show_progress("Purging the vault"):
             purged = db.vault.purge_expired()
     if json:
-        write({"purged": purged})
+        write_json({"purged": purged})
     else:
-        show(f"Expired: {purged:,} private {'half' if purged == 1 else 'halves'}.")
+        write_text(f"Expired: {describe_halves(purged)}.")
 
 
 def forget(
@@ -92,26 +93,28 @@ def forget(
 
     Asks first. JSON: contact_id, coins_dropped.
     """
-    with database(url, owner, debug=debug) as db:
-        confirm(f"This deletes contact {contact_id!r} and {_stock(db, contact_id)}.", yes=yes)
-        with working("Forgetting"):
+    with report_errors(debug=debug), open_database(url, owner) as db:
+        stock = _describe_stock(db, contact_id)
+        ask_user(f"This deletes contact {contact_id!r} and {stock}.", yes=yes)
+        with show_progress("Forgetting"):
             dropped = db.inventory.forget_contact(contact_id)
     if json:
-        write({"contact_id": contact_id, "coins_dropped": dropped})
+        write_json({"contact_id": contact_id, "coins_dropped": dropped})
     else:
-        show(Text(f"{escaped(contact_id)} is forgotten; {coins(dropped)} dropped."))
+        name = escape_text(contact_id)
+        write_text(Text(f"{name} is forgotten; {describe_coins(dropped)} dropped."))
 
 
-def _garbage(result: GCResult) -> str:
+def _describe_garbage(result: GCResult) -> str:
     return (
-        f"{coins(result.keys_deleted)} ({result.bytes_freed:,} B); "
+        f"{describe_coins(result.keys_deleted)} ({result.bytes_freed:,} B); "
         f"contacts that become STRANGERs: {result.contacts_cleaned:,}"
     )
 
 
-def _stock(db: ClientDatabase, contact_id: str) -> str:
+def _describe_stock(db: ClientDatabase, contact_id: str) -> str:
     try:
-        return coins(sum(counts_of(db.inventory.get_inventory(contact_id)).values()))
+        return describe_coins(sum(counts_of(db.inventory.get_inventory(contact_id)).values()))
     except CorruptEntryError:
         # What is malformed can be forgotten all the same.
         return "all coins"

@@ -1,14 +1,12 @@
 """``aqm-db demo``."""
 
 import asyncio
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from aqm_db._cli import is_missing
-from aqm_db._cli.errors import CommandError, told
+from aqm_db._cli.errors import check_extras, report_errors
 from aqm_db._cli.options import Debug, Json
 
 
@@ -45,17 +43,7 @@ def demo(
     """
     if url is not None and keep is not None:
         raise typer.BadParameter("--url and --keep exclude each other")
-    with told(debug=debug):
-        asyncio.run(_story(url, owner, keep, json=json))
-
-
-def _story(
-    url: str | None, owner: str, keep: Path | None, *, json: bool
-) -> Coroutine[Any, Any, None]:
-    try:
-        from .demo_story import play  # noqa: PLC0415 - extras that no other command needs
-    except ImportError as error:
-        if not is_missing(error):
-            raise
-        raise CommandError("the demo needs its extras: pip install 'aqm-db[all]'") from error
-    return play(url, owner, keep, json=json)
+    with report_errors(debug=debug):
+        with check_extras("the demo"):
+            from .demo_story import play_demo  # noqa: PLC0415 - extras that few commands need
+        asyncio.run(play_demo(url, owner, keep, json=json))

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from aqm_db import connect
-from aqm_db._cli.output import PlainConsole, write
+from aqm_db._cli.output import PlainConsole, write_json
 from aqm_db._cli.views.demo_record import Record
 from aqm_db._cli.views.demo_view import View
 from aqm_db.demo import DemoError, Home, tell
@@ -33,46 +33,46 @@ class Homes:
     left: str
 
 
-async def play(url: str | None, owner: str, keep: Path | None, *, json: bool) -> None:
+async def play_demo(url: str | None, owner: str, keep: Path | None, *, json: bool) -> None:
     """Tells the story on a server, in a directory that's kept, or in a temporary one."""
     if url is not None:
-        homes = on_server(url, owner)
+        homes = open_server_homes(url, owner)
     elif keep is not None:
-        homes = kept(keep)
+        homes = open_kept_homes(keep)
     else:
-        homes = temporary()
+        homes = open_temporary_homes()
     record, view = Record(), View(PlainConsole())
     async with homes as opened:
         await tell(opened.alice, opened.bob, record if json else view)
     if json:
-        write(record.content)
+        write_json(record.content)
     else:
-        view.closed(opened.left)
+        view.show_end(opened.left)
 
 
 @asynccontextmanager
-async def temporary() -> AsyncGenerator[Homes]:
+async def open_temporary_homes() -> AsyncGenerator[Homes]:
     """Two embedded databases in a temporary directory, which is removed."""
     with tempfile.TemporaryDirectory(prefix="aqm-db-demo-") as directory:
-        alice, bob = (_embedded(Path(directory) / name) for name in _NAMES)
+        alice, bob = (_home_in(Path(directory) / name) for name in _NAMES)
         yield Homes(alice, bob, "Nothing is left: the temporary directory was removed.")
 
 
 @asynccontextmanager
-async def kept(directory: Path) -> AsyncGenerator[Homes]:
+async def open_kept_homes(directory: Path) -> AsyncGenerator[Homes]:
     """Two embedded databases in a directory, where they stay.
 
     Raises:
         DemoError: there are such already.
     """
-    alice, bob = (_embedded(path) for path in _new(directory))
+    alice, bob = (_home_in(path) for path in _name_paths(directory))
     calls = "".join(f'\n      aqm_db.connect("{home.url}")' for home in (alice, bob))
     left = f"Both databases are kept; to look at them:{calls}"
     yield Homes(alice, bob, left)
 
 
 @asynccontextmanager
-async def on_server(url: str, owner: str) -> AsyncGenerator[Homes]:
+async def open_server_homes(url: str, owner: str) -> AsyncGenerator[Homes]:
     """A namespace of its own for each on a server; all keys in it are deleted at the end.
 
     Args:
@@ -95,10 +95,10 @@ async def on_server(url: str, owner: str) -> AsyncGenerator[Homes]:
     try:
         yield Homes(alice, bob, left)
     finally:
-        await _delete(url, owners)
+        await _delete_owners(url, owners)
 
 
-def _new(directory: Path) -> list[Path]:
+def _name_paths(directory: Path) -> list[Path]:
     paths = [directory.resolve() / name for name in _NAMES]
     for path in paths:
         if path.exists():
@@ -106,11 +106,11 @@ def _new(directory: Path) -> list[Path]:
     return paths
 
 
-def _embedded(path: Path) -> Home:
+def _home_in(path: Path) -> Home:
     return Home(f"embedded://{quote(str(path))}", None, f"embedded Valkey in {path}")
 
 
-async def _delete(url: str, owners: Sequence[str]) -> None:
+async def _delete_owners(url: str, owners: Sequence[str]) -> None:
     try:
         async with connect(url, owner=owners[0]) as db:
             for owner in owners:

@@ -1,21 +1,20 @@
 """``aqm-db doctor`` and ``check``."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from aqm_db._cli.escaping import escaped
-from aqm_db._cli.opening import database
+from aqm_db._cli.errors import report_errors
+from aqm_db._cli.opening import open_database
 from aqm_db._cli.options import Debug, Json, Owner, Url
-from aqm_db._cli.output import show, working, write
+from aqm_db._cli.output import show_progress, write_json, write_text
+from aqm_db._cli.views.health_view import (
+    dump_diagnosis,
+    dump_report,
+    render_diagnosis,
+    render_report,
+)
 
-if TYPE_CHECKING:
-    from aqm_db.doctor import Diagnosis
-    from aqm_db.integrity import IntegrityReport, Problem
-
-_COLOURS: Final = {"ok": "green", "warning": "yellow", "error": "red"}
 _CODES: Final = {"ok": 0, "warning": 1, "error": 2}
 
 
@@ -28,25 +27,12 @@ def doctor(
 
     JSON: severity (ok, warning or error); findings [{name, severity, message, remedy}].
     """
-    with database(url, owner, debug=debug, allow_unsafe=True) as db:
+    with report_errors(debug=debug), open_database(url, owner, allow_unsafe=True) as db:
         diagnosis = db.doctor()
     if json:
-        write(
-            {
-                "severity": diagnosis.severity,
-                "findings": [
-                    {
-                        "name": finding.name,
-                        "severity": finding.severity,
-                        "message": finding.message,
-                        "remedy": finding.remedy,
-                    }
-                    for finding in diagnosis.findings
-                ],
-            }
-        )
+        write_json(dump_diagnosis(diagnosis))
     else:
-        show(_findings(diagnosis))
+        write_text(render_diagnosis(diagnosis))
     raise typer.Exit(_CODES[diagnosis.severity])
 
 
@@ -68,61 +54,14 @@ def check(
     JSON: clean; private_halves, public_halves and contacts (looked at); problems [{kind, database,
     key, detail, repaired}].
     """
-    with database(url, owner, debug=debug, allow_unsafe=True) as db, working("Checking"):
+    with (
+        report_errors(debug=debug),
+        open_database(url, owner, allow_unsafe=True) as db,
+        show_progress("Checking"),
+    ):
         report = db.check(repair=repair)
     if json:
-        write(
-            {
-                "clean": report.clean,
-                "private_halves": report.private_halves,
-                "public_halves": report.public_halves,
-                "contacts": report.contacts,
-                "problems": [_as_json(problem) for problem in report.problems],
-            }
-        )
+        write_json(dump_report(report))
     else:
-        if report.problems:
-            show(_problems(report), "")
-        show(_summary(report))
+        write_text(render_report(report))
     raise typer.Exit(0 if report.clean else 1)
-
-
-def _findings(diagnosis: "Diagnosis") -> Table:
-    listed = Table.grid(padding=(0, 2, 0, 0))
-    for finding in diagnosis.findings:
-        what = Text(escaped(finding.message))
-        if finding.remedy:
-            what.append(f"\n{escaped(finding.remedy)}", "dim")
-        listed.add_row(Text(finding.severity, _COLOURS[finding.severity]), finding.name, what)
-    return listed
-
-
-def _problems(report: "IntegrityReport") -> Table:
-    listed = Table.grid(padding=(0, 2, 0, 0))
-    for problem in report.problems:
-        severity, word = ("ok", "repaired") if problem.repaired else ("error", "problem")
-        what = Text(f"{problem.database} {escaped(problem.key)}\n{escaped(problem.detail)}")
-        listed.add_row(Text(word, _COLOURS[severity]), problem.kind, what)
-    return listed
-
-
-def _summary(report: "IntegrityReport") -> Text:
-    looked_at = (
-        f"Looked at {report.private_halves:,} private halves, {report.public_halves:,} public "
-        f"halves and {report.contacts:,} contacts: "
-    )
-    if not report.problems:
-        return Text(f"{looked_at}nothing is wrong.", "green")
-    left = len(report.problems) - report.repaired
-    style = "red" if left else "green"
-    return Text(f"{looked_at}problems left {left:,}, repaired {report.repaired:,}.", style)
-
-
-def _as_json(problem: "Problem") -> dict[str, Any]:
-    return {
-        "kind": problem.kind,
-        "database": problem.database,
-        "key": problem.key,
-        "detail": problem.detail,
-        "repaired": problem.repaired,
-    }

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aqm_db import config
 from aqm_db._cli.errors import CommandError
-from aqm_db._cli.views.bench_view import Measured
+from aqm_db._cli.views.bench_view import Timings
 from aqm_db._io.confirming import UNCONFIRMED
 from aqm_db._io.redispy.clients import AsyncClient, make_seam
 from aqm_db._io.seam import Seam
@@ -72,7 +72,7 @@ class Bench:
         """Closes the clients; the namespace was removed by then."""
         await self._database.aclose()
 
-    async def measure(self, seconds: float, progress: Callable[[float], None]) -> Measured:
+    async def measure(self, seconds: float, progress: Callable[[float], None]) -> Timings:
         """Measures whole rounds until so many seconds have passed, and at least one.
 
         Args:
@@ -83,29 +83,31 @@ class Bench:
             CommandError: the namespace couldn't be removed.
             AQMDatabaseError: what the calls raise.
         """
-        measured = Measured()
+        timings = Timings()
         try:
             # The first round is lost on connecting, and on scripts that the server doesn't know.
-            await self._round(Measured())
+            await self._round(Timings())
             begin = perf_counter()
             passed = 0.0
-            while not measured.ping or passed < seconds:
-                await self._round(measured)
+            while not timings.ping or passed < seconds:
+                await self._round(timings)
                 passed = perf_counter() - begin
                 progress(passed)
         finally:
             await self._clean()
-        return measured
+        return timings
 
-    async def _round(self, measured: Measured) -> None:
+    async def _round(self, timings: Timings) -> None:
         await self._stocking.register_contact(_CONTACT, "BESTIE")
-        for outcome in await self._stocking.store_keys([_coin(number) for number in range(ROUND)]):
+        for outcome in await self._stocking.store_keys(
+            [_make_coin(number) for number in range(ROUND)]
+        ):
             if isinstance(outcome, AQMDatabaseError):
                 raise outcome
         for _ in range(ROUND):
-            await _timed(self._seam.read(("PING",)), measured.ping)
-            await _timed(
-                self._database.inventory.select_coin(_CONTACT, "GOLD"), measured.select_coin
+            await _time_call(self._seam.read(("PING",)), timings.ping)
+            await _time_call(
+                self._database.inventory.select_coin(_CONTACT, "GOLD"), timings.select_coin
             )
         await self._remove()
 
@@ -145,12 +147,12 @@ def _key_id(number: int) -> str:
     return f"coin-{number}"
 
 
-def _coin(number: int) -> NewCoin:
+def _make_coin(number: int) -> NewCoin:
     public_key = os.urandom(config.COIN_SIZE_BYTES["GOLD"] - _SIGNATURE_BYTES)
     return NewCoin(_CONTACT, _key_id(number), "GOLD", public_key, os.urandom(_SIGNATURE_BYTES))
 
 
-async def _timed(call: Awaitable[Any], times: list[float]) -> None:
+async def _time_call(call: Awaitable[Any], times: list[float]) -> None:
     begin = perf_counter()
     await call
     times.append((perf_counter() - begin) * 1000)

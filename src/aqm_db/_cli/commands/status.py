@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from aqm_db._cli.opening import database
+from aqm_db._cli.errors import report_errors
+from aqm_db._cli.opening import open_database
 from aqm_db._cli.options import Debug, Json, Owner, Url
-from aqm_db._cli.output import PlainConsole, show, write
-from aqm_db._cli.views.status_view import STALE_DAYS, Reading, as_json, as_text
+from aqm_db._cli.output import PlainConsole, write_json, write_text
+from aqm_db._cli.views.status_view import STALE_DAYS, Reading, dump_reading, render_reading
 from aqm_db.sync import ClientDatabase
 
 
@@ -35,17 +36,17 @@ def status(
     """
     if watch and not json and not PlainConsole().is_terminal:
         raise typer.BadParameter("--watch draws on a terminal; --json writes lines anywhere")
-    with database(url, owner, debug=debug, allow_unsafe=True) as db:
+    with report_errors(debug=debug), open_database(url, owner, allow_unsafe=True) as db:
         if not watch and json:
-            write(as_json(reading_of(db)))
+            write_json(dump_reading(take_reading(db)))
         elif not watch:
-            show(as_text(reading_of(db)))
+            write_text(render_reading(take_reading(db)))
         else:
             with suppress(KeyboardInterrupt):
                 _watch(db, every, json=json)
 
 
-def reading_of(db: ClientDatabase) -> Reading:
+def take_reading(db: ClientDatabase) -> Reading:
     """Reads a database."""
     return Reading(
         db.reporter.get_full_dashboard(),
@@ -57,9 +58,9 @@ def reading_of(db: ClientDatabase) -> Reading:
 def _watch(db: ClientDatabase, every: float, *, json: bool) -> None:
     if json:
         while True:
-            write(as_json(reading_of(db)), on_one_line=True)
+            write_json(dump_reading(take_reading(db)), on_one_line=True)
             sleep(every)
     with Live(console=PlainConsole(), auto_refresh=False) as live:
         while True:
-            live.update(as_text(reading_of(db)), refresh=True)
+            live.update(render_reading(take_reading(db)), refresh=True)
             sleep(every)

@@ -7,31 +7,31 @@ from aqm_db.chat_demo.findings import Evidence
 from aqm_db.chat_demo.story import Outcome
 
 from .demo_view import View
-from .tables import table_of
+from .tables import make_table
 
 
 class ChatView(View):
     """Prints how the chat ended."""
 
-    def ended(self, outcome: Outcome) -> None:
+    def show_outcome(self, outcome: Outcome) -> None:
         """Everything, once it's over."""
-        self._step(f"Alice and Bob chat, {outcome.messages} messages each way")
+        self._begin_step(f"Alice and Bob chat, {outcome.messages} messages each way")
         for name, after in outcome.kills.items():
             self._say(f"{name.title()} was killed after {after!r}, and started again.")
-        self._messages(outcome)
-        self.dashboards(outcome.alice.dashboard, outcome.bob.dashboard)
-        self._step("What had to be")
-        self._verdict(outcome)
+        self._show_messages(outcome)
+        self.see_dashboards(outcome.alice.dashboard, outcome.bob.dashboard)
+        self._begin_step("What had to be")
+        self._show_verdict(outcome)
 
-    def _messages(self, outcome: Outcome) -> None:
-        self._step("What each has sent, read and refused")
-        table = table_of(
+    def _show_messages(self, outcome: Outcome) -> None:
+        self._begin_step("What each has sent, read and refused")
+        table = make_table(
             *("", ">sent", ">GOLD", ">SILVER", ">BRONZE", ">sent again"),
             *(">read", ">refused: repeated", ">forged"),
         )
         for evidence in (outcome.alice, outcome.bob):
             tiers = evidence.tiers
-            repeated = _repeated(evidence)
+            repeated = _count_repeats(evidence)
             table.add_row(
                 evidence.name.title(),
                 *map(
@@ -48,7 +48,7 @@ class ChatView(View):
             )
         self._show(table)
 
-    def _verdict(self, outcome: Outcome) -> None:
+    def _show_verdict(self, outcome: Outcome) -> None:
         for problem in outcome.problems:
             self._say(f"Wrong: {problem}.")
         if not outcome.problems:
@@ -57,18 +57,18 @@ class ChatView(View):
         self._say(f"It took {outcome.seconds:.1f} s.")
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
+def dump_outcome(outcome: Outcome) -> dict[str, Any]:
     """The same for machines."""
     return {
         "messages": outcome.messages,
         "kills": outcome.kills,
         "seconds": round(outcome.seconds, 1),
-        **{each.name: _as_json(each) for each in (outcome.alice, outcome.bob)},
+        **{each.name: _dump_evidence(each) for each in (outcome.alice, outcome.bob)},
         "problems": outcome.problems,
     }
 
 
-def _as_json(evidence: Evidence) -> dict[str, Any]:
+def _dump_evidence(evidence: Evidence) -> dict[str, Any]:
     return {
         "sent": len(evidence.sent),
         "sent_again": evidence.resent,
@@ -78,6 +78,6 @@ def _as_json(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _repeated(evidence: Evidence) -> int:
+def _count_repeats(evidence: Evidence) -> int:
     # A burned key's tombstone tells for a minute; then nobody knows the key any more.
     return evidence.refused["KeyAlreadyBurnedError"] + evidence.refused["KeyNotFoundError"]

@@ -21,23 +21,23 @@ class Record:
     def __init__(self) -> None:
         self.content: dict[str, Any] = {}
 
-    def homes(self, alice: Home, bob: Home) -> None:
+    def see_homes(self, alice: Home, bob: Home) -> None:
         """Where the two databases are; a url may hold a password."""
         self.content["databases"] = {"alice": alice.description, "bob": bob.description}
 
-    def met(self, summary: InventorySummary, days_ago: int) -> None:
+    def see_meeting(self, summary: InventorySummary, days_ago: int) -> None:
         """Told by what is collected in the end."""
 
-    def minted(self, published: Sequence[PublicCoin]) -> None:
+    def see_minting(self, published: Sequence[PublicCoin]) -> None:
         """How many coins Bob made, by tier."""
         self.content["minted"] = Counter(coin.coin_category for coin in published)
 
-    def cached(self, summary: InventorySummary, storage: StorageReport) -> None:
+    def see_cache(self, summary: InventorySummary, storage: StorageReport) -> None:
         """How many of them Alice has, and how much room they take."""
         self.content["cached"] = counts_of(summary)
         self.content["cached_bytes"] = storage.total_bytes
 
-    def talked(self, deliveries: Sequence[Delivery]) -> None:
+    def see_talk(self, deliveries: Sequence[Delivery]) -> None:
         """Each message, by what it took."""
         self.content["messages"] = [
             {
@@ -50,19 +50,19 @@ class Record:
             for delivery in deliveries
         ]
 
-    def forgery_refused(self, number: int) -> None:
+    def see_forgery(self, number: int) -> None:
         """Which message an altered copy was of."""
         self.content["forged"] = number
 
-    def replay_refused(self, number: int) -> None:
+    def see_replay(self, number: int) -> None:
         """Which message came again."""
         self.content["replayed"] = number
 
-    def ran_out(self, needs: Mapping[str, int]) -> None:
+    def see_shortage(self, needs: Mapping[str, int]) -> None:
         """What to ask the server for."""
         self.content["to_fetch"] = dict(needs)
 
-    def collected(self, planned: GCResult, done: GCResult) -> None:  # noqa: ARG002 - the same
+    def see_garbage(self, planned: GCResult, done: GCResult) -> None:  # noqa: ARG002 - the same
         """What was garbage."""
         self.content["garbage"] = {
             "contacts_cleaned": done.contacts_cleaned,
@@ -70,11 +70,11 @@ class Record:
             "bytes_freed": done.bytes_freed,
         }
 
-    def dashboards(self, alice: Dashboard, bob: Dashboard) -> None:
+    def see_dashboards(self, alice: Dashboard, bob: Dashboard) -> None:
         """What is left in the vaults."""
         self.content["vaults"] = {"alice": asdict(alice["vault"]), "bob": asdict(bob["vault"])}
 
-    def healthy(self, name: str, status: HealthStatus) -> None:
+    def see_health(self, name: str, status: HealthStatus) -> None:
         """How many Redis keys each database holds."""
         keys = {"vault": status.vault_key_count, "inventory": status.inventory_key_count}
         self.content.setdefault("redis_keys", {})[name.lower()] = keys

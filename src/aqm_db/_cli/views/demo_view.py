@@ -15,7 +15,7 @@ from aqm_db.coins import PublicCoin
 from aqm_db.demo import Delivery, Home
 from aqm_db.types import Dashboard, GCResult, HealthStatus, InventorySummary, StorageReport
 
-from .tables import amounts, budget, table_of, tier
+from .tables import describe_amounts, describe_budget, make_table, style_tier
 
 _ALGORITHMS: Final[Mapping[str, tuple[str, str]]] = {
     "GOLD": ("ML-KEM-768", "ML-DSA-44"),
@@ -36,46 +36,44 @@ class View:
         self._console = console
         self._steps = 0
 
-    def homes(self, alice: Home, bob: Home) -> None:
+    def see_homes(self, alice: Home, bob: Home) -> None:
         """Where the two databases are."""
         self._console.print(Text("Ten messages, a one-time key for each", style="bold"))
         self._say(f"Alice: {alice.description}")
         self._say(f"Bob:   {bob.description}")
 
-    def met(self, summary: InventorySummary, days_ago: int) -> None:
+    def see_meeting(self, summary: InventorySummary, days_ago: int) -> None:
         """Alice cached somebody's coins some time ago."""
-        self._step(f"{days_ago} days ago, Alice cached {summary.contact_id.title()}'s coins")
-        self._say(
-            f"As a {summary.priority}: {amounts(counts_of(summary))}. She hasn't written since."
-        )
+        self._begin_step(f"{days_ago} days ago, Alice cached {summary.contact_id.title()}'s coins")
+        self._say(f"{_describe_stock(summary)}. She hasn't written since.")
 
-    def minted(self, published: Sequence[PublicCoin]) -> None:
+    def see_minting(self, published: Sequence[PublicCoin]) -> None:
         """Bob has sealed the private halves, and published these."""
-        self._step(f"Bob mints {len(published)} coins")
+        self._begin_step(f"Bob mints {len(published)} coins")
         self._say("Private halves are sealed into his vault, public halves are published.")
-        table = table_of("tier", ">coins", "key pair", "signature", ">public half")
+        table = make_table("tier", ">coins", "key pair", "signature", ">public half")
         minted = Counter(coin.coin_category for coin in published)
-        sizes = {coin.coin_category: _size(coin) for coin in published}
-        for name, count in minted.items():
-            table.add_row(tier(name), str(count), *_ALGORITHMS[name], f"{sizes[name]:,} B")
+        sizes = {coin.coin_category: _size_of(coin) for coin in published}
+        for tier, count in minted.items():
+            table.add_row(style_tier(tier), str(count), *_ALGORITHMS[tier], f"{sizes[tier]:,} B")
         self._show(table)
 
-    def cached(self, summary: InventorySummary, storage: StorageReport) -> None:
+    def see_cache(self, summary: InventorySummary, storage: StorageReport) -> None:
         """Alice has verified what Bob published, and cached it."""
-        self._step(f"Alice verifies and caches {summary.contact_id.title()}'s coins")
-        self._say(f"As a {summary.priority}: {amounts(counts_of(summary))}; {budget(storage)}.")
+        self._begin_step(f"Alice verifies and caches {summary.contact_id.title()}'s coins")
+        self._say(f"{_describe_stock(summary)}; {describe_budget(storage)}.")
 
-    def talked(self, deliveries: Sequence[Delivery]) -> None:
+    def see_talk(self, deliveries: Sequence[Delivery]) -> None:
         """All messages were sent and read."""
-        self._step("Alice writes, Bob reads and burns")
-        table = table_of(">#", "wished", "coin", ">select_coin", ">on the wire", "Bob read")
+        self._begin_step("Alice writes, Bob reads and burns")
+        table = make_table(">#", "wished", "coin", ">select_coin", ">on the wire", "Bob read")
         for number, delivery in enumerate(deliveries, 1):
             sent = delivery.sent
             table.add_row(
                 str(number),
-                tier(delivery.line.wish),
-                tier(sent.coin_category),
-                _duration(sent.select_ms),
+                style_tier(delivery.line.wish),
+                style_tier(sent.coin_category),
+                _format_duration(sent.select_ms),
                 f"{sent.message.size:,} B",
                 Text(delivery.read),
             )
@@ -86,34 +84,34 @@ class View:
             f" (promised: under {_PROMISED_MS} ms)."
         )
 
-    def forgery_refused(self, number: int) -> None:
+    def see_forgery(self, number: int) -> None:
         """An altered copy of a message didn't open, and burned nothing."""
         self._say(
             f"Forged copy of message {number}: refused; use_key kept the key for the genuine one."
         )
 
-    def replay_refused(self, number: int) -> None:
+    def see_replay(self, number: int) -> None:
         """A message came again, and its key was burned."""
         self._say(
             f"Replay of message {number}: refused; its key is burned (KeyAlreadyBurnedError)."
         )
 
-    def ran_out(self, needs: Mapping[str, int]) -> None:
+    def see_shortage(self, needs: Mapping[str, int]) -> None:
         """There was no coin for another message; this is what to ask the server for."""
-        self._step("An 11th message finds no coin")
-        self._say(f"To fetch from the server: {amounts(needs)}.")
+        self._begin_step("An 11th message finds no coin")
+        self._say(f"To fetch from the server: {describe_amounts(needs)}.")
 
-    def collected(self, planned: GCResult, done: GCResult) -> None:
+    def see_garbage(self, planned: GCResult, done: GCResult) -> None:
         """Garbage was collected, first as a dry run."""
-        self._step("Alice collects garbage")
-        self._say(f"Dry run:   {_garbage(planned)}")
-        self._say(f"Collected: {_garbage(done)}")
+        self._begin_step("Alice collects garbage")
+        self._say(f"Dry run:   {_describe_garbage(planned)}")
+        self._say(f"Collected: {_describe_garbage(done)}")
 
-    def dashboards(self, alice: Dashboard, bob: Dashboard) -> None:
+    def see_dashboards(self, alice: Dashboard, bob: Dashboard) -> None:
         """What is stored at the end."""
-        self._step("What is stored now")
-        vaults = table_of("vault", ">GOLD", ">SILVER", ">BRONZE", ">burned", ">expired")
-        contacts = table_of("contact", "priority", ">GOLD", ">SILVER", ">BRONZE", "to fetch")
+        self._begin_step("What is stored now")
+        vaults = make_table("vault", ">GOLD", ">SILVER", ">BRONZE", ">burned", ">expired")
+        contacts = make_table("contact", "priority", ">GOLD", ">SILVER", ">BRONZE", "to fetch")
         for name, dashboard in (("Alice's", alice), ("Bob's", bob)):
             stats = dashboard["vault"]
             active = stats.active_gold, stats.active_silver, stats.active_bronze
@@ -124,26 +122,26 @@ class View:
                     f"{name} {summary.contact_id}",
                     summary.priority,
                     *map(str, counts_of(summary).values()),
-                    amounts(needs),
+                    describe_amounts(needs),
                 )
-            self._say(f"{name + ' cache:':14} {budget(dashboard['inventory_storage'])}.")
+            self._say(f"{name + ' cache:':14} {describe_budget(dashboard['inventory_storage'])}.")
         self._show(vaults)
         self._console.print()
         self._show(contacts)
 
-    def healthy(self, name: str, status: HealthStatus) -> None:
+    def see_health(self, name: str, status: HealthStatus) -> None:
         """Somebody's databases answer."""
         self._say(
             f"{name}: vault answers, {status.vault_key_count} Redis keys; "
             f"inventory answers, {status.inventory_key_count} Redis keys."
         )
 
-    def closed(self, left: str) -> None:
+    def show_end(self, left: str) -> None:
         """What is left, now that everything is closed."""
         self._console.print()
         self._say(left)
 
-    def _step(self, title: str) -> None:
+    def _begin_step(self, title: str) -> None:
         self._steps += 1
         self._console.print()
         self._console.print(Text(f"{self._steps}. {title}", style="bold"))
@@ -156,15 +154,19 @@ class View:
         self._console.print(Padding.indent(table, 3))
 
 
-def _duration(ms: float) -> Text:
+def _format_duration(ms: float) -> Text:
     return Text(f"{ms:.2f} ms", style="green" if ms < _PROMISED_MS else "red")
 
 
-def _size(coin: PublicCoin) -> int:
+def _size_of(coin: PublicCoin) -> int:
     return len(coin.public_key) + len(coin.signature)
 
 
-def _garbage(result: GCResult) -> str:
+def _describe_stock(summary: InventorySummary) -> str:
+    return f"As a {summary.priority}: {describe_amounts(counts_of(summary))}"
+
+
+def _describe_garbage(result: GCResult) -> str:
     return (
         f"contacts cleaned {result.contacts_cleaned}, coins deleted {result.keys_deleted}, "
         f"bytes freed {result.bytes_freed:,}."

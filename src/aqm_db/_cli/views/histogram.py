@@ -17,13 +17,13 @@ _EDGES: Final = tuple(LIMIT_MS * 2 ** (step / _STEPS) for step in range(-6 * _ST
 _WIDTH: Final = 48
 
 
-def percentile(ascending: Sequence[float], percent: int) -> float:
+def percentile_of(ascending: Sequence[float], percent: int) -> float:
     """The nearest-rank percentile of values in ascending order."""
     return ascending[ceil(len(ascending) * percent / 100) - 1]
 
 
-def steps_of(values: Sequence[float]) -> list[tuple[float, float | None, int]]:
-    """The histogram: where each step begins and ends in ms, and how many values are in it.
+def count_steps(values: Sequence[float]) -> list[tuple[float, float | None, int]]:
+    """Counts values by steps: where each begins and ends in ms, and how many there are in it.
 
     From the first step that has a value to the last, and at least the one before the limit and the
     one after it. The last step of all has no end.
@@ -39,9 +39,9 @@ def steps_of(values: Sequence[float]) -> list[tuple[float, float | None, int]]:
     return [(begins[step], ends[step], filled[step]) for step in chosen]
 
 
-def drawn(values: Sequence[float]) -> Table:
+def draw_histogram(values: Sequence[float]) -> Table:
     """The histogram as text: a line for each step, and one for the limit."""
-    steps = steps_of(values)
+    steps = count_steps(values)
     most = max(count for _, _, count in steps)
     lines = Table.grid(padding=(0, 1, 0, 0))
     lines.add_column(justify="right")

@@ -11,7 +11,7 @@ from rich.text import Text
 from aqm_db._model.tiers import TIERS, counts_of
 from aqm_db.types import Dashboard, InventorySummary
 
-from .tables import amounts, bar, budget, cell, stock, table_of
+from .tables import cut_text, describe_amounts, describe_budget, draw_bar, draw_stock, make_table
 
 STALE_DAYS: Final = 7
 """How close to its end a coin is worth a mention."""
@@ -45,7 +45,7 @@ class Reading:
         return self.stale.get(contact_id, _NONE)
 
 
-def as_json(reading: Reading) -> dict[str, Any]:
+def dump_reading(reading: Reading) -> dict[str, Any]:
     """For machines."""
     vault, storage = reading.dashboard["vault"], reading.dashboard["inventory_storage"]
     return {
@@ -78,7 +78,7 @@ def as_json(reading: Reading) -> dict[str, Any]:
     }
 
 
-def as_text(reading: Reading) -> RenderableType:
+def render_reading(reading: Reading) -> RenderableType:
     """For people."""
     vault, storage = reading.dashboard["vault"], reading.dashboard["inventory_storage"]
     heads = Table.grid(padding=(0, 2, 0, 0))
@@ -89,40 +89,42 @@ def as_text(reading: Reading) -> RenderableType:
     }
     heads.add_row(
         "vault",
-        f"{amounts(active)} active; {vault.total_burned} burned, {vault.total_expired} expired",
+        f"{describe_amounts(active)} active; "
+        f"{vault.total_burned} burned, {vault.total_expired} expired",
     )
     style = "green" if storage.total_bytes <= storage.budget_bytes else "red"
-    used = bar(storage.total_bytes, storage.budget_bytes, 20, style)
-    heads.add_row("storage", used + Text(f" {budget(storage)}"))
+    used = draw_bar(storage.total_bytes, storage.budget_bytes, 20, style)
+    heads.add_row("storage", used + Text(f" {describe_budget(storage)}"))
     if not reading.contacts():
         return Group(heads, "", Text("No contacts."))
-    return Group(heads, "", _stocks(reading), "", _totals(reading))
+    return Group(heads, "", _tabulate_stocks(reading), "", _sum_up(reading))
 
 
-def _stocks(reading: Reading) -> Table:
-    stocks = table_of("contact", "priority", "GOLD", "SILVER", "BRONZE", ">to fetch", ">stale")
+def _tabulate_stocks(reading: Reading) -> Table:
+    stocks = make_table("contact", "priority", "GOLD", "SILVER", "BRONZE", ">to fetch", ">stale")
     for summary in reading.contacts():
         caps = reading.caps[summary.priority]
         stocks.add_row(
-            cell(summary.contact_id),
+            cut_text(summary.contact_id),
             summary.priority,
-            *(stock(tier, count, caps[tier]) for tier, count in counts_of(summary).items()),
-            _number(reading.to_fetch(summary.contact_id)),
-            _number(reading.soon_stale(summary.contact_id)),
+            *(draw_stock(tier, count, caps[tier]) for tier, count in counts_of(summary).items()),
+            _format_sum(reading.to_fetch(summary.contact_id)),
+            _format_sum(reading.soon_stale(summary.contact_id)),
         )
     return stocks
 
 
-def _totals(reading: Reading) -> Text:
+def _sum_up(reading: Reading) -> Text:
     to_fetch, stale = (
-        _total(of.values()) for of in (reading.dashboard["replenish_needs"], reading.stale)
+        describe_amounts(_add_tiers(counts.values()))
+        for counts in (reading.dashboard["replenish_needs"], reading.stale)
     )
-    return Text(f"To fetch: {amounts(to_fetch)}. Stale within {STALE_DAYS} days: {amounts(stale)}.")
+    return Text(f"To fetch: {to_fetch}. Stale within {STALE_DAYS} days: {stale}.")
 
 
-def _total(of: Collection[Mapping[str, int]]) -> dict[str, int]:
-    return {tier: sum(counted[tier] for counted in of) for tier in TIERS}
+def _add_tiers(counts: Collection[Mapping[str, int]]) -> dict[str, int]:
+    return {tier: sum(each[tier] for each in counts) for tier in TIERS}
 
 
-def _number(of: Mapping[str, int]) -> str:
-    return str(sum(of.values()) or "")
+def _format_sum(counts: Mapping[str, int]) -> str:
+    return str(sum(counts.values()) or "")

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from aqm_db._cli.escaping import escaped
+from aqm_db._cli.escaping import escape_text
 from aqm_db.types import CoinCategory, StorageReport
 
 _COLOURS: Final[Mapping[str, str]] = {
@@ -17,7 +17,7 @@ _COLOURS: Final[Mapping[str, str]] = {
 }
 
 
-def table_of(*columns: str) -> Table:
+def make_table(*columns: str) -> Table:
     """An empty table; a column whose name begins with ``>`` is aligned to the right."""
     made = Table(
         box=box.SIMPLE_HEAD,
@@ -33,29 +33,34 @@ def table_of(*columns: str) -> Table:
     return made
 
 
-def tier(name: str) -> Text:
+def style_tier(tier: str) -> Text:
     """A tier in its colour."""
-    return Text(name, style=_COLOURS[name])
+    return Text(tier, style=_COLOURS[tier])
 
 
-def amounts(of: Mapping[CoinCategory, int] | Mapping[str, int]) -> str:
-    """Coins by tier in words."""
-    return ", ".join(f"{count} {name}" for name, count in of.items() if count) or "nothing"
+def describe_amounts(counts: Mapping[CoinCategory, int] | Mapping[str, int]) -> str:
+    """Coins by tier, in words."""
+    return ", ".join(f"{count} {tier}" for tier, count in counts.items() if count) or "nothing"
 
 
-def coins(number: int) -> str:
-    """So many coins."""
-    return "1 coin" if number == 1 else f"{number:,} coins"
+def describe_coins(count: int) -> str:
+    """So many coins, in words."""
+    return "1 coin" if count == 1 else f"{count:,} coins"
 
 
-def budget(storage: StorageReport) -> str:
-    """Storage used in words."""
+def describe_halves(count: int) -> str:
+    """So many private halves, in words."""
+    return f"{count:,} private {'half' if count == 1 else 'halves'}"
+
+
+def describe_budget(storage: StorageReport) -> str:
+    """Storage used, in words."""
     return (
         f"{storage.total_bytes:,} of {storage.budget_bytes:,} B ({storage.utilization_pct:.1f} %)"
     )
 
 
-def bar(value: float, full: float, width: int, style: str = "green") -> Text:
+def draw_bar(value: float, full: float, width: int, style: str = "green") -> Text:
     """A bar of so many cells; what is above the full value doesn't show."""
     cells = round(width * min(value / full, 1)) if full else 0
     # The smallest amount is more than nothing, and all but the last isn't all.
@@ -64,15 +69,15 @@ def bar(value: float, full: float, width: int, style: str = "green") -> Text:
     return Text("█" * cells, style=style) + Text("░" * (width - cells), style="dim")
 
 
-def stock(name: str, count: int, cap: int) -> Text:
+def draw_stock(tier: str, count: int, cap: int) -> Text:
     """A tier's coins against its cap."""
     if not cap and not count:
         return Text("-", style="dim")
-    return bar(count, cap, 5, _COLOURS[name]) + Text(f" {count}/{cap}")
+    return draw_bar(count, cap, 5, _COLOURS[tier]) + Text(f" {count}/{cap}")
 
 
-def cell(text: str, width: int = 20) -> Text:
-    """A text of somebody else's that may be cut: in a table it mustn't push the rest away."""
-    made = Text(escaped(text))
+def cut_text(text: str, width: int = 20) -> Text:
+    """Cuts a text of somebody else's, and escapes it: in a table it mustn't push the rest away."""
+    made = Text(escape_text(text))
     made.truncate(width, overflow="ellipsis")
     return made
