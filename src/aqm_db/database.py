@@ -4,6 +4,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -14,7 +15,7 @@ from ._io.opening import open_database, read_url
 from ._io.redispy.clients import AnyAsyncClient, make_seam
 from ._io.redispy.faces import ASYNC, Face
 from ._io.resources import Resources
-from ._io.target import Cluster
+from ._io.target import Cluster, Embedded
 from ._model.checks import check_caps, check_count, check_flag, check_id
 from ._model.defaults import new_request_id, now_ms
 from ._model.keys import Keys, owner_of
@@ -433,3 +434,13 @@ def connect(
     )
     checks = [*([] if allow_unsafe else [check_safety]), *([check_fsync] if confirm_fsync else [])]
     return Connecting(lambda face: open_database(face, target, make, checks))
+
+
+def directory_of(url: str | None) -> Path | None:
+    """The directory of the embedded database that a url names; None if it names another kind.
+
+    Raises:
+        InvalidArgumentError: the url is malformed.
+    """
+    target = read_url(url)
+    return target.directory if isinstance(target, Embedded) else None

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from aqm_db._cli.commands import measuring
+from aqm_db import AsyncClientDatabase
+from aqm_db._cli.commands import bench_rounds
 from aqm_db._cli.views import histogram
 from aqm_db._cli.views.bench_view import Timings, dump_timings
 from tests.support.backends import VALKEY_9, RunningServer
@@ -65,7 +66,7 @@ def test_json(server: RunningServer, url: str) -> None:
     }
     assert set(shown["select_coin_ms"]) == set(shown["ping_ms"]) == {"p50", "p95", "p99", "max"}
     assert shown["calls"] == sum(step["calls"] for step in shown["histogram"])
-    assert shown["calls"] % measuring.ROUND == 0
+    assert shown["calls"] % bench_rounds.ROUND == 0
     assert content(server) == before
 
 
@@ -74,18 +75,18 @@ def test_its_own_coins_are_there_while_it_runs(
 ) -> None:
     """They are of an owner of their own, and few at a time, however long it takes."""
     sizes: list[int] = []
-    remove = measuring.Bench._remove
+    remove = bench_rounds.Bench._remove
 
-    async def counting(bench: measuring.Bench) -> None:
+    async def counting(bench: bench_rounds.Bench, db: AsyncClientDatabase) -> None:
         with server.sync_client(1) as client:
             sizes.append(len(client.keys("aqm:{aqm-bench-*}:*")))
-        await remove(bench)
+        await remove(bench, db)
 
-    monkeypatch.setattr(measuring.Bench, "_remove", counting)
+    monkeypatch.setattr(bench_rounds.Bench, "_remove", counting)
     before = content(server)
     assert run("bench", "--seconds", "0", "--url", url).code == 0
     # A contact, its used coins, and a claim for each of them; at last nothing.
-    assert sizes == [measuring.ROUND + 2] * 2 + [0]
+    assert sizes == [bench_rounds.ROUND + 2] * 2 + [0]
     assert content(server) == before
 
 
@@ -94,7 +95,7 @@ def test_a_bar_while_it_runs(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     ran = run("bench", "--seconds", "0", "--json", "--url", url, FORCE_COLOR="1")
     assert "Measuring" in ran.err
-    assert json.loads(ran.out)["calls"] == measuring.ROUND
+    assert json.loads(ran.out)["calls"] == bench_rounds.ROUND
 
 
 def limited(server: RunningServer, command: str) -> str:

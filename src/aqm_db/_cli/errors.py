@@ -10,8 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from aqm_db import errors
-from aqm_db._cli import is_missing
 
+from . import is_missing
 from .output import write_line
 
 FAILED: Final = 2

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aqm_db._io.target import Embedded, read_target
+from aqm_db.database import directory_of
 from aqm_db.sync import ClientDatabase, connect
 
 from .errors import CommandError
@@ -39,10 +39,10 @@ def check_exists(url: str | None) -> None:
         CommandError: there is none.
         InvalidArgumentError: the url is malformed.
     """
-    target = read_target(url)
-    if isinstance(target, Embedded) and _is_empty(target.directory.expanduser()):
+    directory = directory_of(url)
+    if directory is not None and _is_empty(directory.expanduser()):
         raise CommandError(
-            f"there is no database in {str(target.directory)!r}: name another with --url (or "
+            f"there is no database in {str(directory)!r}: name another with --url (or "
             "AQM_DB_URL), or make one with aqm_db.connect()"
         )
 

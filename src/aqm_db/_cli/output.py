@@ -15,7 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 
-from aqm_db._cli.escaping import EscapingStream, escape_text
+from .escaping import EscapingStream, escape_text
 
 
 class PlainConsole(Console):

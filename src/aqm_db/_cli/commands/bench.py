@@ -9,11 +9,9 @@ from aqm_db._cli.errors import report_errors
 from aqm_db._cli.opening import check_exists
 from aqm_db._cli.options import Debug, Json, Url
 from aqm_db._cli.output import show_progress, write_json, write_text
-from aqm_db._cli.views.bench_view import Timings, dump_timings, render_timings
-from aqm_db._io.opening import open_database, read_url
-from aqm_db._io.redispy.faces import ASYNC
+from aqm_db._cli.views.bench_view import dump_timings, render_timings
 
-from .measuring import Bench
+from .bench_rounds import Bench
 
 
 def bench(
@@ -38,21 +36,13 @@ def bench(
     """
     with report_errors(debug=debug):
         check_exists(url)
-        timings = asyncio.run(_measure(url, seconds))
-    if json:
-        write_json(dump_timings(timings))
-    else:
-        write_text(render_timings(timings))
-
-
-async def _measure(url: str | None, seconds: float) -> Timings:
-    opened = await open_database(ASYNC, read_url(url), Bench, checks=())
-    try:
         with show_progress("Measuring", total=seconds) as progress:
 
             def show_time(passed: float) -> None:
                 progress.update(progress.task_ids[0], completed=passed, refresh=True)
 
-            return await opened.measure(seconds, show_time)
-    finally:
-        await opened.aclose()
+            timings = asyncio.run(Bench(url).measure(seconds, show_time))
+    if json:
+        write_json(dump_timings(timings))
+    else:
+        write_text(render_timings(timings))
