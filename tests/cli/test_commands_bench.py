@@ -98,12 +98,31 @@ def test_a_bar_while_it_runs(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(ran.out)["calls"] == bench_rounds.ROUND
 
 
-def limited(server: RunningServer, command: str) -> str:
-    """The url of a user who may not run a command."""
+LEFT = re.compile(
+    r"; keys are left on the server: delete (aqm:\{aqm-bench-[0-9a-f]{8}\}:\*) in database 1\n"
+)
+
+
+INTERRUPTED = """
+import os, signal
+from aqm_db._cli.commands import bench_rounds
+from aqm_db.cli import main
+
+async def interrupt(call, times):
+    os.kill(os.getpid(), signal.SIGINT)
+    await call
+
+bench_rounds._time_call = interrupt
+main()
+"""
+"""The command, and Ctrl-C in its first call."""
+
+
+def limited(server: RunningServer, *commands: str) -> str:
+    """The url of a user who may not run some commands."""
+    rules = ("limited", "on", ">pw", "~*", "+@all", *(f"-{command}" for command in commands))
     with server.sync_client(0) as client:
-        client.execute_command(
-            "ACL", "SETUSER", "limited", "on", ">pw", "~*", "+@all", f"-{command}"
-        )
+        client.execute_command("ACL", "SETUSER", *rules)
     return f"unix://limited:pw@{server.socket_path}"
 
 
@@ -129,12 +148,33 @@ def test_what_can_not_be_removed_is_named(server: RunningServer) -> None:
     """Whoever has to do it is told the names."""
     ran = run("bench", "--url", limited(server, "unlink"))
     assert (ran.code, ran.out) == (2, "")
-    [pattern] = re.findall(
-        r"; keys are left on the server: delete (aqm:\{aqm-bench-[0-9a-f]{8}\}:\*) in database 1\n",
-        ran.err,
-    )
+    [pattern] = LEFT.findall(ran.err)
     with server.sync_client(1) as client:
         assert client.keys(pattern)
+
+
+def test_what_can_not_be_removed_after_an_error(server: RunningServer) -> None:
+    """It is named as well, and hides nothing: the error comes last, with its remedy."""
+    ran = run("bench", "--url", limited(server, "renamenx", "unlink"))
+    assert (ran.code, ran.out) == (2, "")
+    named, told = ran.err.splitlines(keepends=True)
+    [pattern] = LEFT.findall(named)
+    assert told.startswith("aqm-db: the server denies access to inv_select; put user and ")
+    with server.sync_client(1) as client:
+        assert client.keys(pattern)
+
+
+def test_what_can_not_be_removed_after_ctrl_c(server: RunningServer) -> None:
+    """It is named, and the exit code is that of Ctrl-C all the same."""
+    process = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, "bench", "--url", limited(server, "unlink")],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert (process.returncode, process.stdout) == (130, "")
+    assert LEFT.search(process.stderr)
+    assert process.stderr.count("\n") == 1
 
 
 def test_ctrl_c(server: RunningServer, url: str) -> None:

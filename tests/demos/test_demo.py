@@ -330,6 +330,22 @@ class TestServer:
             err,
         )
 
+    def test_keys_that_could_not_be_deleted_hide_no_error(
+        self, server: RunningServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server dies in the middle: that comes last, and the keys are named before."""
+
+        def die(*_: object) -> None:
+            server.kill()
+
+        monkeypatch.setattr(View, "see_minting", die)
+        monkeypatch.setattr("redis.asyncio.retry.sleep", pass_at_once)
+        code, _, err = run("--url", f"unix://{server.socket_path}")
+        assert code == 2
+        named, told = err.splitlines()
+        assert named.startswith("aqm-db: keys of the owners demo-alice-")
+        assert told.endswith("; start the server, or correct --url (or AQM_DB_URL)")
+
 
 class TestJson:
     """``--json`` tells the same to machines."""

@@ -2,8 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, NoReturn, cast
 
 import typer
@@ -93,6 +93,24 @@ def check_extras(user: str) -> Generator[None]:
         if not is_missing(error):
             raise
         raise CommandError(f"{user} needs its extras: pip install 'aqm-db[all]'") from error
+
+
+@asynccontextmanager
+async def clean_up(clean: Callable[[], Awaitable[None]]) -> AsyncGenerator[None]:
+    """Cleans up behind a block, however it ends; its own error is the one that comes out.
+
+    Args:
+        clean: does it; what it raises, behind an error, is a line on stderr.
+    """
+    try:
+        yield
+    except BaseException:
+        try:
+            await clean()
+        except errors.AQMDatabaseError as error:
+            warn_user(str(error))
+        raise
+    await clean()
 
 
 class _Warnings(logging.Handler):

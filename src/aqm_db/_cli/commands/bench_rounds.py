@@ -3,11 +3,12 @@
 import os
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
 from aqm_db import AsyncClientDatabase, config, connect
-from aqm_db._cli.errors import CommandError
+from aqm_db._cli.errors import CommandError, clean_up
 from aqm_db._cli.views.bench_view import Timings
 from aqm_db._model.defaults import new_request_id, now_ms
 from aqm_db.errors import AQMDatabaseError
@@ -49,7 +50,7 @@ class Bench:
             CommandError: the namespace couldn't be removed.
             AQMDatabaseError: what the calls raise.
         """
-        async with connect(
+        database = connect(
             self._url,
             owner=self._owner,
             budget_caps=_CAPS,
@@ -57,11 +58,9 @@ class Bench:
             request_ids=self._new_request_id,
             # To measure one that loses keys by design, it's safe.
             allow_unsafe=True,
-        ) as db:
-            try:
-                return await self._measure_rounds(db, seconds, show_time)
-            finally:
-                await self._clean(db)
+        )
+        async with database as db, clean_up(partial(self._clean, db)):
+            return await self._measure_rounds(db, seconds, show_time)
 
     async def _measure_rounds(
         self, db: AsyncClientDatabase, seconds: float, show_time: Callable[[float], None]

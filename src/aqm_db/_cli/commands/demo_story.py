@@ -5,10 +5,12 @@ import tempfile
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 from aqm_db import connect
+from aqm_db._cli.errors import clean_up
 from aqm_db._cli.output import PlainConsole, write_json
 from aqm_db._cli.views.demo_record import Record
 from aqm_db._cli.views.demo_view import View
@@ -92,10 +94,8 @@ async def open_server_homes(url: str, owner: str) -> AsyncGenerator[Homes]:
     # A server that can't be reached is told before there is anything to delete.
     async with connect(url, owner=owners[0]):
         pass
-    try:
+    async with clean_up(partial(_delete_owners, url, owners)):
         yield Homes(alice, bob, left)
-    finally:
-        await _delete_owners(url, owners)
 
 
 def _name_paths(directory: Path) -> list[Path]:
