@@ -239,7 +239,7 @@ def test_the_chat_demos_problems(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not obeyed(written)
 
 
-def test_a_process_of_the_chat_demo(tmp_path: Path) -> None:
+def test_a_process_of_the_chat_demo(tmp_path: Path, measured: dict[str, str]) -> None:
     """It writes to the terminal of whoever started the demo."""
     script = (
         "import runpy, sys\n"
@@ -250,12 +250,13 @@ def test_a_process_of_the_chat_demo(tmp_path: Path) -> None:
         "async def take_part(*_):\n"
         "    raise DemoError(said)\n"
         "party.take_part = take_part\n"
-        "person.introduce(Path())\n"
+        "person.make_people(Path())\n"
         "sys.argv += ['alice', '1']\n"
-        "runpy.run_module('aqm_db.chat_demo', run_name='__main__')\n"
+        "runpy.run_module('aqm_db._cli.chat_process', run_name='__main__')\n"
     )
     process = subprocess.run(
         [sys.executable, "-c", script, HOSTILE],
+        env=measured,
         cwd=tmp_path,
         stdin=subprocess.PIPE,
         capture_output=True,

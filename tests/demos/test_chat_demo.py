@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from aqm_db.chat_demo import children, story
-from aqm_db.chat_demo.findings import Evidence, Read, Sent, problems_of
+from aqm_db.chat_demo.findings import Evidence, Read, Sent, find_problems
 from aqm_db.chat_demo.party import text_of
-from aqm_db.chat_demo.person import introduce
+from aqm_db.chat_demo.person import make_people
 from aqm_db.demo import DemoError
 from aqm_db.integrity import Problem
 from aqm_db.types import Dashboard, StorageReport, VaultStats
@@ -110,22 +110,36 @@ class TestCommand:
 
     @pytest.mark.usefixtures("directory")
     def test_a_short_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """No kills: no mention of them. What was read is counted meanwhile, each message once."""
+        """No kills: no mention of them. What was read is counted meanwhile, each message once.
+
+        All processes are those whose stderr is escaped: it's this one's, too.
+        """
         read: dict[str, list[int]] = {"alice": [], "bob": []}
+        commands: list[Any] = []
+        start = asyncio.create_subprocess_exec
+
+        async def noted(*arguments: Any, **options: Any) -> Process:
+            commands.append(arguments[:3])
+            return await start(*arguments, **options)
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
         tell = story.tell
 
-        async def counted(messages: int, *, kill: bool, on_read: story.OnRead) -> story.Outcome:
+        async def counted(
+            messages: int, *, kill: bool, on_read: story.OnRead, module: str
+        ) -> story.Outcome:
             def note(name: str, count: int) -> None:
                 read[name].append(count)
                 on_read(name, count)
 
-            return await tell(messages, kill=kill, on_read=note)
+            return await tell(messages, kill=kill, on_read=note, module=module)
 
         monkeypatch.setattr(story, "tell", counted)
         ran = run("chat-demo", "--messages", "3")
         assert (ran.code, ran.err) == (0, "")
         assert "killed" not in ran.out
         assert read == {"alice": [1, 2, 3], "bob": [1, 2, 3]}
+        assert commands == [(sys.executable, "-m", "aqm_db._cli.chat_process")] * 3
 
     @pytest.mark.chat
     @pytest.mark.usefixtures("directory")
@@ -197,10 +211,10 @@ class TestFailures:
         """The others are stopped, and its own words are on stderr."""
 
         def badly(root: Path) -> None:
-            introduce(root)
+            make_people(root)
             (root / "bob" / "secrets").write_bytes(bytes(64))
 
-        monkeypatch.setattr(story, "introduce", badly)
+        monkeypatch.setattr(story, "make_people", badly)
         with pytest.raises(DemoError, match="Bob ended with code 1 before it told 'done'"):
             await story.tell(1)
         assert "InvalidArgumentError: key: must be 32 bytes, not 0" in capfd.readouterr().err
@@ -240,12 +254,12 @@ class TestFindings:
 
     def test_all_is_well(self) -> None:
         """Nothing to say."""
-        assert problems_of(*chatted(), 2) == []
+        assert find_problems(*chatted(), 2) == []
 
     def test_a_lost_message(self) -> None:
         """Which, and how many."""
         alice, bob = chatted()
-        problems = problems_of(alice, replace(bob, read=bob.read[1:]), 2)
+        problems = find_problems(alice, replace(bob, read=bob.read[1:]), 2)
         assert (
             problems[0] == 'alice to bob: 1 messages were lost, the first is "Alice\'s message 1"'
         )
@@ -253,13 +267,13 @@ class TestFindings:
     def test_a_message_that_was_read_again(self) -> None:
         """How many."""
         alice, bob = chatted()
-        problems = problems_of(replace(alice, read=[*alice.read, alice.read[0]]), bob, 2)
+        problems = find_problems(replace(alice, read=[*alice.read, alice.read[0]]), bob, 2)
         assert problems[0] == "bob to alice: 1 messages were read again"
 
     def test_another_order(self) -> None:
         """All of them, and none twice."""
         alice, bob = chatted()
-        problems = problems_of(alice, replace(bob, read=bob.read[::-1]), 2)
+        problems = find_problems(alice, replace(bob, read=bob.read[::-1]), 2)
         assert problems[0] == "alice to bob: messages were read in another order"
 
     def test_a_coin_that_was_used_again(self) -> None:
@@ -267,7 +281,7 @@ class TestFindings:
         alice, bob = chatted()
         first, second = alice.sent
         sent = [first, replace(second, key_id=first.key_id)]
-        assert problems_of(replace(alice, sent=sent), bob, 2) == [
+        assert find_problems(replace(alice, sent=sent), bob, 2) == [
             "alice to bob: 1 coins were used again",
             "alice to bob: the keys that were burned aren't those of the messages",
         ]
@@ -275,7 +289,7 @@ class TestFindings:
     def test_a_key_that_was_not_burned(self) -> None:
         """As the vault counts."""
         alice, bob = chatted()
-        assert problems_of(alice, replace(bob, dashboard=dashboard(burned=1)), 2) == [
+        assert find_problems(alice, replace(bob, dashboard=dashboard(burned=1)), 2) == [
             "bob's vault: 1 keys were burned for 2 messages"
         ]
 
@@ -283,7 +297,7 @@ class TestFindings:
         """As its check says."""
         alice, bob = chatted()
         problem = Problem("wrong_counter", "vault", "vault:v1:stats", "off by one", repaired=False)
-        assert problems_of(replace(alice, problems=[problem]), bob, 2) == [
+        assert find_problems(replace(alice, problems=[problem]), bob, 2) == [
             "alice's vault: wrong_counter at vault:v1:stats"
         ]
 

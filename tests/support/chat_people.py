@@ -8,11 +8,11 @@ from typing import Any, cast
 
 from aqm_db import AsyncClientDatabase
 from aqm_db.chat_demo.envelope import Envelope, encrypt
-from aqm_db.chat_demo.fetch import Purse
 from aqm_db.chat_demo.link import Link
-from aqm_db.chat_demo.mint import mint
 from aqm_db.chat_demo.person import Person
-from aqm_db.chat_demo.server import serving
+from aqm_db.chat_demo.publisher import mint_coin
+from aqm_db.chat_demo.purse import Purse
+from aqm_db.chat_demo.server import serve_chat
 from aqm_db.errors import AQMDatabaseError
 from aqm_db.minter import FreshCoin, PublicHalf
 from aqm_db.types import CoinCategory, InventoryEntry
@@ -22,7 +22,7 @@ from aqm_db.types import CoinCategory, InventoryEntry
 async def running_server(root: Path) -> AsyncGenerator[str]:
     """The path of a server's socket."""
     path = str(root / "server.sock")
-    async with serving(path, root / "server.sqlite"):
+    async with serve_chat(path, root / "server.sqlite"):
         yield path
 
 
@@ -66,7 +66,7 @@ class OneCoin:
 
 async def minted(person: Person, db: AsyncClientDatabase, tier: CoinCategory) -> InventoryEntry:
     """A coin in somebody's vault, as their friend selects it."""
-    coin = mint(person, tier)
+    coin = mint_coin(person, tier)
     [outcome] = await db.vault.store_keys([coin.private])
     assert not isinstance(outcome, AQMDatabaseError)
     return selected(person, coin)

@@ -6,7 +6,7 @@ processes take part:
 - the server (``server.py``): hands out each coin once, and keeps messages until they are
   acknowledged. It has Mallory's help (``mallory.py``): some messages come altered, some twice;
 - a party (``party.py``), Alice or Bob, each with an embedded database: mints and publishes
-  (``mint.py``), fetches and verifies coins (``fetch.py``), sends (``sender.py``) and receives
+  (``publisher.py``), fetches and verifies coins (``purse.py``), sends (``sender.py``) and receives
   (``receiver.py``) over one link to the server (``link.py``);
 - whoever starts them (``story.py``): kills a party in the middle, starts it again, and looks at
   what each has written down in the end (``findings.py``).

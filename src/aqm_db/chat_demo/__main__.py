@@ -10,11 +10,9 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from aqm_db._cli.escaping import escape_stderr
-
 from .party import take_part
-from .person import person_in
-from .server import serving
+from .person import load_person
+from .server import serve_chat
 
 SOCKET = "server.sock"
 DATABASE = "server.sqlite"
@@ -26,26 +24,24 @@ def main(arguments: Sequence[str]) -> None:
     Args:
         arguments: none for the server; a name, and how many messages, for a party.
     """
-    # What it writes there, the terminal of whoever started the demo shows as it is.
-    escape_stderr()
-    asyncio.run(_party(*arguments) if arguments else _server())
+    asyncio.run(_run_party(*arguments) if arguments else _run_server())
 
 
-async def _server() -> None:
-    with _end_of_stdin() as stopped:
-        async with serving(SOCKET, Path(DATABASE)):
+async def _run_server() -> None:
+    with _watch_stdin() as stopped:
+        async with serve_chat(SOCKET, Path(DATABASE)):
             _tell("ready")
             await stopped.wait()
 
 
-async def _party(name: str, messages: str) -> None:
-    with _end_of_stdin() as stopped:
-        person = person_in(Path(), name)
+async def _run_party(name: str, messages: str) -> None:
+    with _watch_stdin() as stopped:
+        person = load_person(Path(), name)
         await take_part(person, SOCKET, int(messages), _tell, stopped)
 
 
 @contextmanager
-def _end_of_stdin() -> Generator[asyncio.Event]:
+def _watch_stdin() -> Generator[asyncio.Event]:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     # Nobody ever writes to it: what there is to read is its end.
@@ -61,4 +57,5 @@ def _tell(line: str) -> None:
     sys.stdout.flush()
 
 
-main(sys.argv[1:])
+if __name__ == "__main__":
+    main(sys.argv[1:])

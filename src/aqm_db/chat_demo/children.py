@@ -60,24 +60,25 @@ class Child:
 
 
 @asynccontextmanager
-async def child(root: Path, name: str, *arguments: str) -> AsyncGenerator[Child]:
-    """A process for the time of a block.
+async def start_child(root: Path, module: str, name: str, *arguments: str) -> AsyncGenerator[Child]:
+    """Starts a process, for the time of a block.
 
     Args:
         root: where it works.
+        module: what it runs: this package, or what runs this package.
         name: what to call it.
         arguments: as ``__main__`` takes them.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "aqm_db.chat_demo", *arguments),
+        *(sys.executable, "-m", module, *arguments),
         stdin=PIPE,
         stdout=PIPE,
         cwd=root,
         # Ctrl-C in the terminal is meant for whoever stops all processes in their order.
         start_new_session=True,
     )
-    started = Child(name, process)
+    child = Child(name, process)
     try:
-        yield started
+        yield child
     finally:
-        await started.stop()
+        await child.stop()

@@ -1,11 +1,9 @@
 """A message as it travels: encrypted with a coin, signed by its sender."""
 
-import json
 import os
-from base64 import b64encode
-from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -13,17 +11,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from aqm_db import coins
-from aqm_db.backup._fields import Fields
 from aqm_db.demo import ForgedMessageError
 from aqm_db.types import CoinCategory, InventoryEntry
 
-_HEADER = ("message_id", "sender", "recipient", "key_id")
-_PARTS = ("encapsulation", "nonce", "body", "signature")
 
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """What goes over the wire.
+class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What goes over the wire, and into the outbox; in JSON, bytes are Base64.
 
     Attributes:
         message_id: the sender's own, the same each time it's sent.
@@ -41,31 +34,35 @@ class Envelope:
     sender: str
     recipient: str
     key_id: str
-    encapsulation: bytes = field(repr=False)
-    nonce: bytes = field(repr=False)
-    body: bytes = field(repr=False)
-    signature: bytes = field(default=b"", repr=False)
+    encapsulation: bytes
+    nonce: bytes
+    body: bytes
+    signature: bytes
 
-    def as_json(self) -> dict[str, str]:
-        """For the wire, and for the outbox."""
-        header = {name: getattr(self, name) for name in _HEADER}
-        return header | {name: b64encode(getattr(self, name)).decode() for name in _PARTS}
+    def __repr__(self) -> str:
+        return f"Envelope({self.message_id!r})"
 
     def signed_part(self) -> bytes:
         """What the signature covers."""
-        return json.dumps(replace(self, signature=b"").as_json(), sort_keys=True).encode()
+        return msgspec.json.encode(msgspec.structs.replace(self, signature=b""))
 
 
-def envelope_of(value: Any) -> Envelope:
+def dump_envelope(envelope: Envelope) -> dict[str, Any]:
+    """What goes over the wire."""
+    dumped: dict[str, Any] = msgspec.to_builtins(envelope)
+    return dumped
+
+
+def load_envelope(value: Any) -> Envelope:
     """Reads what came over the wire.
 
     Raises:
-        ForgedMessageError: it's no envelope.
+        ForgedMessageError: it's no envelope: a field is missing, unknown or malformed.
     """
-    fields = Fields(value, _no_envelope)
-    header: dict[str, Any] = {name: fields.text(name) for name in _HEADER}
-    parts: dict[str, Any] = {name: fields.blob(name) for name in _PARTS}
-    return Envelope(**header, **parts)
+    try:
+        return msgspec.convert(value, Envelope)
+    except msgspec.ValidationError as error:
+        raise ForgedMessageError(f"this is no envelope: {error}") from error
 
 
 def encrypt(
@@ -80,9 +77,10 @@ def encrypt(
     nonce = os.urandom(12)
     body = AESGCM(_message_key(found.shared_secret)).encrypt(nonce, text.encode(), None)
     unsigned = Envelope(
-        message_id, sender, coin.contact_id, coin.key_id, found.ciphertext, nonce, body
+        message_id, sender, coin.contact_id, coin.key_id, found.ciphertext, nonce, body, b""
     )
-    return replace(unsigned, signature=identity.ed25519.sign(unsigned.signed_part()))
+    signature = identity.ed25519.sign(unsigned.signed_part())
+    return msgspec.structs.replace(unsigned, signature=signature)
 
 
 def decrypt(
@@ -103,10 +101,6 @@ def decrypt(
         return cipher.decrypt(envelope.nonce, envelope.body, None).decode()
     except (InvalidSignature, InvalidTag):
         raise ForgedMessageError(f"{envelope.message_id!r} isn't as it was sent") from None
-
-
-def _no_envelope(what: str) -> ForgedMessageError:
-    return ForgedMessageError(f"this is no envelope: {what}")
 
 
 def _message_key(secret: bytes) -> bytes:

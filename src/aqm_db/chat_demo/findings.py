@@ -71,7 +71,7 @@ class Evidence:
         return Counter(message.coin_category for message in self.sent)
 
 
-async def evidence_of(person: Person) -> Evidence:
+async def collect_evidence(person: Person) -> Evidence:
     """Reads somebody's files and database."""
     with Journal(person.outbox) as records:
         outbox = list(records)
@@ -99,7 +99,7 @@ async def evidence_of(person: Person) -> Evidence:
     )
 
 
-def problems_of(alice: Evidence, bob: Evidence, messages: int) -> list[str]:
+def find_problems(alice: Evidence, bob: Evidence, messages: int) -> list[str]:
     """What isn't as it must be, one sentence each; nothing if all is well.
 
     Args:
@@ -108,14 +108,15 @@ def problems_of(alice: Evidence, bob: Evidence, messages: int) -> list[str]:
         messages: how many each has sent.
     """
     return [
-        *_problems_of_one_way(alice, bob, messages),
-        *_problems_of_one_way(bob, alice, messages),
-        *_problems_of_database(alice),
-        *_problems_of_database(bob),
+        *_check_way(alice, bob, messages),
+        *_check_way(bob, alice, messages),
+        *_check_database(alice),
+        *_check_database(bob),
     ]
 
 
-def _problems_of_one_way(writer: Evidence, reader: Evidence, messages: int) -> Iterator[str]:
+def _check_way(writer: Evidence, reader: Evidence, messages: int) -> Iterator[str]:
+    """Says what is wrong with the messages from one to the other."""
     way = f"{writer.name} to {reader.name}"
     expected = [text_of(writer.name, number) for number in range(1, messages + 1)]
     texts = [message.text for message in reader.read]
@@ -136,6 +137,6 @@ def _problems_of_one_way(writer: Evidence, reader: Evidence, messages: int) -> I
         yield f"{reader.name}'s vault: {burned} keys were burned for {messages} messages"
 
 
-def _problems_of_database(evidence: Evidence) -> Iterator[str]:
+def _check_database(evidence: Evidence) -> Iterator[str]:
     for problem in evidence.problems:
         yield f"{evidence.name}'s {problem.database}: {problem.kind} at {problem.key}"

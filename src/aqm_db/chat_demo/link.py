@@ -1,12 +1,12 @@
 """A person's link to the server."""
 
-from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from aqm_db import coins
@@ -14,8 +14,8 @@ from aqm_db.demo import DemoError
 from aqm_db.minter import PublicHalf
 from aqm_db.types import CoinCategory, NewCoin
 
-from .coin_json import to_coin, to_json
-from .envelope import Envelope
+from .envelope import Envelope, dump_envelope
+from .published_coin import dump_coin, load_coin
 
 # Over a unix socket there's no host, but a url has one.
 _URL = "http://server"
@@ -39,8 +39,8 @@ class Link:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, path: str, name: str) -> AsyncGenerator[Self]:
-        """A link that is welcome; it hears of everything that happens from now on.
+    async def open(cls, path: str, name: str) -> AsyncGenerator[Self]:
+        """Opens a link that is welcome; it hears of everything that happens from now on.
 
         Args:
             path: the server's unix socket.
@@ -48,7 +48,7 @@ class Link:
         """
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session,
-            session.ws_connect(_url("chat", name)) as socket,
+            session.ws_connect(_url_of("chat", name)) as socket,
         ):
             await socket.receive_json()
             yield cls(session, socket, name)
@@ -59,8 +59,7 @@ class Link:
         Raises:
             DemoError: somebody else has this name.
         """
-        keys = [b64encode(key).decode() for key in (identity.ed25519, identity.ml_dsa_44)]
-        await self._ask("PUT", _url("people", self._name), keys)
+        await self._ask("PUT", _url_of("people", self._name), msgspec.to_builtins(identity))
 
     async def publish(self, halves: Sequence[PublicHalf]) -> int:
         """Publishes coins; again, if nobody knows whether they arrived.
@@ -72,7 +71,7 @@ class Link:
             DemoError: the server refused them, and took none.
         """
         answer = await self._ask(
-            "POST", _url("coins", self._name), [to_json(half) for half in halves]
+            "POST", _url_of("coins", self._name), [dump_coin(half) for half in halves]
         )
         new: int = answer["new"]
         return new
@@ -80,19 +79,19 @@ class Link:
     async def claim(self, contact_id: str, tier: CoinCategory, count: int) -> list[NewCoin]:
         """Takes coins of a contact, which nobody else gets then: a replenisher's source."""
         answer = await self._ask(
-            "POST", _url("coins", contact_id, tier, "claims"), {"count": count}
+            "POST", _url_of("coins", contact_id, tier, "claims"), {"count": count}
         )
-        return [to_coin(contact_id, coin) for coin in answer]
+        return [load_coin(contact_id, coin) for coin in answer]
 
     async def send(self, envelope: Envelope) -> None:
         """Sends a message; it's on its way for sure once ``accepted`` is heard."""
-        await self._socket.send_json({"message": envelope.as_json()})
+        await self._socket.send_json({"message": dump_envelope(envelope)})
 
     async def acknowledge(self, number: int) -> None:
         """Lets the server forget a delivery."""
         await self._socket.send_json({"acknowledged": number})
 
-    async def frames(self) -> AsyncIterator[dict[str, Any]]:
+    async def read_frames(self) -> AsyncIterator[dict[str, Any]]:
         """What the server says.
 
         Raises:
@@ -109,6 +108,6 @@ class Link:
             return await response.json()
 
 
-def _url(*parts: str) -> URL:
+def _url_of(*parts: str) -> URL:
     # A name may hold what means something in a url.
     return URL("/".join((_URL, *(quote(part, safe="") for part in parts))), encoded=True)

@@ -12,21 +12,21 @@ REPEATED: Final = 9
 """Which of them comes twice."""
 
 
-def handed_on(number: int, envelope: dict[str, Any]) -> Sequence[dict[str, Any]]:
-    """What the recipient gets instead of a message.
+def intercept_message(number: int, envelope: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    """Decides on what the recipient gets instead of a message.
 
     Args:
         number: how many messages of this sender came before.
         envelope: the message.
     """
     if number % EVERY == FORGED:
-        return altered(envelope), envelope
+        return alter_message(envelope), envelope
     if number % EVERY == REPEATED:
         return envelope, envelope
     return (envelope,)
 
 
-def altered(envelope: dict[str, Any]) -> dict[str, Any]:
+def alter_message(envelope: dict[str, Any]) -> dict[str, Any]:
     """A message with a bit of its text changed."""
     body = b64decode(envelope["body"])
     return {**envelope, "body": b64encode(bytes([body[0] ^ 1]) + body[1:]).decode()}

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 
 from aqm_db import AsyncClientDatabase, connect
 
-from .fetch import Purse
 from .journal import Journal
 from .link import Link
-from .mint import Publisher
 from .person import Person
+from .publisher import Publisher
+from .purse import Purse
 from .receiver import Receiver
 from .sender import Sender
 
@@ -33,7 +33,7 @@ async def take_part(
     Raises:
         DemoError: the server is gone.
     """
-    async with connect(person.url) as db, Link.opened(socket, person.name) as link:
+    async with connect(person.url) as db, Link.open(socket, person.name) as link:
         with ExitStack() as files:
             outbox = files.enter_context(Journal(person.outbox))
             log = files.enter_context(Journal(person.log))
@@ -88,16 +88,16 @@ class Party:
         self._tell_if_done()
 
     async def _listen(self) -> None:
-        async for frame in self._link.frames():
+        async for frame in self._link.read_frames():
             if "delivery" in frame:
                 if await self._receiver.receive(frame["envelope"]):
                     self._tell(f"received {self._receiver.count}")
                     self._burned.set()
                 await self._link.acknowledge(frame["delivery"])
             elif "accepted" in frame:
-                self._sender.accepted(frame["accepted"])
+                self._sender.note_acceptance(frame["accepted"])
             else:
-                self._purse.coins_published()
+                self._purse.note_coins()
             self._tell_if_done()
 
     async def _mint(self) -> None:

@@ -57,7 +57,7 @@ class Person:
         return self.directory / "log"
 
 
-def introduce(root: Path, names: Sequence[str] = PAIR) -> None:
+def make_people(root: Path, names: Sequence[str] = PAIR) -> None:
     """Makes two people who have met: each has the other's public identity from themselves.
 
     Args:
@@ -76,8 +76,8 @@ def introduce(root: Path, names: Sequence[str] = PAIR) -> None:
         (directory / friend).write_bytes(public.ed25519 + public.ml_dsa_44)
 
 
-def person_in(root: Path, name: str) -> Person:
-    """One of the two, as :func:`introduce` made them."""
+def load_person(root: Path, name: str) -> Person:
+    """Reads one of the two, as :func:`make_people` made them."""
     [friend] = [other for other in PAIR if other != name]
     secrets = (root / name / _SECRETS).read_bytes()
     public = (root / name / friend).read_bytes()

@@ -11,7 +11,7 @@ from aqm_db.errors import (
     KeyNotFoundError,
 )
 
-from .envelope import decrypt, envelope_of
+from .envelope import decrypt, load_envelope
 from .journal import Journal
 from .person import Person
 
@@ -56,7 +56,7 @@ class Receiver:
             Whether it is new.
         """
         try:
-            envelope = envelope_of(delivered)
+            envelope = load_envelope(delivered)
             async with self._vault.use_key(envelope.key_id) as entry:
                 private_key = coins.unseal(entry, self._person.vault_key, owner=self._person.name)
                 text = decrypt(

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from .envelope import Envelope, encrypt, envelope_of
-from .fetch import Purse
+from .envelope import Envelope, dump_envelope, encrypt, load_envelope
 from .journal import Journal
 from .link import Link
 from .person import Person
+from .purse import Purse
 
 
 class Sender:
@@ -57,7 +57,7 @@ class Sender:
         coin = await self._purse.take()
         try:
             envelope = encrypt(coin, message_id, self._person.name, text, self._person.identity)
-            record = {"message": envelope.as_json(), "coin_category": coin.coin_category}
+            record = {"message": dump_envelope(envelope), "coin_category": coin.coin_category}
             self._outbox.append(record)
         except Exception:
             await self._purse.give_back(coin)
@@ -66,7 +66,7 @@ class Sender:
         self._read(record)
         await self._link.send(envelope)
 
-    def accepted(self, message_id: str) -> None:
+    def note_acceptance(self, message_id: str) -> None:
         """The server keeps a message until its recipient has read it."""
         record = {"accepted": message_id}
         self._outbox.append(record)
@@ -74,7 +74,7 @@ class Sender:
 
     def _read(self, record: dict[str, Any]) -> None:
         if "message" in record:
-            envelope = envelope_of(record["message"])
+            envelope = load_envelope(record["message"])
             self._under_way[envelope.message_id] = envelope
             self.written += 1
         elif "accepted" in record:

@@ -15,7 +15,6 @@ from the person                       to the person
 """
 
 import asyncio
-from base64 import b64decode
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,13 +23,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import msgspec
 from aiohttp import web
 
 from aqm_db import coins
 from aqm_db.errors import InvalidArgumentError, InvalidCoinError
 
-from .coin_json import to_coin, verify
-from .mallory import handed_on
+from .mallory import intercept_message
+from .published_coin import load_coin, verify_coin
 from .store import Store
 
 Arguments = ParamSpec("Arguments")
@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 
 
 @asynccontextmanager
-async def serving(socket: str, database: Path) -> AsyncGenerator[None]:
+async def serve_chat(socket: str, database: Path) -> AsyncGenerator[None]:
     """Serves while the block runs.
 
     Args:
@@ -48,7 +48,7 @@ async def serving(socket: str, database: Path) -> AsyncGenerator[None]:
     # SQLite blocks, and a connection serves one call at a time: so it has a thread of its own.
     with ThreadPoolExecutor(1) as thread:
         server = Server(Store(database), thread)
-        runner = web.AppRunner(server.app())
+        runner = web.AppRunner(server.make_app())
         await runner.setup()
         try:
             await web.UnixSite(runner, socket).start()
@@ -73,7 +73,7 @@ class Server:
         self._connections: list[_Connection] = []
         self._messages: Counter[str] = Counter()
 
-    def app(self) -> web.Application:
+    def make_app(self) -> web.Application:
         """The routes."""
         app = web.Application()
         app.add_routes(
@@ -89,8 +89,7 @@ class Server:
 
     async def introduce(self, request: web.Request) -> web.Response:
         """Takes somebody's public identity, and nobody else's in its place."""
-        ed25519, ml_dsa_44 = map(b64decode, await request.json())
-        identity = coins.PublicIdentity(ed25519, ml_dsa_44)
+        identity = msgspec.convert(await request.json(), coins.PublicIdentity)
         if self._people.setdefault(request.match_info["name"], identity) != identity:
             raise web.HTTPConflict(text="somebody else has this name")
         return web.json_response({})
@@ -104,7 +103,7 @@ class Server:
         published = await request.json()
         try:
             for coin in published:
-                verify(to_coin(owner, coin), identity)
+                verify_coin(load_coin(owner, coin), identity)
         except (InvalidArgumentError, InvalidCoinError) as error:
             raise web.HTTPBadRequest(text=f"refused: {type(error).__name__}") from error
         new = await self._run(self._store.publish, owner, published)
@@ -130,7 +129,7 @@ class Server:
                 async with asyncio.TaskGroup() as group:
                     delivering = group.create_task(self._deliver(connection))
                     async for frame in connection.socket:
-                        await self._heard(connection, frame.json())
+                        await self._take_frame(connection, frame.json())
                     delivering.cancel()
         finally:
             self._connections.remove(connection)
@@ -140,12 +139,12 @@ class Server:
         """Closes the store."""
         await self._run(self._store.close)
 
-    async def _heard(self, connection: "_Connection", frame: dict[str, Any]) -> None:
+    async def _take_frame(self, connection: "_Connection", frame: dict[str, Any]) -> None:
         if "acknowledged" in frame:
             await self._run(self._store.acknowledge, connection.name, frame["acknowledged"])
             return
         envelope = frame["message"]
-        envelopes = handed_on(self._messages[connection.name], envelope)
+        envelopes = intercept_message(self._messages[connection.name], envelope)
         self._messages[connection.name] += 1
         await self._run(self._store.post, envelope["recipient"], envelopes)
         await connection.send({"accepted": envelope["message_id"]})
@@ -157,7 +156,9 @@ class Server:
         after = 0
         while True:
             connection.mail.clear()
-            for number, envelope in await self._run(self._store.waiting, connection.name, after):
+            for number, envelope in await self._run(
+                self._store.list_waiting, connection.name, after
+            ):
                 await connection.send({"delivery": number, "envelope": envelope})
                 after = number
             await connection.mail.wait()

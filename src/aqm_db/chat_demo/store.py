@@ -70,7 +70,7 @@ class Store:
                 [(recipient, json.dumps(envelope)) for envelope in envelopes],
             )
 
-    def waiting(self, recipient: str, after: int) -> list[Delivery]:
+    def list_waiting(self, recipient: str, after: int) -> list[Delivery]:
         """Somebody's messages behind a number, oldest first."""
         rows = self._connection.execute(
             "SELECT number, envelope FROM messages WHERE recipient = ? AND number > ?"

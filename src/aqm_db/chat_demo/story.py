@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import TypeAlias
 
 from aqm_db.embedded import EmbeddedServer
 
-from .children import child
-from .findings import Evidence, evidence_of, problems_of
-from .person import PAIR, introduce, person_in
+from .children import Child, start_child
+from .findings import Evidence, collect_evidence, find_problems
+from .person import PAIR, load_person, make_people
 
 OnRead: TypeAlias = Callable[[str, int], None]
+Start: TypeAlias = Callable[..., AbstractAsyncContextManager[Child]]
+"""Starts a process, told its name and its arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,11 @@ class Outcome:
 
 
 async def tell(
-    messages: int, *, kill: bool = False, on_read: OnRead = lambda _, __: None
+    messages: int,
+    *,
+    kill: bool = False,
+    on_read: OnRead = lambda _, __: None,
+    module: str = "aqm_db.chat_demo",
 ) -> Outcome:
     """Lets Alice and Bob chat, and looks at what is left of it.
 
@@ -49,41 +56,44 @@ async def tell(
         kill: whether to kill Alice after a third of what she sends, and Bob after two thirds of
             what he reads.
         on_read: told who has read another message, and how many it were so far.
+        module: what the processes run; another one than this package has to run this package.
 
     Raises:
         DemoError: a process ended too early.
         AQMDatabaseError: what the library's calls raise.
     """
-    kills = _kills(messages) if kill else {}
+    kills = _plan_kills(messages) if kill else {}
     with tempfile.TemporaryDirectory(prefix="aqm-db-chat-") as directory:
         root = Path(directory)
-        started = time.monotonic()
-        introduce(root)
+        start = partial(start_child, root, module)
+        began = time.monotonic()
+        make_people(root)
         try:
-            async with child(root, "the coin server") as server:
+            async with start("the coin server") as server:
                 await server.hear("ready")
-                await _chat(root, messages, kills, on_read)
-            seconds = time.monotonic() - started
-            alice, bob = [await evidence_of(person_in(root, name)) for name in PAIR]
+                await _chat(start, messages, kills, on_read)
+            seconds = time.monotonic() - began
+            alice, bob = [await collect_evidence(load_person(root, name)) for name in PAIR]
         except BaseException:
             for name in PAIR:
-                await asyncio.to_thread(_stop_database, person_in(root, name).database)
+                await asyncio.to_thread(_stop_database, load_person(root, name).database)
             raise
-    return Outcome(messages, kills, seconds, alice, bob, problems_of(alice, bob, messages))
+    return Outcome(messages, kills, seconds, alice, bob, find_problems(alice, bob, messages))
 
 
-async def _chat(root: Path, messages: int, kills: Mapping[str, str], on_read: OnRead) -> None:
+async def _chat(start: Start, messages: int, kills: Mapping[str, str], on_read: OnRead) -> None:
     # Who is done stays, to acknowledge and to accept, until the other is done too.
     both = asyncio.Barrier(len(PAIR))
 
     async def live(name: str) -> None:
-        arguments = (root, name.title(), name, str(messages))
+        start_party = partial(start, name.title(), name, str(messages))
+        hear = partial(_report_reading, name, on_read)
         if name in kills:
-            async with child(*arguments) as party:
-                await party.hear(kills[name], partial(_count, name, on_read))
+            async with start_party() as party:
+                await party.hear(kills[name], hear)
                 await party.kill()
-        async with child(*arguments) as party:
-            await party.hear("done", partial(_count, name, on_read))
+        async with start_party() as party:
+            await party.hear("done", hear)
             await both.wait()
 
     try:
@@ -95,13 +105,13 @@ async def _chat(root: Path, messages: int, kills: Mapping[str, str], on_read: On
         raise failures.exceptions[0] from None
 
 
-def _count(name: str, on_read: OnRead, line: str) -> None:
+def _report_reading(name: str, on_read: OnRead, line: str) -> None:
     event, _, number = line.partition(" ")
     if event == "received":
         on_read(name, int(number))
 
 
-def _kills(messages: int) -> dict[str, str]:
+def _plan_kills(messages: int) -> dict[str, str]:
     third = max(messages // 3, 1)
     alice, bob = PAIR
     return {alice: f"sent {third}", bob: f"received {min(2 * third, messages)}"}

@@ -1,7 +1,7 @@
 """``aqm-db chat-demo``."""
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.progress import Progress
@@ -12,6 +12,9 @@ from aqm_db._cli.output import PlainConsole, show_progress, write_json
 
 if TYPE_CHECKING:
     from aqm_db.chat_demo.story import Outcome
+
+_PROCESS: Final = "aqm_db._cli.chat_process"
+"""What the demo's processes run: it writes to the same terminal as this one."""
 
 
 def chat_demo(
@@ -56,7 +59,7 @@ def _play(messages: int, progress: Progress, *, kill: bool, json: bool) -> "Outc
         read[name] = number
         progress.update(progress.task_ids[0], completed=sum(read.values()), refresh=True)
 
-    outcome = asyncio.run(tell(messages, kill=kill, on_read=count))
+    outcome = asyncio.run(tell(messages, kill=kill, on_read=count, module=_PROCESS))
     if json:
         write_json(dump_outcome(outcome))
     else:

@@ -21,7 +21,7 @@ class Publisher:
     """
 
     def __init__(self, person: Person, vault: AsyncSecureVault, link: Link) -> None:
-        self._minter = AsyncMinter(vault, partial(mint, person))
+        self._minter = AsyncMinter(vault, partial(mint_coin, person))
         self._link = link
 
     async def restock(self) -> None:
@@ -36,7 +36,7 @@ class Publisher:
             await self._minter.mark_published([half.key_id for half in halves])
 
 
-def mint(person: Person, tier: CoinCategory) -> FreshCoin:
+def mint_coin(person: Person, tier: CoinCategory) -> FreshCoin:
     """Makes a coin, and seals its private half."""
     key_id = f"{person.name}-{uuid4().hex}"
     coin = coins.mint(person.identity, key_id, tier)

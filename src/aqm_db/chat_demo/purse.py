@@ -7,9 +7,9 @@ from aqm_db import AsyncSmartInventory
 from aqm_db.replenisher import AsyncReplenisher
 from aqm_db.types import CoinCategory, InventoryEntry, NewCoin
 
-from .coin_json import verify
 from .link import Link
 from .person import Person
+from .published_coin import verify_coin
 
 _TIERS: Final[tuple[CoinCategory, ...]] = ("GOLD", "SILVER", "BRONZE")
 
@@ -37,7 +37,7 @@ class Purse:
             # Before the server is asked: what is published from now on may be missing there.
             self._published.clear()
             report = await self._replenisher.replenish(self._friend)
-            if not report.stored and not await self._fetch_one():
+            if not report.stored and not await self._fetch_coin():
                 await self._published.wait()
         return coin
 
@@ -45,11 +45,11 @@ class Purse:
         """Releases a coin that was not used."""
         await self._inventory.release_coin(coin)
 
-    def coins_published(self) -> None:
+    def note_coins(self) -> None:
         """There may be coins at the server now."""
         self._published.set()
 
-    async def _fetch_one(self) -> bool:
+    async def _fetch_coin(self) -> bool:
         """Caches a coin for this message alone.
 
         Slots that a process had reserved when it was killed are nobody's for two minutes: its
@@ -57,10 +57,10 @@ class Purse:
         """
         for tier in _TIERS:
             for coin in await self._link.claim(self._friend, tier, 1):
-                verify(coin, self._friends_identity)
+                verify_coin(coin, self._friends_identity)
                 [outcome] = await self._inventory.store_keys([coin])
                 return outcome is True
         return False
 
     def _verify(self, _: str, coin: NewCoin) -> None:
-        verify(coin, self._friends_identity)
+        verify_coin(coin, self._friends_identity)
