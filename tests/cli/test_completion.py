@@ -4,16 +4,15 @@ import os
 import string
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from aqm_db import sync
 from aqm_db._cli import completion
-from tests.support.backends import VALKEY_9, RunningServer
-from tests.support.run_commands import filled, plain, run
-from tests.support.shells import SHELLS, left_by, offered_by
+from tests.support.backends import RunningServer
+from tests.support.run_commands import fill_database, run_command
+from tests.support.shells import SHELLS, expand_words, list_offers
 
 HARMLESS = {
     *("bob", "BOB", "0", "42", "2f1c8a9e-7d3b-4c55-9f0a-6b1e2d3c4f5a", "x" * 256),
@@ -37,19 +36,6 @@ OTHERS = {
 """Evaluated, none of them does anything: there are no commands of these names."""
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text is plain, and 80 columns wide."""
-    plain(monkeypatch)
-
-
-@pytest.fixture
-def server() -> Iterator[RunningServer]:
-    """A server of the user's."""
-    with RunningServer(VALKEY_9) as running:
-        yield running
-
-
 @pytest.fixture
 def url(server: RunningServer) -> str:
     """Its url; its inventory has contacts of all kinds."""
@@ -60,9 +46,9 @@ def url(server: RunningServer) -> str:
     return url
 
 
-def completed(words: str, *, shell: str = "bash", **environment: str) -> list[str]:
+def complete_line(words: str, *, shell: str = "bash", **environment: str) -> list[str]:
     """What a shell is told when Tab is pressed after these words."""
-    ran = run(
+    ran = run_command(
         _AQM_DB_COMPLETE=f"complete_{shell}",
         COMP_WORDS=words,
         COMP_CWORD=str(len(words.split(" ")) - 1),
@@ -76,21 +62,21 @@ def completed(words: str, *, shell: str = "bash", **environment: str) -> list[st
 def test_completion(server: RunningServer) -> None:
     """Commands, priorities and contacts are completed, whoever they belong to."""
     url = f"unix://{server.socket_path}"
-    filled(url)
-    filled(url, "alice")
-    assert completed("aqm-db sta") == ["status"]
-    assert completed("aqm-db set-priority bob B") == ["BESTIE"]
-    assert completed("aqm-db set-priority bob b") == ["bestie"]
-    assert completed("aqm-db set-priority bob ") == ["BESTIE", "MATE", "STRANGER"]
-    assert completed("aqm-db contact b", AQM_DB_URL=url) == ["bob"]
-    assert completed(f"aqm-db forget --url {url} --owner alice m") == ["mallory"]
-    assert completed(f"aqm-db forget --url {url} --owner nobody m") == []
+    fill_database(url)
+    fill_database(url, "alice")
+    assert complete_line("aqm-db sta") == ["status"]
+    assert complete_line("aqm-db set-priority bob B") == ["BESTIE"]
+    assert complete_line("aqm-db set-priority bob b") == ["bestie"]
+    assert complete_line("aqm-db set-priority bob ") == ["BESTIE", "MATE", "STRANGER"]
+    assert complete_line("aqm-db contact b", AQM_DB_URL=url) == ["bob"]
+    assert complete_line(f"aqm-db forget --url {url} --owner alice m") == ["mallory"]
+    assert complete_line(f"aqm-db forget --url {url} --owner nobody m") == []
 
 
 def test_completion_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is offered, and nothing is said in the middle of a line."""
     monkeypatch.setattr("aqm_db.config.REDIS_RETRY_DELAY", 0)
-    assert completed("aqm-db contact b", AQM_DB_URL="unix:///nowhere") == []
+    assert complete_line("aqm-db contact b", AQM_DB_URL="unix:///nowhere") == []
 
 
 def test_completion_can_be_installed() -> None:
@@ -111,35 +97,35 @@ def test_completion_can_be_installed() -> None:
 
 def test_harmless_ids_alone_are_offered(url: str) -> None:
     """Every character that a shell may act on keeps an id from being offered."""
-    assert set(completed("aqm-db contact ", AQM_DB_URL=url)) == HARMLESS
-    assert completed("aqm-db forget x+", AQM_DB_URL=url) == ["x+y"]
-    assert completed("aqm-db forget 'x;", AQM_DB_URL=url) == []
+    assert set(complete_line("aqm-db contact ", AQM_DB_URL=url)) == HARMLESS
+    assert complete_line("aqm-db forget x+", AQM_DB_URL=url) == ["x+y"]
+    assert complete_line("aqm-db forget 'x;", AQM_DB_URL=url) == []
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_shell_offers_them(shell: str, url: str, tmp_path: Path) -> None:
     """The same by the shell's own machinery, each of them unchanged."""
-    assert offered_by(shell, tmp_path, url) == HARMLESS
+    assert list_offers(shell, tmp_path, url) == HARMLESS
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_shell_takes_them_for_themselves(shell: str, tmp_path: Path) -> None:
     """On a line each stands for itself, unquoted, in all places."""
     words = sorted(HARMLESS)
-    assert left_by(shell, tmp_path, words) == words
+    assert expand_words(shell, tmp_path, words) == words
 
 
 @pytest.mark.parametrize("other", ["powershell", "pwsh"])
 def test_a_shell_that_acts_on_them(other: str, url: str) -> None:
     """It's offered none: what is harmless elsewhere is a variable to it."""
-    assert completed("aqm-db contact ", shell=other, AQM_DB_URL=url) == []
-    assert "BESTIE::: " in completed("aqm-db set-priority bob ", shell=other)
+    assert complete_line("aqm-db contact ", shell=other, AQM_DB_URL=url) == []
+    assert "BESTIE::: " in complete_line("aqm-db set-priority bob ", shell=other)
 
 
 def test_a_database_that_is_too_large(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a walk over all of it."""
     monkeypatch.setattr(completion, "_MOST_KEYS", len(HARMLESS | OTHERS))
-    assert set(completed("aqm-db contact ", AQM_DB_URL=url)) == HARMLESS
+    assert set(complete_line("aqm-db contact ", AQM_DB_URL=url)) == HARMLESS
     with sync.connect(url) as db:
         db.inventory.register_contact("one more", "STRANGER")
-    assert completed("aqm-db contact ", AQM_DB_URL=url) == []
+    assert complete_line("aqm-db contact ", AQM_DB_URL=url) == []

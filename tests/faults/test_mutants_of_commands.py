@@ -11,18 +11,25 @@ import pytest
 from rich.console import Console
 
 from aqm_db._cli import completion, output
-from tests.cli import test_completion as of_completion, test_terminals as of_terminals
-from tests.support.run_commands import plain
+from tests.cli import test_completion as of_completion, test_escaping as of_escaping
+from tests.support.backends import VALKEY_9, RunningServer
+from tests.support.run_commands import set_plain_output
 
-server = of_completion.server
 url = of_completion.url
-place = of_terminals.place
+place = of_escaping.place
+
+
+@pytest.fixture
+def server() -> Iterator[RunningServer]:
+    """A server of the user's."""
+    with RunningServer(VALKEY_9) as running:
+        yield running
 
 
 @pytest.fixture
 def mutant(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Takes a protection out."""
-    plain(monkeypatch)
+    set_plain_output(monkeypatch)
     with pytest.MonkeyPatch.context() as changes:
         yield changes
 
@@ -51,13 +58,13 @@ def test_a_shell_that_acts_on_them(mutant: pytest.MonkeyPatch, url: str) -> None
 
 
 def test_what_rich_lets_through(
-    mutant: pytest.MonkeyPatch, place: of_terminals.Place, monkeypatch: pytest.MonkeyPatch
+    mutant: pytest.MonkeyPatch, place: of_escaping.Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Segments that are escaped: test_the_demos_places."""
     mutant.setattr(output.PlainConsole, "render", Console.render)
     is_noticed(
         mutant,
-        of_terminals.test_the_demos_places,
+        of_escaping.test_the_demos_places,
         place=place,
         monkeypatch=monkeypatch,
         keep=True,
@@ -77,7 +84,7 @@ def test_lines_as_they_are(
     mutant.setattr(output, "escape_text", unchanged)
     is_noticed(
         mutant,
-        of_terminals.test_what_is_written_as_it_is,
+        of_escaping.test_what_is_written_as_it_is,
         capsys=capsys,
         monkeypatch=monkeypatch,
     )

@@ -1,10 +1,14 @@
 """What the tests of the chat demo share: two people, a server, and a link that only remembers."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import subprocess
+import tempfile
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+
+import pytest
 
 from aqm_db import AsyncClientDatabase
 from aqm_db.chat_demo.envelope import Envelope, encrypt
@@ -18,9 +22,24 @@ from aqm_db.minter import FreshCoin, PublicHalf
 from aqm_db.types import CoinCategory, InventoryEntry
 
 
+@contextmanager
+def forbid_leftovers(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Sees to it that a block leaves no temporary directory, and no server in one."""
+    with tempfile.TemporaryDirectory(prefix="aqm-") as name:
+        monkeypatch.setenv("TMPDIR", name)
+        monkeypatch.setattr(tempfile, "tempdir", name)
+        yield
+        assert not any(Path(name).iterdir())
+        # The arguments of an embedded server name its directory.
+        command = ["ps", "-A", "-o", "args="]
+        assert (
+            name not in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        )
+
+
 @asynccontextmanager
-async def running_server(root: Path) -> AsyncGenerator[str]:
-    """The path of a server's socket."""
+async def run_coin_server(root: Path) -> AsyncGenerator[str]:
+    """Runs a server; the path of its socket."""
     path = str(root / "server.sock")
     async with serve_chat(path, root / "server.sqlite"):
         yield path
@@ -64,15 +83,20 @@ class OneCoin:
         return cast("Purse", self)
 
 
-async def minted(person: Person, db: AsyncClientDatabase, tier: CoinCategory) -> InventoryEntry:
-    """A coin in somebody's vault, as their friend selects it."""
+async def read_frame(link: Link) -> dict[str, Any]:
+    """What the server says next."""
+    return await anext(link.read_frames())
+
+
+async def mint_for(person: Person, db: AsyncClientDatabase, tier: CoinCategory) -> InventoryEntry:
+    """Mints a coin into somebody's vault; as their friend selects it."""
     coin = mint_coin(person, tier)
     [outcome] = await db.vault.store_keys([coin.private])
     assert not isinstance(outcome, AQMDatabaseError)
-    return selected(person, coin)
+    return take_coin(person, coin)
 
 
-def selected(person: Person, coin: FreshCoin) -> InventoryEntry:
+def take_coin(person: Person, coin: FreshCoin) -> InventoryEntry:
     """A coin as its owner's friend selects it."""
     tier: Any = coin.private.coin_category
     return InventoryEntry(
@@ -87,7 +111,7 @@ def selected(person: Person, coin: FreshCoin) -> InventoryEntry:
     )
 
 
-def half(coin: FreshCoin, **changed: Any) -> PublicHalf:
+def half_of(coin: FreshCoin, **changed: Any) -> PublicHalf:
     """What is to be published of a coin."""
     fields: dict[str, Any] = {
         "key_id": coin.private.key_id,
@@ -100,6 +124,8 @@ def half(coin: FreshCoin, **changed: Any) -> PublicHalf:
     return PublicHalf(**{**fields, **changed})
 
 
-def written(writer: Person, coin: InventoryEntry, number: int = 1, text: str = "hello") -> Envelope:
+def write_message(
+    writer: Person, coin: InventoryEntry, number: int = 1, text: str = "hello"
+) -> Envelope:
     """A message to a coin's owner."""
     return encrypt(coin, f"{writer.name}-{number}", writer.name, text, writer.identity)

@@ -1,23 +1,40 @@
 """Commands run in this process, and the databases that they are about."""
 
 import asyncio
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from typer.testing import CliRunner
 
 from aqm_db import sync
 from aqm_db._cli.app import app
-from aqm_db.types import CoinCategory
+from aqm_db.types import CoinCategory, InventorySummary
 from tests.support.backends import RunningServer
 from tests.support.samples import Clock, halves, sample_key, snapshot
 
 NOW = Clock().now
+STATUS = """\
+vault    2 GOLD active; 1 burned, 0 expired
+storage  ██████░░░░░░░░░░░░░░ 20,900 of 65,536 B (31.9 %)
+
+contact  priority  GOLD       SILVER     BRONZE     to fetch  stale
+───────────────────────────────────────────────────────────────────
+bob      BESTIE    █████ 5/5  ██░░░ 2/4  ░░░░░ 0/1         3
+carol    MATE      -          ░░░░░ 0/6  █████ 4/4         6
+mallory  STRANGER  -          -          -
+
+To fetch: 8 SILVER, 1 BRONZE. Stale within 7 days: nothing.
+""".splitlines()
+"""What ``status`` shows of what :func:`fill_database` fills in now."""
 
 
-@dataclass(frozen=True)
-class Ran:
+BOB_STOCK = {"GOLD": 5, "SILVER": 2, "BRONZE": 0}
+BOB_CAPS = {"GOLD": 5, "SILVER": 4, "BRONZE": 1}
+NOBODY_TO_ASK = " To go on without a terminal to ask, add --yes\n"
+"""What follows a question that nobody can answer."""
+
+
+class CommandResult(NamedTuple):
     """How a command ended, and what it wrote."""
 
     code: int
@@ -29,15 +46,24 @@ class Ran:
         return [line.rstrip() for line in self.out.splitlines()]
 
 
-def run(*arguments: str, answer: str | None = None, **environment: str) -> Ran:
+def run_command(*arguments: str, answer: str | None = None, **environment: str) -> CommandResult:
     """Runs ``aqm-db`` with these arguments; an answer is typed at its question."""
     result = CliRunner().invoke(app, arguments, input=answer, env=environment, prog_name="aqm-db")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return Ran(result.exit_code, result.stdout, result.stderr)
+    return CommandResult(result.exit_code, result.stdout, result.stderr)
 
 
-def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+def get_complaint(*arguments: str) -> str:
+    """The one line that a command fails with."""
+    ran = run_command(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("aqm-db: ")
+    assert ran.err.count("\n") == 1
+    return ran.err.removeprefix("aqm-db: ").rstrip("\n")
+
+
+def set_plain_output(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that whoever runs the tests has set decides on width, colours and the database."""
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "AQM_DB_URL"):
         monkeypatch.delenv(name, raising=False)
@@ -45,15 +71,14 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def answering(monkeypatch: pytest.MonkeyPatch) -> None:
+def allow_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the command believe that there's a terminal to ask."""
     monkeypatch.setattr("aqm_db._cli.asking.is_terminal", lambda: True)
 
 
-def filled(url: str, owner: str | None = None, **options: Any) -> None:
-    """A vault with three keys, and an inventory of three contacts, as of :data:`NOW`."""
-    clock = Clock(options.pop("now", NOW))
-    with sync.connect(url, owner=owner, clock=clock, **options) as db:
+def fill_database(url: str, owner: str | None = None, *, now: int = NOW) -> None:
+    """Stores three keys in the vault, and three contacts with their coins in the inventory."""
+    with sync.connect(url, owner=owner, clock=Clock(now)) as db:
         for key_id in ("k1", "k2", "k3"):
             db.vault.store_key(**sample_key(key_id, "GOLD"))
         db.vault.burn_key("k1")
@@ -65,7 +90,19 @@ def filled(url: str, owner: str | None = None, **options: Any) -> None:
         _stock(db, "carol", "BRONZE", 4)
 
 
-def content(server: RunningServer) -> dict[str, Any]:
+def read_clock() -> int:
+    """The time that the commands go by."""
+    with sync.connect("memory://") as db:
+        return db.inventory.clock()
+
+
+def read_summary(url: str, contact_id: str) -> InventorySummary:
+    """A contact's stock."""
+    with sync.connect(url) as db:
+        return db.inventory.get_inventory(contact_id)
+
+
+def read_content(server: RunningServer) -> dict[str, Any]:
     """Everything on a server."""
 
     async def read() -> dict[str, Any]:

@@ -7,7 +7,7 @@ import sysconfig
 from pathlib import Path
 from typing import Final
 
-from tests.support.pseudo_terminals import run_on_terminal
+from tests.support.pseudo_terminals import Terminal
 
 SHELLS: Final = ("bash", *filter(shutil.which, ("zsh", "fish")))
 """bash must be there; the others are tried where they are."""
@@ -47,7 +47,7 @@ _PATIENCE: Final = 60
 """Seconds after which a shell doesn't end any more."""
 
 
-def offered_by(shell: str, directory: Path, url: str) -> set[str]:
+def list_offers(shell: str, directory: Path, url: str) -> set[str]:
     """What a shell offers behind ``aqm-db contact``.
 
     Args:
@@ -67,17 +67,17 @@ def offered_by(shell: str, directory: Path, url: str) -> set[str]:
     if shell == "zsh":
         _press_tab(directory, environment)
     else:
-        run_in(shell, _BASH if shell == "bash" else _FISH, directory, environment)
+        run_script(shell, _BASH if shell == "bash" else _FISH, directory, environment)
     return set((directory / "offered").read_text("utf-8").split("\0")) - {""}
 
 
-def left_by(shell: str, directory: Path, words: list[str]) -> list[str]:
+def expand_words(shell: str, directory: Path, words: list[str]) -> list[str]:
     """What a shell makes of words that stand on a line as they are."""
     line = f"printf '%s\\n' {' '.join(words)}"
-    return run_in(shell, line, directory, _environment(directory)).split("\n")[:-1]
+    return run_script(shell, line, directory, _environment(directory)).split("\n")[:-1]
 
 
-def run_in(shell: str, script: str, directory: Path, environment: dict[str, str]) -> str:
+def run_script(shell: str, script: str, directory: Path, environment: dict[str, str]) -> str:
     """Runs a script, without anybody's settings; what it writes to stdout."""
     plain = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}[shell]
     told = subprocess.run(
@@ -106,4 +106,7 @@ def _press_tab(directory: Path, environment: dict[str, str]) -> None:
     # Without the settings of the system, and with those of the directory.
     zsh = [str(shutil.which("zsh")), "-d", "-i"]
     variables = {**environment, "TERM": "xterm"}
-    run_on_terminal(zsh, "aqm-db contact \t", variables, directory, prompt="ready")
+    with Terminal(zsh, variables, directory) as terminal:
+        terminal.read_until("ready")
+        terminal.type_text("aqm-db contact \t")
+        terminal.read_to_end()

@@ -19,7 +19,7 @@ from aqm_db.errors import InvalidArgumentError
 EXTRAS = "aqm-db needs its extras: pip install 'aqm-db[all]'\n"
 
 
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs Python in a process of its own."""
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
 
@@ -56,7 +56,7 @@ class TestMain:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """One line says what to install."""
-        self.without_typer(monkeypatch)
+        self.hide_typer(monkeypatch)
         monkeypatch.setattr(sys, "argv", ["aqm-db", "demo"])
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -65,12 +65,12 @@ class TestMain:
 
     def test_missing_extras_in_detail(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """With --debug, the import that failed comes out."""
-        self.without_typer(monkeypatch)
+        self.hide_typer(monkeypatch)
         monkeypatch.setattr(sys, "argv", ["aqm-db", "demo", "--debug"])
         with pytest.raises(ImportError, match="typer"):
             cli.main()
 
-    def without_typer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hide_typer(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Lets the command be imported anew, where one of its extras is missing."""
         monkeypatch.delitem(sys.modules, "aqm_db._cli.app")
         monkeypatch.setitem(sys.modules, "typer", None)
@@ -78,7 +78,7 @@ class TestMain:
     @pytest.mark.parametrize("package", ["typer", "rich"])
     def test_each_extra(self, package: str) -> None:
         """Whichever is missing, there's no traceback."""
-        process = python(
+        process = run_python(
             "-c",
             f"import sys; sys.modules[{package!r}] = None; from aqm_db.cli import main; main()",
         )

@@ -25,10 +25,10 @@ from aqm_db.chat_demo import story
 from aqm_db.chat_demo.story import Outcome
 from aqm_db.demo import Audience, Home
 from aqm_db.integrity import Problem
-from tests.demos.test_chat_demo import chatted
 from tests.support.backends import VALKEY_9, RunningServer
-from tests.support.pseudo_terminals import run_on_terminal
-from tests.support.run_commands import answering, plain, run
+from tests.support.chat_evidence import make_pair_of_evidence
+from tests.support.pseudo_terminals import Terminal
+from tests.support.run_commands import allow_answers, run_command
 from tests.support.samples import halves
 
 HOSTILE = "[red]:smile:\x1b[9z\x07\r\b\x7f\x85\x9b9z\u202e\u2066\u200f\u2028\u2029\ufeff"
@@ -54,7 +54,7 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
-def obeyed(text: str) -> set[str]:
+def find_obeyed(text: str) -> set[str]:
     """The characters that a terminal may obey, but for the ends of lines."""
     return {
         character
@@ -75,7 +75,7 @@ class Place:
     url: str
     directory: Path
 
-    def commands(self) -> Iterator[Sequence[str]]:
+    def list_commands(self) -> Iterator[Sequence[str]]:
         """Every command, about what the stranger left, and mistakes that quote what was typed."""
         url, new = ("--url", self.url), str(self.directory / HOSTILE)
         for form in ((), ("--json",)):
@@ -103,16 +103,15 @@ class Place:
         yield "demo", "--url", new, "--owner", HOSTILE
         yield "demo", "--keep", str(self.directory)
 
-    def with_tracebacks(self) -> Iterator[Sequence[str]]:
+    def list_with_tracebacks(self) -> Iterator[Sequence[str]]:
         """Commands that end in one, if they may."""
         yield "contact", f"nobody {HOSTILE}", "--url", self.url, "--debug"
         yield "demo", "--keep", str(self.directory), "--debug"
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text is plain, and a server that isn't there is asked again at once."""
-    plain(monkeypatch)
+def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that isn't there is asked again at once."""
     monkeypatch.setattr("aqm_db.config.REDIS_RETRY_DELAY", 0)
 
 
@@ -140,11 +139,11 @@ def place() -> Iterator[Place]:
 
 def test_in_a_pipe(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """No command writes anything of it as it is, and each that shows it escapes it."""
-    answering(monkeypatch)
+    allow_answers(monkeypatch)
     shown = 0
-    for arguments in place.commands():
-        ran = run(*arguments, answer="n\n")
-        assert not obeyed(ran.out + ran.err), arguments
+    for arguments in place.list_commands():
+        ran = run_command(*arguments, answer="n\n")
+        assert not find_obeyed(ran.out + ran.err), arguments
         if "--json" in arguments and ran.out:
             assert ran.out.isascii()
             json.loads(ran.out)
@@ -154,19 +153,18 @@ def test_in_a_pipe(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_on_a_terminal(place: Place, tmp_path: Path) -> None:
     """With colours and bars, questions and tracebacks: rich's own sequences, and no others."""
-    commands = [*place.commands(), *place.with_tracebacks()]
-    code, written = run_on_terminal(
-        [sys.executable, "-c", CHILD, json.dumps(commands)],
+    commands = [*place.list_commands(), *place.list_with_tracebacks()]
+    command = [sys.executable, "-c", CHILD, json.dumps(commands)]
+    environment = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": ""}
+    with Terminal(command, environment, tmp_path) as terminal:
         # What is typed ahead is read by whoever asks.
-        "n\n" * 10,
-        {**os.environ, "TERM": "xterm-256color", "NO_COLOR": ""},
-        tmp_path,
-    )
-    seen = OWN.sub("", written.replace("\r\n", "\n"))
-    assert (code, obeyed(seen)) == (0, set())
+        terminal.type_text("n\n" * 10)
+        code = terminal.read_to_end()
+    seen = OWN.sub("", terminal.written.replace("\r\n", "\n"))
+    assert (code, find_obeyed(seen)) == (0, set())
     assert "Go on? [y/N]" in seen
-    assert seen.count("Traceback") == len([*place.with_tracebacks()])
-    assert "\x1b[" in written
+    assert seen.count("Traceback") == len([*place.list_with_tracebacks()])
+    assert "\x1b[" in terminal.written
 
 
 def test_watching(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,15 +176,15 @@ def test_watching(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aqm_db._cli.commands.status.sleep", sleep)
     monkeypatch.setenv("TERM", "xterm-256color")
     for form in ((), ("--json",)):
-        ran = run("status", "--watch", "--url", place.url, *form, FORCE_COLOR="1")
+        ran = run_command("status", "--watch", "--url", place.url, *form, FORCE_COLOR="1")
         assert ran.code == 0
         assert "[red]:smile:" in ran.out
-        assert not obeyed(OWN.sub("", ran.out + ran.err))
+        assert not find_obeyed(OWN.sub("", ran.out + ran.err))
 
 
 def test_a_traceback_in_a_pipe(place: Place) -> None:
     """What nobody catches is written by Python itself, and escaped all the same."""
-    *_, arguments = place.with_tracebacks()
+    *_, arguments = place.list_with_tracebacks()
     process = subprocess.run(
         [sys.executable, "-m", "aqm_db", *arguments],
         capture_output=True,
@@ -195,7 +193,7 @@ def test_a_traceback_in_a_pipe(place: Place) -> None:
     )
     assert (process.returncode, process.stdout) == (1, "")
     assert "alice exists already" in process.stderr.splitlines()[-1]
-    assert not obeyed(process.stderr)
+    assert not find_obeyed(process.stderr)
 
 
 # One after another -------------------------------------------------------------------------
@@ -214,15 +212,15 @@ def test_the_demos_places(place: Place, monkeypatch: pytest.MonkeyPatch, *, keep
         if keep
         else ("--url", place.url, "--owner", HOSTILE)
     )
-    ran = run("demo", *named)
+    ran = run_command("demo", *named)
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.count("[red]:smile:\\x1b[9z") == 2
-    assert not obeyed(ran.out)
+    assert not find_obeyed(ran.out)
 
 
 def test_the_chat_demos_problems(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key's name is somebody else's, too."""
-    alice, bob = chatted()
+    alice, bob = make_pair_of_evidence()
     spoiled = replace(
         alice, problems=[Problem("foreign_key", "vault", HOSTILE, "x", repaired=False)]
     )
@@ -232,11 +230,11 @@ def test_the_chat_demos_problems(monkeypatch: pytest.MonkeyPatch) -> None:
         return outcome
 
     monkeypatch.setattr(story, "tell", tell)
-    ran = run("chat-demo")
+    ran = run_command("chat-demo")
     assert ran.code == 1
     for written in (ran.out, ran.err):
         assert "foreign_key at [red]:smile:\\x1b[9z" in written
-        assert not obeyed(written)
+        assert not find_obeyed(written)
 
 
 def test_a_process_of_the_chat_demo(tmp_path: Path, measured: dict[str, str]) -> None:
@@ -264,7 +262,7 @@ def test_a_process_of_the_chat_demo(tmp_path: Path, measured: dict[str, str]) ->
         encoding="utf-8",
     )
     assert "DemoError" in process.stderr
-    assert not obeyed(process.stdout + process.stderr)
+    assert not find_obeyed(process.stdout + process.stderr)
 
 
 def test_what_is_written_as_it_is(
@@ -280,7 +278,7 @@ def test_what_is_written_as_it_is(
     # Of these rich itself takes some away.
     assert lines[0].startswith("[red]:smile:\\x1b[9z")
     assert err.startswith("a\n[red]:smile:\\x1b[9z\\x07\\r\\x08\\x7f\\x85\\x9b9z\\u202e")
-    assert not obeyed(out + err)
+    assert not find_obeyed(out + err)
 
 
 def test_json_is_ascii_without_any(capsys: pytest.CaptureFixture[str]) -> None:
@@ -288,7 +286,7 @@ def test_json_is_ascii_without_any(capsys: pytest.CaptureFixture[str]) -> None:
     write_json({HOSTILE: HOSTILE})
     out = capsys.readouterr().out
     assert out.isascii()
-    assert not obeyed(out)
+    assert not find_obeyed(out)
     assert json.loads(out) == {HOSTILE: HOSTILE}
 
 
@@ -306,7 +304,7 @@ def test_what_others_write_to_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     assert logging.lastResort is not None
     logging.lastResort.emit(logging.makeLogRecord({"msg": HOSTILE}))
     assert stream.getvalue().startswith("\\x1b\t\n[red]:smile:\\x1b[9z")
-    assert not obeyed(stream.getvalue().replace("\t", ""))
+    assert not find_obeyed(stream.getvalue().replace("\t", ""))
     assert PlainConsole(stderr=True).file is stream
 
 

