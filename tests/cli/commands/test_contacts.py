@@ -17,6 +17,15 @@ from tests.support.run_commands import (
     run_command,
 )
 
+BOB = {
+    "contact_id": "bob",
+    "display_name": "Bob",
+    "priority": "BESTIE",
+    "last_msg_at": NOW,
+    "stock": BOB_STOCK,
+    "caps": BOB_CAPS,
+}
+
 
 def test_contacts(server: RunningServer) -> None:
     """Everybody, in the order of their ids."""
@@ -33,14 +42,7 @@ def test_contacts(server: RunningServer) -> None:
     ]
     shown = json.loads(run_command("contacts", "--url", url, "--json").out)
     assert [contact["contact_id"] for contact in shown["contacts"]] == ["bob", "carol", "mallory"]
-    assert shown["contacts"][0] == {
-        "contact_id": "bob",
-        "display_name": "Bob",
-        "priority": "BESTIE",
-        "last_msg_at": NOW,
-        "stock": BOB_STOCK,
-        "caps": BOB_CAPS,
-    }
+    assert shown["contacts"][0] == BOB
 
 
 def test_nobody() -> None:
@@ -84,14 +86,7 @@ def test_contact(server: RunningServer) -> None:
         "SILVER        ██░░░ 2/4",
         "BRONZE        ░░░░░ 0/1",
     ]
-    assert json.loads(run_command("contact", "bob", "--url", url, "--json").out) == {
-        "contact_id": "bob",
-        "display_name": "Bob",
-        "priority": "BESTIE",
-        "last_msg_at": NOW,
-        "stock": BOB_STOCK,
-        "caps": BOB_CAPS,
-    }
+    assert json.loads(run_command("contact", "bob", "--url", url, "--json").out) == BOB
 
 
 def test_a_time_that_no_calendar_has(server: RunningServer, url: str) -> None:
