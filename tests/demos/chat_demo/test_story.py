@@ -12,6 +12,8 @@ import pytest
 from aqm_db.chat_demo import children, story
 from aqm_db.chat_demo.person import make_people
 from aqm_db.demo import DemoError
+from aqm_db.embedded import EmbeddedServer
+from aqm_db.errors import EmbeddedServerError
 from tests.support.chat_people import forbid_leftovers
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.chat]
@@ -38,6 +40,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
     return processes
 
 
+def make_people_badly(root: Path) -> None:
+    """Makes two people, and Bob's vault has no key."""
+    make_people(root)
+    (root / "bob" / "secrets").write_bytes(bytes(64))
+
+
 async def test_a_server_that_does_not_start(
     started: list[Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,16 +62,23 @@ async def test_a_party_that_fails(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """The others are stopped, and its own words are on stderr."""
-
-    def make_badly(root: Path) -> None:
-        make_people(root)
-        (root / "bob" / "secrets").write_bytes(bytes(64))
-
-    monkeypatch.setattr(story, "make_people", make_badly)
+    monkeypatch.setattr(story, "make_people", make_people_badly)
     with pytest.raises(DemoError, match="Bob ended with code 1 before it told 'done'"):
         await story.tell(1)
     assert "InvalidArgumentError: key: must be 32 bytes, not 0" in capfd.readouterr().err
     assert [process.returncode for process in started] == [0, 0, 1]
+
+
+async def test_a_database_that_can_not_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That hides nothing: it's told what made the chat fail."""
+
+    def refuse(_: object) -> None:
+        raise EmbeddedServerError("no")
+
+    monkeypatch.setattr(story, "make_people", make_people_badly)
+    monkeypatch.setattr(EmbeddedServer, "open", refuse)
+    with pytest.raises(DemoError, match="Bob ended with code 1 before it told 'done'"):
+        await story.tell(1)
 
 
 async def test_cancelled(started: list[Process], monkeypatch: pytest.MonkeyPatch) -> None:
