@@ -19,6 +19,8 @@ EVENT_LOOP = "Only I/O, and what is a program, knows an event loop"
 ANYIO = "Background work knows anyio from one module"
 PRIVATE = "A private module is known in its own package"
 DEMOS = "Demos import what users may"
+COMMANDS = "Commands call the API"
+VIEWS = "A view does no I/O"
 INNER = sorted(
     path.stem
     for path in PACKAGE.iterdir()
@@ -84,6 +86,8 @@ def test_the_package_keeps_them(package: Path) -> None:
         ("replenisher", "from anyio import sleep", ANYIO),
         ("database", "from .integrity._walk import Inspection", PRIVATE),
         ("chat_demo/sender", "from aqm_db.backup import _file", PRIVATE),
+        ("_cli/commands/bench_rounds", "from aqm_db._io import seam", COMMANDS),
+        ("_cli/views/tables", "from aqm_db._cli.output import write_text", VIEWS),
     ],
 )
 def test_a_wrong_import_breaks_the_contract_about_it(
@@ -97,5 +101,5 @@ def test_a_wrong_import_breaks_the_contract_about_it(
 @pytest.mark.parametrize("inner", INNER)
 def test_a_demo_imports_no_private_module(package: Path, inner: str) -> None:
     """None of them, those of later days included."""
-    add_line(package / "chat_demo" / "mint.py", f"import aqm_db.{inner}")
+    add_line(package / "chat_demo" / "purse.py", f"import aqm_db.{inner}")
     assert DEMOS in broken_contracts(package)
