@@ -1,7 +1,35 @@
 """The specification's constants: defaults that constructors take, never changed at run time."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
+
+# Tiers and priorities ------------------------------------------------------------------------
+
+
+class _Tier(NamedTuple):
+    """A tier of coins.
+
+    Attributes:
+        name: what it's called, in capital letters.
+        coin_bytes: the size of a public half with its signature.
+        vault_target: active keys that a minter keeps in the vault.
+        caps: coins cached per contact, in the order of the priorities.
+    """
+
+    name: str
+    coin_bytes: int
+    vault_target: int
+    caps: tuple[int, ...]
+
+
+_PRIORITIES: Final = ("BESTIE", "MATE", "STRANGER")
+"""Highest first. The lowest one is what a contact becomes who doesn't write any more."""
+_TIERS: Final = (
+    _Tier("GOLD", coin_bytes=3_604, vault_target=10, caps=(5, 0, 0)),
+    _Tier("SILVER", coin_bytes=1_248, vault_target=20, caps=(4, 6, 0)),
+    _Tier("BRONZE", coin_bytes=96, vault_target=10, caps=(1, 4, 0)),
+)
+"""Best first. At most four: the vault's expiry index keeps a key's tier as quarters of a ms."""
 
 # Connections -------------------------------------------------------------------------------
 
@@ -59,15 +87,14 @@ VAULT_KEY_TTL_SECONDS: Final = 2_592_000
 VAULT_BURN_GRACE_SECONDS: Final = 60
 """How long the tombstone of a burned key answers a replay."""
 VAULT_PURGE_MAX_AGE_DAYS: Final = 30
-VAULT_TARGETS: Final[Mapping[str, int]] = {"GOLD": 10, "SILVER": 20, "BRONZE": 10}
+VAULT_TARGETS: Final[Mapping[str, int]] = {tier.name: tier.vault_target for tier in _TIERS}
 """Active keys that a minter keeps in the vault, by tier."""
 
 # Inventory ---------------------------------------------------------------------------------
 
 BUDGET_CAPS: Final[Mapping[str, Mapping[str, int]]] = {
-    "BESTIE": {"GOLD": 5, "SILVER": 4, "BRONZE": 1},
-    "MATE": {"GOLD": 0, "SILVER": 6, "BRONZE": 4},
-    "STRANGER": {"GOLD": 0, "SILVER": 0, "BRONZE": 0},
+    priority: {tier.name: tier.caps[column] for tier in _TIERS}
+    for column, priority in enumerate(_PRIORITIES)
 }
 """Coins cached per contact, by priority and tier (AQM paper, table 2)."""
 
@@ -86,16 +113,14 @@ INV_OPTIMISTIC_LOCK_RETRIES: Final = 3
 """Attempts that the specification's WATCH loop makes; scripts need none, a baseline does."""
 
 TIER_FALLBACK: Final[Mapping[str, list[str]]] = {
-    "GOLD": ["SILVER", "BRONZE"],
-    "SILVER": ["BRONZE"],
-    "BRONZE": [],
+    tier.name: [lower.name for lower in _TIERS[place:]] for place, tier in enumerate(_TIERS, 1)
 }
 """Where ``select_coin`` looks next: only ever downwards."""
 
 # Values that are accepted ------------------------------------------------------------------
 
-VALID_COIN_CATEGORIES: Final = frozenset({"GOLD", "SILVER", "BRONZE"})
-VALID_PRIORITIES: Final = frozenset({"BESTIE", "MATE", "STRANGER"})
+VALID_COIN_CATEGORIES: Final = frozenset(tier.name for tier in _TIERS)
+VALID_PRIORITIES: Final = frozenset(_PRIORITIES)
 VALID_STATUSES: Final = frozenset({"ACTIVE", "BURNED"})
 MAX_ID_BYTES: Final = 256
 """The longest contact id, key id or owner, in UTF-8."""
@@ -104,10 +129,6 @@ MAX_BLOB_BYTES: Final = 65_536
 
 # Sizes -------------------------------------------------------------------------------------
 
-COIN_SIZE_BYTES: Final[Mapping[str, int]] = {
-    "GOLD": 3_604,
-    "SILVER": 1_248,
-    "BRONZE": 96,
-}
+COIN_SIZE_BYTES: Final[Mapping[str, int]] = {tier.name: tier.coin_bytes for tier in _TIERS}
 """Public half with its signature: ML-KEM-768 (FIPS 203, 1184) with ML-DSA-44 (FIPS 204, 2420),
 ML-KEM-768 with Ed25519 (RFC 8032, 64), X25519 (RFC 7748, 32) with Ed25519."""

@@ -12,6 +12,7 @@ from aqm_db import config
 from aqm_db.errors import InvalidIdentifierError
 
 from .checks import check_id
+from .tiers import TIERS
 
 _STRUCTURE = re.compile(r"[%:{}*?\[\]\\\x00-\x1f\x7f]")
 
@@ -106,7 +107,7 @@ class ContactKeys:
     Attributes:
         meta: the contact.
         used: its used coins.
-        queues: the queues of GOLD, SILVER and BRONZE.
+        queues: the queues of all tiers, best first.
         rows: what the names of its public halves begin with.
         claims: what the names of its claims begin with; a request id follows.
     """
@@ -117,7 +118,7 @@ class ContactKeys:
         queue = f"{prefix}{config.INV_IDX_PREFIX}:{contact}:"
         self.meta: str = f"{prefix}{config.INV_META_PREFIX}:{contact}"
         self.used: str = f"{prefix}{config.INV_USED_PREFIX}:{contact}"
-        self.queues: tuple[str, str, str] = (f"{queue}GOLD", f"{queue}SILVER", f"{queue}BRONZE")
+        self.queues: tuple[str, ...] = tuple([queue + tier for tier in TIERS])
         self.rows: str = f"{prefix}{config.INV_KEY_PREFIX}:{contact}:"
         self.claims: str = f"{prefix}{config.INV_CLAIM_PREFIX}:{contact}:"
 

@@ -1,38 +1,71 @@
-"""What cached coins come to: how many, how many bytes, and how many are missing."""
+"""Tiers and priorities, and what coins of each tier come to.
+
+``config.py`` has the rows; here is what follows from them, for scripts too.
+"""
 
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias, cast
 
 from aqm_db import config
-from aqm_db.types import CoinCategory, InventorySummary, Priority
+from aqm_db.types import CoinCategory, InventorySummary, Priority, VaultStats
 
-TIERS: tuple[CoinCategory, CoinCategory, CoinCategory] = ("GOLD", "SILVER", "BRONZE")
+_QUARTERS: Final = 4
+
+
+def order_tiers(names: Iterable[str]) -> tuple[CoinCategory, ...]:
+    """All tiers, best first.
+
+    Raises:
+        ValueError: there are more than an expiry score can tell apart.
+    """
+    tiers = cast("tuple[CoinCategory, ...]", tuple(names))
+    if len(tiers) > _QUARTERS:
+        raise ValueError(f"there may be {_QUARTERS} tiers: an expiry score holds one as quarters")
+    return tiers
+
+
+TIERS: Final = order_tiers(config.COIN_SIZE_BYTES)
 """All tiers, best first: the order in which scripts take queues and caps."""
-PRIORITIES: tuple[Priority, Priority, Priority] = ("BESTIE", "MATE", "STRANGER")
-"""All priorities, highest first: what is higher is known here alone, and scripts are told."""
+PRIORITIES: Final = cast("tuple[Priority, ...]", tuple(config.BUDGET_CAPS))
+"""All priorities, highest first."""
 
 Caps: TypeAlias = Mapping[str, Mapping[str, int]]
 """Coins per contact, by priority and tier."""
 
 
-def caps_of(caps: Caps, tier: str) -> tuple[int, int, int]:
+def active_field(tier: str) -> str:
+    """The counter of a tier's active keys: a field of ``VaultStats``, and of the stored row."""
+    return f"active_{tier.lower()}"
+
+
+def count_field(tier: str) -> str:
+    """The number of a contact's coins of a tier: a field of ``InventorySummary``."""
+    return f"{tier.lower()}_count"
+
+
+def active_of(stats: VaultStats) -> dict[CoinCategory, int]:
+    """Active keys by tier, best first."""
+    return {tier: getattr(stats, active_field(tier)) for tier in TIERS}
+
+
+def counts_of(summary: InventorySummary) -> dict[CoinCategory, int]:
+    """A contact's coins by tier, best first."""
+    return {tier: getattr(summary, count_field(tier)) for tier in TIERS}
+
+
+def caps_of(caps: Caps, tier: str) -> tuple[int, ...]:
     """The caps of a tier, by priority."""
-    bestie, mate, stranger = (caps[priority][tier] for priority in PRIORITIES)
-    return bestie, mate, stranger
+    return tuple(caps[priority][tier] for priority in PRIORITIES)
+
+
+def flatten_caps(caps: Caps) -> list[int]:
+    """All caps: of the highest priority by tier, then of the next one."""
+    return [caps[priority][tier] for priority in PRIORITIES for tier in TIERS]
 
 
 def priorities_above(priority: str) -> tuple[Priority, ...]:
     """The priorities that are higher than one."""
     return PRIORITIES[: PRIORITIES.index(priority)]
-
-
-def counts_of(summary: InventorySummary) -> dict[CoinCategory, int]:
-    """A contact's coins by tier, best first."""
-    return {
-        "GOLD": summary.gold_count,
-        "SILVER": summary.silver_count,
-        "BRONZE": summary.bronze_count,
-    }
 
 
 def excess_of(summary: InventorySummary, priority: str, caps: Caps) -> int:
@@ -49,11 +82,12 @@ def bytes_of(summary: InventorySummary) -> int:
 
 def needs_of(summaries: Iterable[InventorySummary], caps: Caps) -> dict[str, dict[str, int]]:
     """How many coins are missing to each cap, by contact id and tier, without STRANGERs."""
+    *_, lowest = PRIORITIES
     return {
         summary.contact_id: {
             tier: max(caps[summary.priority][tier] - count, 0)
             for tier, count in counts_of(summary).items()
         }
         for summary in summaries
-        if summary.priority != "STRANGER"
+        if summary.priority != lowest
     }
