@@ -17,7 +17,7 @@ import redis
 
 from aqm_db import SecureVault, SmartInventory, config
 from aqm_db._io.seam import Call
-from aqm_db._lua.scripts import Code
+from aqm_db._lua.loader import Code
 from aqm_db.embedded import EmbeddedServer
 from benchmarks.conftest import AsyncBenchmark
 from benchmarks.measuring import names
@@ -110,7 +110,7 @@ def selecting(client: redis.Redis, plain: redis.Redis) -> Pair:
 
     def evalsha() -> object:
         script, keys, arguments, _ = next(calls)
-        return plain.evalsha(script.sha, script.key_count, *keys, *arguments)
+        return plain.evalsha(script.sha, len(keys), *keys, *arguments)
 
     return lambda: inventory.select_coin("bob", "GOLD"), evalsha
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from aqm_db._lua.scripts import Code
+from aqm_db._lua.loader import Code
 
 
 def distinct(ids: Sequence[object]) -> None:

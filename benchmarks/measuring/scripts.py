@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from aqm_db import AsyncSecureVault, AsyncSmartInventory
 from aqm_db._io.redispy.replies import pack_command
 from aqm_db._io.seam import Call as ScriptCall
-from aqm_db._lua.scripts import Code
+from aqm_db._lua.loader import Code
 from benchmarks.measuring import names
 from benchmarks.measuring.links import Link
 from benchmarks.measuring.loops import Call, Variant
@@ -85,14 +85,14 @@ def evalsha(client: Redis, call: ScriptCall) -> Call:
     script, keys, arguments, _ = call
     return cast(
         "Call",
-        partial(client.evalsha, script.sha, script.key_count, *keys, *cast("Any", arguments)),
+        partial(client.evalsha, script.sha, len(keys), *keys, *cast("Any", arguments)),
     )
 
 
 def packed_evalsha(call: ScriptCall) -> bytes:
     """A script as it goes over the wire."""
     script, keys, arguments, _ = call
-    return pack_command(("EVALSHA", script.sha, script.key_count, *keys, *arguments))
+    return pack_command(("EVALSHA", script.sha, len(keys), *keys, *arguments))
 
 
 def pipelined(
@@ -113,7 +113,7 @@ def pipelined(
     async def call(part: Sequence[ScriptCall]) -> list[Any]:
         async with client.pipeline(transaction=False) as pipeline:
             for script, keys, arguments, _ in part:
-                pipeline.evalsha(script.sha, script.key_count, *keys, *cast("Any", arguments))
+                pipeline.evalsha(script.sha, len(keys), *keys, *cast("Any", arguments))
             return await pipeline.execute()
 
     async def prepare(count: int) -> list[Call]:

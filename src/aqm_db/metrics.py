@@ -19,9 +19,9 @@ from time import perf_counter
 from typing import Any, Protocol, TypeAlias
 
 from ._io.seam import Argument, Call, Reply, Seam, Undo
-from ._lua import scripts
-from ._lua.scripts import Code
-from ._operations.stock import names_claim, read_given_tier
+from ._lua.loader import Code
+from ._model.tiers import TIERS, active_of, counts_of
+from ._operations.stock import SELECT, names_claim, read_given_tier
 from ._sync_support import unwrap
 from .database import AsyncClientDatabase
 from .errors import AQMDatabaseError, InventoryUnavailableError
@@ -120,11 +120,11 @@ class StockGauges:
 
     def record(self, dashboard: Dashboard) -> None:
         """Sets the gauges to what a reporter has read."""
-        for tier in ("gold", "silver", "bronze"):
-            attributes = {"tier": tier.upper()}
-            self._keys.set(getattr(dashboard["vault"], f"active_{tier}"), attributes)
-            coins = sum(getattr(contact, f"{tier}_count") for contact in dashboard["contacts"])
-            self._coins.set(coins, attributes)
+        active = active_of(dashboard["vault"])
+        cached = [counts_of(contact) for contact in dashboard["contacts"]]
+        for tier in TIERS:
+            self._keys.set(active[tier], {"tier": tier})
+            self._coins.set(sum(counts[tier] for counts in cached), {"tier": tier})
 
 
 class _Recorder:
@@ -151,7 +151,7 @@ class _Recorder:
     def ended(self, call: Call, outcome: Reply | BaseException) -> None:
         attributes: dict[str, str | bool] = {"operation": call.script.name}
         tier = call.tier
-        is_selection = call.script is scripts.INV_SELECT
+        is_selection = call.script is SELECT
         if isinstance(outcome, BaseException):
             attributes["outcome"] = type(outcome).__name__
         elif is_selection and not names_claim(call, outcome):

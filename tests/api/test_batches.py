@@ -13,7 +13,7 @@ from aqm_db import AsyncSecureVault, AsyncSmartInventory
 from aqm_db._io.failures import parse_error
 from aqm_db._io.redispy.async_seam import AsyncSeam
 from aqm_db._io.seam import Command
-from aqm_db._lua.scripts import INV_RELEASE
+from aqm_db._operations.stock import RELEASE
 from aqm_db.errors import (
     AccessDeniedError,
     BudgetExceededError,
@@ -298,7 +298,7 @@ async def test_a_batch_that_is_cancelled_between_two_requests_loses_no_coin(
     with pytest.raises(asyncio.CancelledError):
         await inventory.select_coins(["a", "b"], "GOLD")
     assert len(asked) == 6
-    assert INV_RELEASE.sha in asked[-1]
+    assert RELEASE.sha in asked[-1]
 
 
 async def test_a_denied_batch_has_an_error_for_each(servers: Servers) -> None:

@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from aqm_db import AsyncSmartInventory
 from aqm_db._io import answers
-from aqm_db._lua import scripts
+from aqm_db._operations import stock
 from aqm_db.errors import (
     AccessDeniedError,
     AQMDatabaseError,
@@ -138,7 +138,7 @@ async def test_a_slot_that_stays_on_its_way(face: Face, said: str) -> None:
             text = "ERR Script attempted to access a non local key in a cluster node"
         with pytest.raises(ConcurrencyError, match="the slot is being moved"):
             await inventory.select_coin(BOB, "GOLD")
-    assert node.scripts() == [scripts.INV_SELECT.sha.encode()] * 3
+    assert node.scripts() == [stock.SELECT.sha.encode()] * 3
 
 
 async def test_nodes_that_disagree(face: Face) -> None:
@@ -219,7 +219,7 @@ async def test_a_call_that_is_cancelled_on_its_way_to_another_node() -> None:
     assert old.scripts().count(RELEASE) == 2
 
 
-RELEASE = scripts.INV_RELEASE.sha.encode()
+RELEASE = stock.RELEASE.sha.encode()
 
 
 async def test_a_request_is_not_repeated_when_its_claim_is_gone(

@@ -25,7 +25,7 @@ from aqm_db import (
 )
 from aqm_db._io.confirming import UNCONFIRMED
 from aqm_db._io.redispy.clients import make_seam
-from aqm_db._lua import scripts
+from aqm_db._operations import reservations
 from aqm_db.errors import (
     AccessDeniedError,
     AQMDatabaseError,
@@ -89,7 +89,7 @@ BATCHES = {
     "inventory.select_coins",
 }
 """Calls of whose parts each has an outcome of its own."""
-ENDING_A_LEASE = scripts.INV_UNRESERVE.sha.encode()
+ENDING_A_LEASE = reservations.UNRESERVE.sha.encode()
 """A lease that can't be ended ends by itself: that's for the log only."""
 T = TypeVar("T")
 ATTEMPTS = 1 + config.REDIS_RETRY_ATTEMPTS

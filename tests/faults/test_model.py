@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
-from aqm_db._lua import scripts
+from aqm_db._operations import collecting, contacts, private_halves, stock
 from tests.faults.support.fault_table import Tally
 from tests.faults.support.mutants import without
 from tests.faults.support.random_calls import CAPS, Machine
@@ -66,67 +66,67 @@ def test_the_database_is_what_the_model_says(
 
 MUTANTS = {
     "used coins are stored again": (
-        scripts.INV_STORE,
+        stock.STORE,
         r"if used_at and [^\n]* then",
         "if false then",
     ),
-    "a repeated store is refused": (scripts.INV_STORE, r"== request_id and OK", "== '' and OK"),
+    "a repeated store is refused": (stock.STORE, r"== request_id and OK", "== '' and OK"),
     "a store overwrites": (
-        scripts.INV_STORE,
+        stock.STORE,
         r"if redis.call\('EXISTS', row\) == 1 then",
         "if false then",
     ),
     "the newest coin is taken": (
-        scripts.INV_SELECT,
+        stock.SELECT,
         r"'ZRANGE', queue, 0, 0",
         "'ZREVRANGE', queue, 0, 0",
     ),
     "claims are ignored": (
-        scripts.INV_SELECT,
-        r"redis.call\('RENAMENX', row, claim_key\) == 0",
-        "redis.call('RENAME', row, claim_key) == 0",
+        stock.SELECT,
+        r"redis.call\('RENAMENX', row, claim\) == 0",
+        "redis.call('RENAME', row, claim) == 0",
     ),
     "the use is not remembered": (
-        scripts.INV_CONSUME,
+        stock.CONSUME,
         r"'ZADD', used, 'GT'",
         "'ZADD', used, 'XX'",
     ),
     "any receipt will do": (
-        scripts.INV_RELEASE,
-        r"tonumber\(used_at\) ~= tonumber\(ARGV\[7\]\)",
+        stock.RELEASE,
+        r"tonumber\(receipt\) ~= used_at",
         "false",
     ),
     "a released coin is the last": (
-        scripts.INV_RELEASE,
+        stock.RELEASE,
         r"local score = [^\n]*",
-        "local score = tonumber(ARGV[8]) + 1",
+        "local score = now + 1",
     ),
-    "the oldest coins are dropped": (scripts.INV_SET_PRIORITY, "'ZRANGE'", "'ZREVRANGE'"),
+    "the oldest coins are dropped": (contacts.SET_PRIORITY, "'ZRANGE'", "'ZREVRANGE'"),
     "a higher priority drops coins": (
-        scripts.INV_SET_PRIORITY,
+        contacts.SET_PRIORITY,
         "local lowered = false",
         "local lowered = true",
     ),
     "a contact is active for ever": (
-        scripts.INV_COLLECT,
+        collecting.COLLECT,
         r"local inactive = [^\n]*",
         "local inactive = false",
     ),
     "expiry goes by clients' clocks": (
-        scripts.VAULT_STORE,
-        r"if ARGV\[10\] == ARGV\[9\] then",
+        private_halves.STORE,
+        r"if left == ttl then",
         "if false then",
     ),
     "burned keys stay on the counter": (
-        scripts.VAULT_BURN,
-        r"counted\(values\[1\] - 1\)",
-        "counted(values[1])",
+        private_halves.BURN,
+        r"format_count\(counters\[active\] - 1\)",
+        "format_count(counters[active])",
     ),
-    "a repeated burn is refused": (scripts.VAULT_BURN, "== request_id and OK", "== '' and OK"),
+    "a repeated burn is refused": (private_halves.BURN, "== request_id and OK", "== '' and OK"),
     "expired keys stay on the counter": (
-        scripts.VAULT_COUNTERS,
-        r"math.max\(values\[tier\] - 1, 0\)",
-        "values[tier]",
+        private_halves.COUNTERS,
+        r"math.max\(counters\[active\] - 1, 0\)",
+        "counters[active]",
     ),
 }
 

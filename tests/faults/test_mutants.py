@@ -29,9 +29,9 @@ from aqm_db._io.redispy import clients as any_clients, faces
 from aqm_db._io.redispy.async_seam import AsyncSeam
 from aqm_db._io.resources import Resources
 from aqm_db._io.seam import Call, Command, Reply
-from aqm_db._lua import scripts
-from aqm_db._lua.scripts import Script
+from aqm_db._lua.loader import Script
 from aqm_db._model import keys
+from aqm_db._operations import collecting, contacts, private_halves, stock
 from aqm_db.errors import AccessDeniedError, AQMDatabaseError
 from aqm_db.types import CoinCategory
 from tests.api import (
@@ -198,25 +198,25 @@ async def test_a_fresh_request_id_for_each_attempt(lab: Lab, operation: Operatio
 @pytest.mark.parametrize(
     ("script", "pattern", "replacement", "operation"),
     [
-        (scripts.VAULT_STORE, "== request_id and OK", "== '' and OK", "vault.store_key"),
-        (scripts.VAULT_BURN, "== request_id and OK", "== '' and OK", "vault.burn_key"),
-        (scripts.INV_REGISTER, r"== ARGV\[1\] and 1", "== '' and 1", "inventory.register_contact"),
-        (scripts.INV_STORE, "== request_id and OK", "== '' and OK", "inventory.store_key"),
+        (private_halves.STORE, "== request_id and OK", "== '' and OK", "vault.store_key"),
+        (private_halves.BURN, "== request_id and OK", "== '' and OK", "vault.burn_key"),
+        (contacts.REGISTER, "== request_id and 1", "== '' and 1", "inventory.register_contact"),
+        (stock.STORE, "== request_id and OK", "== '' and OK", "inventory.store_key"),
         (
-            scripts.INV_SELECT,
-            r"redis.call\('RENAMENX', row, claim_key\) == 0",
-            "redis.call('RENAME', row, claim_key) == 0",
+            stock.SELECT,
+            r"redis.call\('RENAMENX', row, claim\) == 0",
+            "redis.call('RENAME', row, claim) == 0",
             "inventory.select_coin",
         ),
         (
-            scripts.INV_RELEASE,
-            r"redis.call\('EXISTS', KEYS\[4\]\) == 1",
+            stock.RELEASE,
+            r"redis.call\('EXISTS', claim\) == 1",
             "false",
             "inventory.release_coin",
         ),
         (
-            scripts.INV_CONSUME,
-            r"OK, redis.call\('EXISTS', claim_key\)",
+            stock.CONSUME,
+            r"OK, redis.call\('EXISTS', claim\)",
             "OK, 0",
             "inventory.consume_key",
         ),
@@ -236,9 +236,9 @@ async def test_a_request_that_is_not_recognised(
 async def test_a_claim_that_is_overwritten(lab: Lab) -> None:
     """Claims: test_a_request_that_is_asked_again_gets_the_same_coin."""
     lab.without(
-        scripts.INV_SELECT,
-        r"redis.call\('RENAMENX', row, claim_key\) == 0",
-        "redis.call('RENAME', row, claim_key) == 0",
+        stock.SELECT,
+        r"redis.call\('RENAMENX', row, claim\) == 0",
+        "redis.call('RENAME', row, claim) == 0",
     )
     await lab.is_noticed_by(of_repeats.test_a_request_that_is_asked_again_gets_the_same_coin)
 
@@ -246,7 +246,7 @@ async def test_a_claim_that_is_overwritten(lab: Lab) -> None:
 @in_the_lab
 async def test_a_store_without_a_claim(lab: Lab) -> None:
     """Claims: test_another_client_acts_before_a_call_is_sent_again."""
-    lab.without(scripts.INV_STORE, r"if redis.call\('EXISTS', KEYS\[4\]\) == 1", "if false")
+    lab.without(stock.STORE, r"if redis.call\('EXISTS', claim\) == 1", "if false")
     await lab.is_noticed_by(
         of_lost_replies.test_another_client_acts_before_a_call_is_sent_again,
         encounter=_encounter("store_key, selected"),
@@ -257,7 +257,7 @@ async def test_a_store_without_a_claim(lab: Lab) -> None:
 @in_the_lab
 async def test_a_repeated_select_that_sets_aside(lab: Lab) -> None:
     """Claims: test_a_request_that_is_asked_again_sets_nothing_aside."""
-    lab.without(scripts.INV_SELECT, r"if #aside == 0 and [^\n]* then", "if false then")
+    lab.without(stock.SELECT, r"if #aside == 0 and [^\n]* then", "if false then")
     await lab.is_noticed_by(of_repeats.test_a_request_that_is_asked_again_sets_nothing_aside)
 
 
@@ -272,7 +272,7 @@ def _encounter(name: str) -> Encounter:
 @in_the_lab
 async def test_without_used_coin_memory(lab: Lab) -> None:
     """Used-coin memory: test_store_key_of_a_used_coin_raises."""
-    lab.without(scripts.INV_STORE, r"if used_at and [^\n]* then", "if false then")
+    lab.without(stock.STORE, r"if used_at and [^\n]* then", "if false then")
     await lab.is_noticed_by(of_the_inventory.test_store_key_of_a_used_coin_raises)
 
 
@@ -280,8 +280,8 @@ async def test_without_used_coin_memory(lab: Lab) -> None:
 async def test_without_tombstones(lab: Lab) -> None:
     """Tombstones: test_burn_already_burned_raises."""
     lab.without(
-        scripts.VAULT_BURN,
-        r"redis.call\('PEXPIRE', row, ARGV\[3\]\)",
+        private_halves.BURN,
+        r"redis.call\('PEXPIRE', row, grace\)",
         "redis.call('DEL', row)",
     )
     await lab.is_noticed_by(of_the_vault.test_burn_already_burned_raises)
@@ -291,8 +291,8 @@ async def test_without_tombstones(lab: Lab) -> None:
 async def test_a_lost_burn_without_a_tombstone(lab: Lab) -> None:
     """Tombstones: test_another_client_acts_before_a_call_is_sent_again."""
     lab.without(
-        scripts.VAULT_BURN,
-        r"redis.call\('PEXPIRE', row, ARGV\[3\]\)",
+        private_halves.BURN,
+        r"redis.call\('PEXPIRE', row, grace\)",
         "redis.call('DEL', row)",
     )
     await lab.is_noticed_by(
@@ -305,7 +305,7 @@ async def test_a_lost_burn_without_a_tombstone(lab: Lab) -> None:
 @in_the_lab
 async def test_without_receipts(lab: Lab) -> None:
     """Receipts of release: test_release_coin_twice_returns_false."""
-    lab.without(scripts.INV_RELEASE, r"tonumber\(used_at\) ~= tonumber\(ARGV\[7\]\)", "false")
+    lab.without(stock.RELEASE, r"tonumber\(receipt\) ~= used_at", "false")
     await lab.is_noticed_by(of_the_inventory.test_release_coin_twice_returns_false)
 
 
@@ -313,7 +313,7 @@ async def test_without_receipts(lab: Lab) -> None:
 async def test_one_receipt_for_two_uses(lab: Lab) -> None:
     """Receipts of release, raised above an earlier use's: test_release_coin_twice_returns_false."""
     lab.without(
-        scripts.INV_SELECT,
+        stock.SELECT,
         r"redis.call\('ZSCORE', used, id\) \+ 1",
         "redis.call('ZSCORE', used, id)",
     )
@@ -323,7 +323,7 @@ async def test_one_receipt_for_two_uses(lab: Lab) -> None:
 @in_the_lab
 async def test_without_the_stale_rule(lab: Lab) -> None:
     """The stale rule: test_select_coin_drops_stale_coins."""
-    lab.without(scripts.INV_SELECT, "expires_at <= now", "false")
+    lab.without(stock.SELECT, "expires_at <= now", "false")
     await lab.is_noticed_by(of_the_inventory.test_select_coin_drops_stale_coins)
 
 
@@ -331,7 +331,7 @@ async def test_without_the_stale_rule(lab: Lab) -> None:
 @pytest.mark.parametrize("meanwhile", ["stale", "expired"])
 async def test_a_release_without_the_stale_rule(lab: Lab, meanwhile: str) -> None:
     """The stale rule: test_release_coin_that_has_no_place_any_more_returns_false."""
-    lab.without(scripts.INV_RELEASE, r"expires_at <= tonumber\(ARGV\[8\]\)", "false")
+    lab.without(stock.RELEASE, r"\(expires_at or fetched_at \+ coin_ttl\) <= now", "false")
     await lab.is_noticed_by(
         of_the_inventory.test_release_coin_that_has_no_place_any_more_returns_false,
         meanwhile=meanwhile,
@@ -344,7 +344,7 @@ async def test_a_release_without_the_stale_rule(lab: Lab, meanwhile: str) -> Non
 @in_the_lab
 async def test_a_higher_priority_that_drops_coins(lab: Lab) -> None:
     """Only a downgrade trims: test_set_priority_upgrade_drops_nothing."""
-    lab.without(scripts.INV_SET_PRIORITY, "local lowered = false", "local lowered = true")
+    lab.without(contacts.SET_PRIORITY, "local lowered = false", "local lowered = true")
     await lab.is_noticed_by(of_the_inventory.test_set_priority_upgrade_drops_nothing)
 
 
@@ -354,21 +354,21 @@ async def test_a_higher_priority_that_drops_coins(lab: Lab) -> None:
 @in_the_lab
 async def test_without_the_raised_score(lab: Lab) -> None:
     """The index-order raise: test_select_coin_fifo_order."""
-    lab.without(scripts.INV_STORE, r"math.max\(now, [^\n]*\)\)", "now)")
+    lab.without(stock.STORE, r"math.max\(now, [^\n]*\)\)", "now)")
     await lab.is_noticed_by(of_the_inventory.test_select_coin_fifo_order)
 
 
 @in_the_lab
 async def test_expiry_by_the_clients_clock(lab: Lab) -> None:
     """The expiry index: test_a_clock_that_was_set_back_hides_no_expired_key."""
-    lab.without(scripts.VAULT_STORE, r"if ARGV\[10\] == ARGV\[9\] then", "if false then")
+    lab.without(private_halves.STORE, r"if left == ttl then", "if false then")
     await lab.is_noticed_by(of_the_vault.test_a_clock_that_was_set_back_hides_no_expired_key)
 
 
 @in_the_lab
 async def test_an_expired_key_that_nobody_noticed(lab: Lab) -> None:
     """Counters: test_an_id_that_is_stored_again_after_its_key_expired_is_counted_once."""
-    lab.without(scripts.VAULT_STORE, r"local expired = [^\n]*", "local expired = nil")
+    lab.without(private_halves.STORE, r"local expired = [^\n]*", "local expired = nil")
     await lab.is_noticed_by(
         of_the_vault.test_an_id_that_is_stored_again_after_its_key_expired_is_counted_once,
         tier="GOLD",
@@ -384,47 +384,47 @@ async def test_an_expired_key_that_nobody_noticed(lab: Lab) -> None:
     ("script", "protection", "command", "step"),
     [
         (
-            scripts.VAULT_STORE,
+            private_halves.STORE,
             r"redis.call\('ZADD', expiry, 'XX', 0, ''\)",
             "zadd",
             "vault.store_key",
         ),
-        (scripts.VAULT_BURN, r"redis.call\('HDEL', row, ''\)", "hdel", "vault.burn_key"),
-        (scripts.VAULT_BURN, r"redis.call\('ZREM', expiry, ''\)", "zrem", "vault.burn_key"),
-        (scripts.VAULT_PURGE, r"redis.call\('ZREM', expiry, ''\)", "zrem", "purge"),
+        (private_halves.BURN, r"redis.call\('HDEL', row, ''\)", "hdel", "vault.burn_key"),
+        (private_halves.BURN, r"redis.call\('ZREM', expiry, ''\)", "zrem", "vault.burn_key"),
+        (private_halves.PURGE, r"redis.call\('ZREM', expiry, ''\)", "zrem", "purge"),
         (
-            scripts.INV_STORE,
+            stock.STORE,
             r"redis.call\('ZADD', queue, 'XX', 0, ''\)",
             "zadd",
             "inventory.store_key",
         ),
         (
-            scripts.INV_RELEASE,
+            stock.RELEASE,
             r"redis.call\('ZADD', queue, 'XX', 0, ''\)",
             "zadd",
             "inventory.release_coin",
         ),
         (
-            scripts.INV_SET_PRIORITY,
-            r"redis.call\('DEL', ARGV\[2\]\)",
+            contacts.SET_PRIORITY,
+            r"redis.call\('DEL', row_prefix\)",
             "del",
             "inventory.set_contact_priority",
         ),
         (
-            scripts.INV_COLLECT,
+            collecting.COLLECT,
             r"redis.call\('ZREM', used, ''\)",
             "zrem",
             "gc.collect_single_contact",
         ),
         (
-            scripts.INV_SELECT,
-            r"redis.call\('RENAMENX', claim_key, row\)",
+            stock.SELECT,
+            r"redis.call\('RENAMENX', claim, row\)",
             "zadd",
             "inventory.select_coin(BRONZE)",
         ),
         (
-            scripts.INV_CONSUME,
-            r"redis.call\('RENAMENX', claim_key, row\)",
+            stock.CONSUME,
+            r"redis.call\('RENAMENX', claim, row\)",
             "zadd",
             "inventory.consume_key",
         ),
@@ -595,7 +595,7 @@ async def test_ids_in_names_as_they_are(lab: Lab) -> None:
 @in_the_lab
 async def test_ids_in_names_as_they_are_on_the_server(lab: Lab) -> None:
     """Id encoding in the scripts: test_contacts_do_not_meet."""
-    lab.without(scripts.INV_SELECT, r"return string.find\(id, STRUCTURE\) and [^\n]*", "return id")
+    lab.without(stock.SELECT, r"(?s)return string.find\(id, .*?\) or id", "return id")
     await lab.is_noticed_by(of_names.test_contacts_do_not_meet)
 
 

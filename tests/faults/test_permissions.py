@@ -14,9 +14,9 @@ from aqm_db import AsyncSmartInventory, config
 from aqm_db._io.confirming import UNCONFIRMED
 from aqm_db._io.redispy.clients import make_seam
 from aqm_db._io.seam import Argument, Call as ScriptCall
-from aqm_db._lua import scripts
-from aqm_db._lua.scripts import Script
+from aqm_db._lua.loader import Script, scripts_in
 from aqm_db._model.keys import Keys
+from aqm_db._operations import collecting, private_halves, publishing, reservations, turn
 from aqm_db._operations.stock import build_store
 from aqm_db.errors import AccessDeniedError, AQMDatabaseError, InventoryUnavailableError
 from aqm_db.types import NewCoin
@@ -31,12 +31,13 @@ from tests.support.samples import BOB, Clock
 pytestmark = pytest.mark.asyncio
 
 SCRIPTS = [
-    each
-    for each in vars(scripts).values()
+    script
+    for folder in ("inventory", "vault", "turn")
+    for script in scripts_in(folder)
     # The integrity check has tests of its own.
-    if isinstance(each, Script) and "_check_" not in each.name
+    if "_check_" not in script.name
 ]
-_COMMAND = re.compile(r"(?:redis\.p?call|typed)\('([A-Z]+)'")
+_COMMAND = re.compile(r"(?:redis\.p?call|try_call)\('([A-Z]+)'")
 FULL, ORPHANED, RELEASED, POOR = "full", "orphaned", "released", "poor"
 """Contacts: one whose queue is full of coins that can't be handed out, one who has a row that no
 queue lists, one whose coin was selected and released, and one without any coin."""
@@ -108,10 +109,11 @@ def _reserve(limited: Limited, contact_id: str) -> Awaitable[Any]:
     # One slot of each tier, of 96 bytes, where there's room; one lease is over.
     return _run(
         limited,
-        scripts.INV_RESERVE,
+        reservations.RESERVE,
         keys,
         *("new", contact_id, limited.later.inventory.clock(), 60_000, 65_536, 0, "1"),
-        *(1, 96, 9, 9, 9) * 3,
+        *(1, 1, 1, 96, 96, 96),
+        *(9, 9, 9) * 3,
     )
 
 
@@ -146,19 +148,19 @@ STEPS: dict[str, Step] = {
     ),
     "count a row that no queue lists": lambda limited: _run(
         limited,
-        scripts.INV_DROP_ORPHAN,
+        collecting.DROP_ORPHAN,
         (Keys().of(ORPHANED).row("1"), *Keys().of(ORPHANED).queues),
         *("1", "count"),
     ),
     "purge": lambda limited: _run(
         limited,
-        scripts.VAULT_PURGE,
+        private_halves.PURGE,
         (Keys().vault("k1"), Keys().vault_stats, Keys().vault_expiry),
         *("k1", limited.later.inventory.clock()),
     ),
     "publish": lambda limited: _run(
         limited,
-        scripts.VAULT_PUBLISHED,
+        publishing.PUBLISHED,
         (Keys().vault("k1"), Keys().vault_unpublished),
         *("k1", "published"),
     ),
@@ -166,10 +168,10 @@ STEPS: dict[str, Step] = {
     "reserve for who isn't registered": lambda limited: _reserve(limited, "nobody"),
     "store in a reserved slot": lambda limited: _store_reserved(limited.later.inventory),
     "end a reservation": lambda limited: _run(
-        limited, scripts.INV_UNRESERVE, (Keys().inv_leases, Keys().inv_epoch), HELD
+        limited, reservations.UNRESERVE, (Keys().inv_leases, Keys().inv_epoch), HELD
     ),
-    "take a lease": lambda limited: _run(limited, scripts.TURN_TAKE, ("lease",), "someone", 1000),
-    "drop a lease": lambda limited: _run(limited, scripts.TURN_DROP, ("lease",), "someone"),
+    "take a lease": lambda limited: _run(limited, turn.TAKE, ("lease",), "someone", 1000),
+    "drop a lease": lambda limited: _run(limited, turn.DROP, ("lease",), "someone"),
 }
 SET_ASIDE = {
     f"inv:v1:idx:{FULL}:BRONZE".encode(),
@@ -191,8 +193,6 @@ UNNOTICED = {
     *{("vault_counters", "HSET"), ("vault_counters", "ZREM")},
     # These take back what failed for another reason, as far as they may.
     *{("inv_select", "HDEL"), ("inv_consume", "HDEL"), ("inv_consume", "DEL")},
-    # It only looks at coins, and sets none aside.
-    *{("inv_count_stale", "DEL"), ("inv_count_stale", "ZREM")},
 }
 """Commands of scripts that don't raise when they are forbidden."""
 

@@ -1,57 +1,173 @@
 """The Lua scripts keep the contract that their headers state."""
 
 import re
-from importlib.resources import files
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from aqm_db._lua import scripts
-from aqm_db._lua.scripts import Code, Script
+from aqm_db._lua import loader
+from aqm_db._lua.header import header_of, listed
+from aqm_db._lua.loader import Code, Script, scripts_in
+from aqm_db._model.tiers import PRIORITIES, TIERS
 
-COMMAND = re.compile(r"\b(?:redis\.p?call|typed)\('([A-Z]+)'")
-SCRIPTS = {value.name: value for value in vars(scripts).values() if isinstance(value, Script)}
-
-
-def test_every_file_is_loaded() -> None:
-    """There is no script without a use."""
-    lua = files("aqm_db") / "_lua"
-    places = {
-        f"{folder.name}/{file.name.removesuffix('.lua')}"
-        for folder in lua.iterdir()
-        if folder.is_dir() and folder.name not in {"shared", "__pycache__"}
-        for file in folder.iterdir()
-    }
-    names = {Script(place).name for place in places}
-    assert names == set(SCRIPTS)
+COMMAND = re.compile(r"\b(?:redis\.p?call|try_call)\('([A-Z]+)'")
+LUA = Path(loader.__file__).parent
+SCRIPTS = [script for folder in ("inventory", "vault", "turn") for script in scripts_in(folder)]
+FILES = sorted(LUA.glob("*/*.lua"))
+SHARED = sorted(LUA.glob("shared/*.lua"))
+each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+each_file = pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 
 
-@pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda script: script.name)
+def code_of(text: str) -> str:
+    """A text without its comments."""
+    return re.sub(r"--.*", "", text)
+
+
+def own_text(script: Script) -> str:
+    """A script's own text, without what the loader puts before it."""
+    return script.source[script.source.rindex("-- KEYS: ") :]
+
+
+def defined_in(path: Path) -> list[str]:
+    """The functions and constants that a shared file defines."""
+    return re.findall(r"(?m)^local (?:function )?(\w+)", code_of(path.read_text("utf-8")))
+
+
+@each_script
 def test_header_and_body_agree(script: Script) -> None:
-    """Every script states its contract, and uses no key or code beyond it."""
+    """Every script states its contract, and returns no code beyond it."""
     header = "\n".join(line for line in script.source.splitlines() if line.startswith("--"))
     for part in ("-- KEYS: ", "-- ARGV: ", "-- Returns: ", "-- Again: "):
         assert part in header
-    used = [int(number) for number in re.findall(r"KEYS\[(\d+)\]", script.source)]
-    assert max(used, default=0) <= script.key_count
-    own = re.sub(r"--.*|'[^']*'", "", script.source[script.source.rindex("-- KEYS: ") :])
+    own = re.sub(r"'[^']*'", "", code_of(own_text(script)))
     returns = header[header.rindex("-- Returns: ") :]
     for code in Code:
         if re.search(rf"\b{code.name}\b", own):
             assert re.search(rf"\b{code.name}\b", returns), f"{code.name} isn't in the header"
 
 
-@pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda script: script.name)
+@each_script
+def test_every_name_in_a_header_is_used(script: Script) -> None:
+    """A key or an argument without a use is sent for nothing; and none hides a shared function."""
+    own = code_of(own_text(script))
+    shared = {name for path in SHARED for name in defined_in(path)}
+    for parameter in (*script.header.keys, *script.header.arguments):
+        assert re.search(rf"\b{parameter.name}\b", own), parameter.name
+        assert parameter.name not in shared
+
+
+@each_file
+def test_no_script_counts(path: Path) -> None:
+    """KEYS and ARGV have names, which the loader gives them."""
+    assert re.findall(r"\b(?:KEYS|ARGV)\b", code_of(path.read_text("utf-8"))) == []
+
+
+@each_file
+def test_no_script_names_a_tier(path: Path) -> None:
+    """A new tier, or priority, touches no script."""
+    words = re.findall(r"[A-Za-z]+", path.read_text("utf-8").replace("_", " "))
+    assert {word.upper() for word in words} & {*TIERS, *PRIORITIES} == set()
+
+
+@each_script
 def test_header_lists_every_command(script: Script) -> None:
     """The doctor believes the headers, so they must know all that a script runs."""
-    listed = ", ".join(re.findall(r"^-- Runs: (.+)$", script.source, re.MULTILINE)).split(", ")
-    body = re.sub(r"--.*", "", script.source)
-    assert {command.split()[0] for command in listed} == set(COMMAND.findall(body))
+    body = code_of(script.source)
+    assert {command.split()[0] for command in script.commands} == set(COMMAND.findall(body))
     # A command that no literal names would be missed.
-    assert len(COMMAND.findall(body)) == len(re.findall(r"\b(?:redis\.p?call|typed)\((?!\.)", body))
+    assert len(COMMAND.findall(body)) == len(
+        re.findall(r"\b(?:redis\.p?call|try_call)\((?!\.)", body)
+    )
 
 
-def test_a_header_without_keys_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A script that doesn't list its KEYS doesn't load."""
-    monkeypatch.setattr(scripts, "_KEYS_LINE", re.compile(r"^never$"))
-    with pytest.raises(ValueError, match="burn.lua: the header must list KEYS"):
-        _ = Script("vault/burn").key_count
+@each_file
+def test_a_file_says_what_it_uses(path: Path) -> None:
+    """Each name that isn't a file's own is in its header, with the file that defines it."""
+    places = {
+        name: shared.stem if name.lower() == shared.stem else f"{shared.stem}.{name}"
+        for shared in SHARED
+        for name in defined_in(shared)
+    }
+    text = path.read_text("utf-8")
+    words = set(re.findall(r"\w+", re.sub(r"'[^']*'", "", code_of(text))))
+    own = {*defined_in(path), *_names_in(text)}
+    used = {place for name, place in places.items() if name in words - own}
+    assert sorted(used) == listed(text, "Uses")
+
+
+def _names_in(text: str) -> Iterator[str]:
+    for part in ("KEYS", "ARGV"):
+        for item in listed(text, part):
+            yield item.partition(" ")[0].partition("[")[0].rstrip("?")
+
+
+@pytest.mark.parametrize("path", SHARED, ids=lambda path: path.stem)
+def test_a_shared_file_is_named_as_what_it_defines(path: Path) -> None:
+    """Who reads a header finds the file; only pairs that belong together have a name of theirs."""
+    defined = defined_in(path)
+    functions = [name for name in defined if name.islower()]
+    assert path.stem in {name.lower() for name in defined} or len(functions) == 2
+
+
+def test_a_row_is_written_as_it_is_read() -> None:
+    """The reader of a coin's row and its writer know the same fields."""
+    reader, writer = (
+        code_of((LUA / f"shared/{name}.lua").read_text("utf-8"))
+        for name in ("read_coin", "write_coin")
+    )
+    read, written = (re.findall(r"'([a-z_]+)'", each) for each in (reader, writer))
+    assert read == written
+    places = re.findall(r"(\w+) = values\[(\d)\]", reader)
+    assert places == [(field, str(place)) for place, field in enumerate(read, 1)]
+
+
+def test_a_header_names_its_keys_and_arguments() -> None:
+    """All forms that a name can have."""
+    header = header_of(
+        "-- KEYS: row, queues[tier]\n"
+        "-- ARGV: id, now (ms), mode ('delete' or 'count'), caps[priority]\n"
+        "-- ARGV: size? (bytes), others ...\n"
+    )
+    assert header.locals().splitlines() == [
+        "local KEYS, ARGV = KEYS, ARGV",
+        "local row = KEYS[1]",
+        "local queues = {GOLD = KEYS[2], SILVER = KEYS[3], BRONZE = KEYS[4]}",
+        "local id = ARGV[1]",
+        "local now = tonumber(ARGV[2])",
+        "local mode = ARGV[3]",
+        "local caps = {BESTIE = ARGV[4], MATE = ARGV[5], STRANGER = ARGV[6]}",
+        "local size = tonumber(ARGV[7])",
+        "local others = {ARGV[8], ARGV[9], ARGV[10]}",
+        "for place = 11, #ARGV do",
+        "  others[place - 7] = ARGV[place]",
+        "end",
+    ]
+
+
+def test_a_table_of_tables_goes_by_its_first_index() -> None:
+    """``caps[priority][tier]`` begins with the tiers of the highest priority."""
+    header = header_of("-- KEYS: row\n-- ARGV: caps[priority][tier]\n")
+    assert header.locals().splitlines()[2] == (
+        "local caps = {BESTIE = {GOLD = ARGV[1], SILVER = ARGV[2], BRONZE = ARGV[3]}, "
+        "MATE = {GOLD = ARGV[4], SILVER = ARGV[5], BRONZE = ARGV[6]}, "
+        "STRANGER = {GOLD = ARGV[7], SILVER = ARGV[8], BRONZE = ARGV[9]}}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("-- ARGV: id\n", "must list KEYS and ARGV"),
+        ("-- KEYS: row\n", "must list KEYS and ARGV"),
+        ("-- KEYS: row\n-- ARGV: now (seconds)\n", r"'now \(seconds\)' is no name"),
+        ("-- KEYS: queues[owner]\n-- ARGV: id\n", "'queues.owner.' is no name"),
+    ],
+)
+def test_a_header_that_is_none(text: str, reason: str) -> None:
+    """A script whose header is not understood doesn't load."""
+    with pytest.raises(ValueError, match=reason):
+        header_of(text)

@@ -98,10 +98,10 @@ def client(servers: Servers) -> Redis:
 @given(IDS | HOSTILE)
 def test_the_server_encodes_ids_as_the_client_does(client: Redis, value: str) -> None:
     """A coin's row is found by either side."""
-    from aqm_db._lua import scripts  # noqa: PLC0415
+    from aqm_db._lua import loader  # noqa: PLC0415
 
-    source = scripts._LUA.joinpath("shared/encode.lua").read_text("utf-8")
-    assert client.eval(f"{source} return encode(ARGV[1])", 0, value) == encode_id(value).encode()
+    source = loader._text_of("shared/encode_id")
+    assert client.eval(f"{source} return encode_id(ARGV[1])", 0, value) == encode_id(value).encode()
     client.close()
 
 
@@ -115,9 +115,9 @@ def test_the_server_encodes_ids_as_the_client_does(client: Redis, value: str) ->
 )
 def test_the_server_knows_text_as_the_client_does(client: Redis, value: bytes) -> None:
     """What the one decodes the other takes for text."""
-    from aqm_db._lua import scripts  # noqa: PLC0415
+    from aqm_db._lua import loader  # noqa: PLC0415
 
-    source = scripts._LUA.joinpath("shared/utf8.lua").read_text("utf-8")
+    source = loader._text_of("shared/is_utf8")
     is_text = value.decode("utf-8", "ignore").encode() == value
     assert client.eval(f"{source} return is_utf8(ARGV[1])", 0, value) == (1 if is_text else None)
     client.close()

@@ -52,9 +52,9 @@ def commands_by_operation() -> dict[str, set[str]]:
 
     def commands(path: Path) -> set[str]:
         text = path.read_text("utf-8")
-        used = re.search(r"^-- Uses: (.+)$", text, re.MULTILINE)
-        names = set(re.findall(r"(?:call|typed)\('([A-Z]+)'", text))
-        for name in used[1].split(", ") if used else []:
+        used = ", ".join(re.findall(r"^-- Uses: (.+)$", text, re.MULTILINE))
+        names = set(re.findall(r"call\('([A-Z]+)'", text))
+        for name in re.findall(r"(\w+)(?:\.\w+)?", used):
             names |= commands(LUA / "shared" / f"{name}.lua")
         return names
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeAlias, cast
 
 from aqm_db import config
-from aqm_db._lua.scripts import Code
+from aqm_db._lua.loader import Code
 from aqm_db.errors import (
     AccessDeniedError,
     AQMDatabaseError,

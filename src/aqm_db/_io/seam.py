@@ -8,7 +8,7 @@ event loop; ``SyncSeam`` does its I/O before it returns, so they never suspend, 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from aqm_db._lua.scripts import Script
+from aqm_db._lua.loader import Script
 from aqm_db.errors import AQMDatabaseError
 
 from .failures import Denial
@@ -17,7 +17,7 @@ Argument: TypeAlias = str | bytes | int
 Command: TypeAlias = Sequence[Argument]
 """A command's name, and its arguments."""
 Reply: TypeAlias = list[Any]
-"""A script's reply: a :class:`~aqm_db._lua.scripts.Code`, then what the script's header says."""
+"""A script's reply: a :class:`~aqm_db._lua.loader.Code`, then what the script's header says."""
 
 
 class Call(NamedTuple):

@@ -4,11 +4,14 @@ from collections.abc import Collection
 from typing import Literal, TypeAlias
 
 from aqm_db._io.seam import Call
-from aqm_db._lua import scripts
+from aqm_db._lua.loader import Script
 
 from . import Scope
 from .outcome import checked
 from .stock import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS
+
+COLLECT = Script("inventory/collect")
+DROP_ORPHAN = Script("inventory/drop_orphan")
 
 Mode: TypeAlias = Literal["delete", "count"]
 """Whether to remove, or to tell what would be removed."""
@@ -26,7 +29,7 @@ def build_collect(scope: Scope, contact_id: str, before: int, mode: Mode) -> Cal
     names = scope.keys.of(contact_id)
     keys = (names.meta, names.used, names.claims + scope.request_ids(), *names.queues)
     arguments = (names.rows, scope.clock(), COIN_TTL_MS, before, USED_TTL_MS, CLAIM_TTL_MS, mode)
-    return Call(scripts.INV_COLLECT, keys, arguments)
+    return Call(COLLECT, keys, arguments)
 
 
 async def remove_orphans(
@@ -51,7 +54,7 @@ async def remove_orphans(
         ]
         replies = await scope.seam.run_all(
             [
-                Call(scripts.INV_DROP_ORPHAN, (names.row(key_id), *names.queues), (key_id, mode))
+                Call(DROP_ORPHAN, (names.row(key_id), *names.queues), (key_id, mode))
                 for names, key_id in rows
             ]
         )

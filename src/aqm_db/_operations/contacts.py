@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from aqm_db._io.seam import Argument, Call, Reply
-from aqm_db._lua import scripts
+from aqm_db._lua.loader import Script
 from aqm_db._model.checks import check_id, check_priority, check_text
 from aqm_db._model.rows import row_of
-from aqm_db._model.tiers import TIERS, priorities_above
+from aqm_db._model.tiers import TIERS, count_field
 from aqm_db.errors import AQMDatabaseError, ContactNotRegisteredError, CorruptEntryError
 from aqm_db.types import ContactMeta, InventorySummary
 
@@ -16,6 +16,10 @@ from . import Scope
 from .collecting import remove_orphans
 from .outcome import Progress, checked
 from .stock import CLAIM_TTL_MS, USED_TTL_MS
+
+REGISTER = Script("inventory/register")
+SET_PRIORITY = Script("inventory/set_priority")
+FORGET = Script("inventory/forget")
 
 _log = logging.getLogger("aqm_db.inventory")
 
@@ -31,7 +35,7 @@ def build_register(scope: Scope, contact_id: str, priority: str, display_name: s
     check_text("display_name", display_name)
     names = scope.keys.of(contact_id)
     arguments = (scope.request_ids(), priority, scope.clock(), display_name)
-    return Call(scripts.INV_REGISTER, (names.meta, names.used), arguments)
+    return Call(REGISTER, (names.meta, names.used), arguments)
 
 
 def read_register(contact_id: str, reply: Reply) -> bool:
@@ -56,10 +60,9 @@ def build_set_priority(
         names.rows,
         CLAIM_TTL_MS,
         *(caps[priority][tier] for tier in TIERS),
-        *priorities_above(priority),
     )
     keys = (names.meta, names.used, names.claims + scope.request_ids(), *names.queues)
-    return Call(scripts.INV_SET_PRIORITY, keys, arguments)
+    return Call(SET_PRIORITY, keys, arguments)
 
 
 def read_set_priority(contact_id: str, priority: str, reply: Reply) -> bool:
@@ -77,7 +80,7 @@ async def forget(scope: Scope, contact_id: str) -> int:
     check_id("contact_id", contact_id)
     names = scope.keys.of(contact_id)
     keys = (names.meta, names.used, names.claims + scope.request_ids(), *names.queues)
-    call = Call(scripts.INV_FORGET, keys, (names.rows, USED_TTL_MS, CLAIM_TTL_MS))
+    call = Call(FORGET, keys, (names.rows, USED_TTL_MS, CLAIM_TTL_MS))
     [dropped] = checked(await scope.seam.run(call), contact_id=contact_id)
     with Progress() as progress:
         progress.made = True
@@ -156,7 +159,7 @@ def _read_summary(
         row = row_of(name, meta)
         if row is None:
             return ContactNotRegisteredError(f"{name} is not registered")
-        gold, silver, bronze = counts
-        return InventorySummary(contact_id, gold, silver, bronze, row.priority())
+        named = {count_field(tier): count for tier, count in zip(TIERS, counts, strict=True)}
+        return InventorySummary(contact_id, priority=row.priority(), **named)
     except CorruptEntryError as error:
         return error

@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import Self
 
 from aqm_db._io.seam import Reply
-from aqm_db._lua.scripts import Code
+from aqm_db._lua.loader import Code
 from aqm_db.errors import (
     AQMDatabaseError,
     BudgetExceededError,

@@ -13,8 +13,7 @@ from typing import TypeAlias
 from aqm_db._io.confirming import UNCONFIRMED, Confirming
 from aqm_db._io.facts import read_unless_refused
 from aqm_db._io.seam import Argument, ClientSeam, Seam
-from aqm_db._lua import scripts
-from aqm_db._lua.scripts import Script
+from aqm_db._lua.loader import Script, scripts_in
 from aqm_db._model.keys import Keys
 from aqm_db._model.kinds import DatabaseName
 
@@ -23,12 +22,11 @@ from .safety import Defect
 _Need: TypeAlias = tuple[str, tuple[str, ...]]
 """A command, and the names of the keys that it's about."""
 
-_KEYS_LINE = re.compile(r"^-- KEYS: (.+)$", re.MULTILINE)
-_RUNS_LINE = re.compile(r"^-- Runs: (.+)$", re.MULTILINE)
-_PREFIXES: dict[DatabaseName, tuple[str, ...]] = {
-    "vault": ("vault_",),
-    "inventory": ("inv_", "turn_"),
+_FOLDERS: dict[DatabaseName, tuple[str, ...]] = {
+    "vault": ("vault",),
+    "inventory": ("inventory", "turn"),
 }
+"""The scripts that run in each of the two."""
 _READS: dict[DatabaseName, dict[str, str]] = {
     "vault": {
         "fetch_key": "HGETALL row",
@@ -41,13 +39,13 @@ _READS: dict[DatabaseName, dict[str, str]] = {
     },
     "inventory": {
         "get_contact_meta": "HGETALL meta",
-        "get_inventory": "SCAN, HGETALL meta, ZCARD idx",
-        "get_available_tiers": "ZCARD idx",
-        "list_coins": "ZRANGE idx, HGETALL row",
+        "get_inventory": "SCAN, HGETALL meta, ZCARD queues",
+        "get_available_tiers": "ZCARD queues",
+        "list_coins": "ZRANGE queues, HGETALL row",
         "garbage_collect": "SCAN",
         "enforce_budget": "GET epoch",
         "check": (
-            "SCAN, HGETALL meta, EXISTS meta, EXISTS row, ZRANGE idx, ZCARD used, STRLEN lease, "
+            "SCAN, HGETALL meta, EXISTS meta, EXISTS row, ZRANGE queues, ZCARD used, STRLEN turn, "
             "HGET leases, STRLEN epoch"
         ),
         "forget_contact": "SCAN",
@@ -128,8 +126,8 @@ def _list_needs(
     confirmation = ["SET confirm", *waits] if confirming.is_wanted else []
     for operation, commands in (*_list_operations(database), ("confirmation", confirmation)):
         for command, *roles in map(str.split, commands):
-            # A lease may be there, and would be gone: it's tried on two keys that aren't.
-            tried = ["row", "claim"] if (command, roles) == ("DEL", ["lease"]) else roles
+            # A turn may be taken, and would be gone: it's tried on two keys that aren't.
+            tried = ["row", "claim"] if (command, roles) == ("DEL", ["turn"]) else roles
             for chosen in product(*(names[role] for role in tried)):
                 needs.setdefault((command, chosen), set()).add(operation)
     return needs
@@ -138,17 +136,16 @@ def _list_needs(
 def _list_operations(database: DatabaseName) -> Iterator[tuple[str, list[str]]]:
     for name, commands in _READS[database].items():
         yield name, commands.split(", ")
-    for script in vars(scripts).values():
-        if isinstance(script, Script) and script.name.startswith(_PREFIXES[database]):
+    for folder in _FOLDERS[database]:
+        for script in scripts_in(folder):
             yield script.name, _list_script_commands(script)
 
 
 def _list_script_commands(script: Script) -> list[str]:
     """What a script runs and how it's run itself, as its header and those that it uses say."""
-    [listed] = _KEYS_LINE.findall(script.source)
-    roles = {name.split()[0] for name in listed.split(", ")}
-    runs = ", ".join(_RUNS_LINE.findall(script.source)).split(", ")
-    return [f"{call} {role}" for call in ("EVALSHA", "EVAL") for role in sorted(roles)] + runs
+    roles = sorted(key.name for key in script.header.keys)
+    run_by = [f"{call} {role}" for call in ("EVALSHA", "EVAL") for role in roles]
+    return [*run_by, *script.commands]
 
 
 def _list_key_names(database: DatabaseName, keys: Keys) -> dict[str, tuple[str, ...]]:
@@ -166,8 +163,9 @@ def _list_key_names(database: DatabaseName, keys: Keys) -> dict[str, tuple[str, 
         "claim": (names.claims,),
         "meta": (names.meta,),
         "used": (names.used,),
-        "idx": names.queues,
-        "lease": (keys.maintenance,),
+        "queue": names.queues,
+        "queues": names.queues,
+        "turn": (keys.maintenance,),
         "leases": (keys.inv_leases,),
         "epoch": (keys.inv_epoch,),
     }

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from aqm_db import config
 from aqm_db._io.seam import Argument, Call, Reply
-from aqm_db._lua import scripts
+from aqm_db._lua.loader import Script
 from aqm_db._model.checks import check_blob, check_category, check_id, check_time
 from aqm_db._model.rows import Row, row_of, whole_number
 from aqm_db.errors import (
@@ -19,6 +19,11 @@ from aqm_db.types import NewKey, VaultEntry, VaultStats
 
 from . import Scope
 from .outcome import Progress, checked
+
+STORE = Script("vault/store")
+BURN = Script("vault/burn")
+PURGE = Script("vault/purge")
+COUNTERS = Script("vault/counters")
 
 _log = logging.getLogger("aqm_db.vault")
 TTL_MS: int = config.VAULT_KEY_TTL_SECONDS * 1000
@@ -68,7 +73,7 @@ def read_store(key: NewKey | VaultEntry, reply: Reply | AQMDatabaseError) -> boo
 def build_burn(scope: Scope, key_id: str) -> Call:
     """The call that burns a private half."""
     arguments = (scope.request_ids(), key_id, GRACE_MS, TTL_MS)
-    return Call(scripts.VAULT_BURN, _row_keys(scope, key_id), arguments)
+    return Call(BURN, _row_keys(scope, key_id), arguments)
 
 
 def read_burn(key_id: str, reply: Reply) -> bool:
@@ -145,10 +150,7 @@ async def purge(scope: Scope, before: int) -> int:
                 or time < before
             ]
             replies = await scope.seam.run_all(
-                [
-                    Call(scripts.VAULT_PURGE, _row_keys(scope, key_id), (key_id, before))
-                    for key_id in old
-                ]
+                [Call(PURGE, _row_keys(scope, key_id), (key_id, before)) for key_id in old]
             )
             progress.made = progress.made or bool(old)
             for key_id, reply in zip(old, replies, strict=True):
@@ -166,7 +168,7 @@ async def purge(scope: Scope, before: int) -> int:
 async def read_counters(scope: Scope) -> tuple[int, VaultStats]:
     """How many expired keys were taken off the counters, and what these are then."""
     keys = (scope.keys.vault_stats, scope.keys.vault_expiry)
-    call = Call(scripts.VAULT_COUNTERS, keys, (scope.keys.vault_prefix, _EXPIRED_AT_ONCE))
+    call = Call(COUNTERS, keys, (scope.keys.vault_prefix, _EXPIRED_AT_ONCE))
     taken_off = 0
     while True:
         [gone, *values] = checked(await scope.seam.run(call))
@@ -212,7 +214,7 @@ def _build_store_since(
         *minted,
     )
     keys = (*_row_keys(scope, key.key_id), scope.keys.vault_unpublished)
-    return Call(scripts.VAULT_STORE, keys, arguments, key.coin_category)
+    return Call(STORE, keys, arguments, key.coin_category)
 
 
 def _row_keys(scope: Scope, key_id: str) -> tuple[str, str, str]:

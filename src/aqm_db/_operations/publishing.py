@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aqm_db._io.seam import Call, Reply
-from aqm_db._lua import scripts
-from aqm_db._lua.scripts import Code
+from aqm_db._lua.loader import Code, Script
 from aqm_db._model.checks import check_blob, check_count, check_id, check_items
 from aqm_db._model.rows import Row
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
@@ -17,6 +16,8 @@ from . import Scope
 from .batch import run_batch
 from .outcome import Progress, checked
 from .private_halves import TTL_MS, build_store, read_store
+
+PUBLISHED = Script("vault/published")
 
 _log = logging.getLogger("aqm_db.vault")
 _FIELDS = ("status", "coin_category", "coin_version", "created_at", "public_key", "signature")
@@ -138,7 +139,7 @@ async def _take_off(scope: Scope, key_ids: Sequence[bytes], reason: str) -> int:
     replies = await scope.seam.run_all(
         [
             Call(
-                scripts.VAULT_PUBLISHED,
+                PUBLISHED,
                 (_row_of(scope, key_id), scope.keys.vault_unpublished),
                 (key_id, reason),
             )

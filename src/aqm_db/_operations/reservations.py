@@ -14,10 +14,9 @@ from typing import TypeAlias
 
 from aqm_db import config
 from aqm_db._io.seam import Argument, Call, Reply
-from aqm_db._lua import scripts
-from aqm_db._lua.scripts import Code
+from aqm_db._lua.loader import Code, Script
 from aqm_db._model.checks import check_category, check_coin
-from aqm_db._model.tiers import TIERS, Caps, bytes_of, caps_of
+from aqm_db._model.tiers import TIERS, Caps, bytes_of, flatten_caps
 from aqm_db.errors import AQMDatabaseError, BudgetExceededError, InvalidArgumentError, NoSlotError
 from aqm_db.types import CoinCategory, NewCoin
 
@@ -26,6 +25,9 @@ from .batch import run_batch
 from .contacts import summarize_all
 from .outcome import checked
 from .stock import build_store, read_store
+
+RESERVE = Script("inventory/reserve")
+UNRESERVE = Script("inventory/unreserve")
 
 _log = logging.getLogger("aqm_db.inventory")
 _LEASE_TTL_MS = config.INV_LEASE_TTL_SECONDS * 1000
@@ -160,7 +162,7 @@ class Reservations:
     ) -> Call:
         names = self._scope.keys.of(contact_id)
         keys = self._scope.keys
-        arguments: list[Argument] = [
+        arguments: tuple[Argument, ...] = (
             request_id,
             contact_id,
             self._scope.clock(),
@@ -168,15 +170,12 @@ class Reservations:
             self._budget_bytes,
             stored_bytes,
             epoch,
-        ]
-        for tier in TIERS:
-            arguments += (
-                wanted.get(tier, 0),
-                config.COIN_SIZE_BYTES[tier],
-                *caps_of(self._caps, tier),
-            )
+            *(wanted.get(tier, 0) for tier in TIERS),
+            *(config.COIN_SIZE_BYTES[tier] for tier in TIERS),
+            *flatten_caps(self._caps),
+        )
         return Call(
-            scripts.INV_RESERVE,
+            RESERVE,
             (keys.inv_leases, keys.inv_epoch, names.meta, *names.queues),
             arguments,
         )
@@ -212,7 +211,7 @@ class Reservations:
 
     def _build_unreserve(self, names: Sequence[str]) -> Call:
         keys = self._scope.keys
-        return Call(scripts.INV_UNRESERVE, (keys.inv_leases, keys.inv_epoch), names)
+        return Call(UNRESERVE, (keys.inv_leases, keys.inv_epoch), names)
 
     def _build_store(self, leases: Leases, coin: NewCoin) -> Call:
         lease = leases.get(_place_of(check_coin(coin)))

@@ -6,7 +6,7 @@ from typing import cast
 
 from aqm_db import config
 from aqm_db._io.seam import Argument, Call, Reply
-from aqm_db._lua import scripts
+from aqm_db._lua.loader import Script
 from aqm_db._model.checks import check_category, check_coin, check_id
 from aqm_db._model.rows import Row, row_of
 from aqm_db._model.tiers import TIERS, Caps, caps_of
@@ -22,6 +22,12 @@ from aqm_db.types import InventoryEntry, NewCoin
 
 from . import Scope
 from .outcome import checked
+
+STORE = Script("inventory/store")
+SELECT = Script("inventory/select")
+RELEASE = Script("inventory/release")
+CONSUME = Script("inventory/consume")
+COUNT_STALE = Script("inventory/count_stale")
 
 _log = logging.getLogger("aqm_db.inventory")
 COIN_TTL_MS: int = config.INV_COIN_TTL_SECONDS * 1000
@@ -67,7 +73,7 @@ def build_store(scope: Scope, coin: NewCoin, caps: Caps, lease: str | None = Non
     )
     if lease is not None:
         arguments = (*arguments, lease)
-    return Call(scripts.INV_STORE, keys, arguments, coin.coin_category)
+    return Call(STORE, keys, arguments, coin.coin_category)
 
 
 def read_store(coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
@@ -108,7 +114,7 @@ def build_select(scope: Scope, contact_id: str, desired_tier: str) -> Call:
         desired_tier,
         *config.TIER_FALLBACK[desired_tier],
     )
-    return Call(scripts.INV_SELECT, keys, arguments, desired_tier)
+    return Call(SELECT, keys, arguments, desired_tier)
 
 
 def read_select(
@@ -181,7 +187,7 @@ def build_release(scope: Scope, entry: InventoryEntry, caps: Caps) -> Call:
         CLAIM_TTL_MS,
         *caps_of(caps, entry.coin_category),
     )
-    return Call(scripts.INV_RELEASE, keys, arguments, entry.coin_category)
+    return Call(RELEASE, keys, arguments, entry.coin_category)
 
 
 def read_release(entry: InventoryEntry, reply: Reply) -> bool:
@@ -206,7 +212,7 @@ def build_consume(scope: Scope, contact_id: str, key_id: str) -> Call:
         *names.queues,
     )
     arguments = (key_id, names.claims, scope.clock(), CLAIM_TTL_MS, COIN_TTL_MS)
-    return Call(scripts.INV_CONSUME, keys, arguments)
+    return Call(CONSUME, keys, arguments)
 
 
 def read_consume(reply: Reply) -> bool:
@@ -260,7 +266,7 @@ async def count_stale(
     """
     replies = await scope.seam.run_all(
         [
-            Call(scripts.INV_COUNT_STALE, names.queues, (names.rows, then, COIN_TTL_MS))
+            Call(COUNT_STALE, names.queues, (names.rows, then, COIN_TTL_MS))
             for names in map(scope.keys.of, contact_ids)
         ]
     )

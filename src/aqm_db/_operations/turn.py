@@ -1,10 +1,13 @@
 """The turn: which of several programs cares for a database, until the next one is due."""
 
 from aqm_db._io.seam import Call, Reply
-from aqm_db._lua import scripts
+from aqm_db._lua.loader import Script
 
 from . import Scope
 from .outcome import checked
+
+TAKE = Script("turn/take")
+DROP = Script("turn/drop")
 
 
 def build_take(scope: Scope, holder: str, lasting_ms: int) -> Call:
@@ -15,7 +18,7 @@ def build_take(scope: Scope, holder: str, lasting_ms: int) -> Call:
         holder: this program's own id.
         lasting_ms: how long nobody else gets it.
     """
-    return Call(scripts.TURN_TAKE, (scope.keys.maintenance,), (holder, lasting_ms))
+    return Call(TAKE, (scope.keys.maintenance,), (holder, lasting_ms))
 
 
 def read_take(reply: Reply) -> bool:
@@ -26,4 +29,4 @@ def read_take(reply: Reply) -> bool:
 
 def build_drop(scope: Scope, holder: str) -> Call:
     """The call that gives the turn to whoever comes next."""
-    return Call(scripts.TURN_DROP, (scope.keys.maintenance,), (holder,))
+    return Call(DROP, (scope.keys.maintenance,), (holder,))

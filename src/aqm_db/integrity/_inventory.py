@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from aqm_db._io.seam import Argument, Call
-from aqm_db._lua import scripts
+from aqm_db._lua.loader import Script
 from aqm_db._model.keys import valid_id
 from aqm_db._model.rows import row_of
-from aqm_db._model.tiers import PRIORITIES, TIERS
+from aqm_db._model.tiers import TIERS, flatten_caps
 from aqm_db._operations.stock import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
 from aqm_db.inventory import AsyncSmartInventory
 
 from ._walk import FoundKey, Inspection, Item, decode_name
+
+CHECK_COIN = Script("inventory/check_coin")
+CHECK_CLAIM = Script("inventory/check_claim")
 
 
 class Counts(NamedTuple):
@@ -24,7 +27,7 @@ class Counts(NamedTuple):
 
 async def check_inventory(inventory: AsyncSmartInventory, inspection: Inspection) -> Counts:
     """Checks contacts, queues, public halves and claims."""
-    caps = [inventory.budget_caps[priority][tier] for priority in PRIORITIES for tier in TIERS]
+    caps = flatten_caps(inventory.budget_caps)
     now = inventory.clock()
 
     def coin(contact_id: str, key_id: bytes) -> Item:
@@ -40,11 +43,11 @@ async def check_inventory(inventory: AsyncSmartInventory, inspection: Inspection
             *times,
             *caps,
         )
-        call = Call(scripts.INV_CHECK_COIN, keys, arguments)
+        call = Call(CHECK_COIN, keys, arguments)
         return Item(names.row(decode_name(key_id)), key_id, call)
 
     def claim(name: str) -> Item:
-        call = Call(scripts.INV_CHECK_CLAIM, (name,), (inspection.mode, CLAIM_TTL_MS))
+        call = Call(CHECK_CLAIM, (name,), (inspection.mode, CLAIM_TTL_MS))
         return Item(name, b"", call)
 
     public_halves = contacts = 0

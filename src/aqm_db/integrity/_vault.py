@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from aqm_db._io.seam import SCAN_COUNT, Argument, Call
-from aqm_db._lua import scripts
+from aqm_db._lua.loader import Script
 from aqm_db._model.defaults import DAY_MS
 from aqm_db._model.keys import valid_id
 from aqm_db._operations.private_halves import GRACE_MS, TTL_MS
@@ -13,6 +13,8 @@ from aqm_db.vault import AsyncSecureVault
 
 from ._walk import Inspection, Item, decode_name
 
+CHECK_KEY = Script("vault/check_key")
+CHECK_COUNTERS = Script("vault/check_counters")
 _CLOCK_SLACK_MS = DAY_MS
 """How far the clocks of clients may be apart before an expired key is taken for a lost one."""
 
@@ -33,7 +35,7 @@ async def check_vault(vault: AsyncSecureVault, inspection: Inspection, now: int)
         valid = int(valid_id(key_id) is not None)
         times = (now, TTL_MS, GRACE_MS, _CLOCK_SLACK_MS)
         looking = (key_id, valid, inspection.mode, *times)
-        call = Call(scripts.VAULT_CHECK_KEY, (name, keys.vault_expiry), looking)
+        call = Call(CHECK_KEY, (name, keys.vault_expiry), looking)
         return Item(name, key_id, call)
 
     looked_at = 0
@@ -46,7 +48,7 @@ async def check_vault(vault: AsyncSecureVault, inspection: Inspection, now: int)
         faulty += await inspection.examine_entries([item(member) for member in members])
     # At the end, since a key that isn't in the index as it should be counts all the same.
     arguments: tuple[Argument, ...] = (inspection.mode, keys.vault_prefix, *dict.fromkeys(faulty))
-    call = Call(scripts.VAULT_CHECK_COUNTERS, (keys.vault_stats, keys.vault_expiry), arguments)
+    call = Call(CHECK_COUNTERS, (keys.vault_stats, keys.vault_expiry), arguments)
     await inspection.examine([Item(keys.vault_stats, b"", call)])
     return looked_at
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from aqm_db._lua.scripts import Script
+from aqm_db._lua.loader import Script
 
 
 def without(

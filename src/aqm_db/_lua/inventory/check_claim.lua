@@ -1,15 +1,15 @@
 -- Looks at one claim, and lets it expire, if asked to.
 -- KEYS: claim
--- ARGV: 'look' or 'repair', claim ttl (ms)
+-- ARGV: mode ('look' or 'repair'), claim_ttl (ms)
 -- Returns: {OK, kind, detail, repaired} | {OK}
 -- Again: the claim expires, so the second run finds nothing.
 -- Runs: PTTL claim, PEXPIRE claim
--- Uses: problems
-if redis.call('PTTL', KEYS[1]) == -1 then
-  local repair = ARGV[1] == 'repair'
-  if repair then
-    redis.call('PEXPIRE', KEYS[1], ARGV[2])
+-- Uses: note_problem
+local reply = {OK}
+if redis.call('PTTL', claim) == -1 then
+  if mode == 'repair' then
+    redis.call('PEXPIRE', claim, claim_ttl)
   end
-  problem('no_expiry', 'the claim would stay for ever', repair)
+  note_problem(reply, 'no_expiry', 'the claim would stay for ever', mode == 'repair')
 end
-return found
+return reply

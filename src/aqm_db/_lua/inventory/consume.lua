@@ -1,20 +1,17 @@
 -- Removes one coin, whatever state its row is in.
--- KEYS: row, claim, used, idx GOLD, idx SILVER, idx BRONZE
--- ARGV: key_id, claim prefix, now (ms), claim ttl (ms), coin ttl (ms)
+-- KEYS: row, claim, used, queues[tier]
+-- ARGV: key_id, claim_prefix, now (ms), claim_ttl (ms), coin_ttl (ms)
 -- Returns: {OK, removed}
 -- Again: the claim holds what the request took.
--- Runs: EXISTS row, HMGET row, EXISTS claim, ZREM idx
--- Uses: typed, used
-local row, claim_key = KEYS[1], KEYS[2]
-
+-- Runs: EXISTS row, EXISTS claim, ZREM queues
+-- Uses: claim_coin, read_coin
 if redis.call('EXISTS', row) == 0 then
-  return {OK, redis.call('EXISTS', claim_key)}
+  return {OK, redis.call('EXISTS', claim)}
 end
 -- Rehearsals: what can't be written is found out while nothing is.
-for queue = 4, 6 do
-  redis.call('ZREM', KEYS[queue], '')
+for _, queue in pairs(queues) do
+  redis.call('ZREM', queue, '')
 end
-local stored = typed('HMGET', row, 'by', 'fetched_at') or {}
-claim(row, ARGV[1], claim_key, ARGV[2], ARGV[4], ARGV[5], KEYS[3], ARGV[3], stored[1], stored[2],
-  {KEYS[4], KEYS[5], KEYS[6]})
+claim_coin(read_coin(row) or {}, key_id, row, claim, claim_prefix, claim_ttl, coin_ttl, used, now,
+  queues)
 return {OK, 1}

@@ -1,17 +1,19 @@
 -- Counts one contact's coins that are stale at a time.
--- KEYS: idx GOLD, idx SILVER, idx BRONZE
--- ARGV: row prefix, the time (ms), coin ttl (ms)
--- Returns: {OK, stale GOLD, stale SILVER, stale BRONZE}
+-- KEYS: queues[tier]
+-- ARGV: row_prefix, at (ms), coin_ttl (ms)
+-- Returns: {OK, the stale coins of each tier}
 -- Again: it only reads.
--- Runs: ZRANGE idx
--- Uses: coin
-local stale = {0, 0, 0}
-for number, tier in ipairs({'GOLD', 'SILVER', 'BRONZE'}) do
-  for _, id in ipairs(redis.call('ZRANGE', KEYS[number], 0, -1)) do
-    local _, _, fault = coin(ARGV[1], id, tier, tonumber(ARGV[2]), ARGV[3])
+-- Runs: ZRANGE queues
+-- Uses: inspect_coin
+local reply = {OK}
+for _, tier in ipairs(TIERS) do
+  local stale = 0
+  for _, id in ipairs(redis.call('ZRANGE', queues[tier], 0, -1)) do
+    local _, _, fault = inspect_coin(row_prefix, id, tier, at, coin_ttl)
     if fault == 'stale' then
-      stale[number] = stale[number] + 1
+      stale = stale + 1
     end
   end
+  reply[#reply + 1] = stale
 end
-return {OK, stale[1], stale[2], stale[3]}
+return reply

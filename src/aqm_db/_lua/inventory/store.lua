@@ -1,44 +1,42 @@
 -- Stores a public half at the end of its tier's queue.
--- KEYS: row, meta, used, claim, idx GOLD, idx SILVER, idx BRONZE, leases
--- ARGV: request_id, key_id, coin_category, public_key, signature, now (ms), expires_at (ms or ''),
---       row prefix, coin ttl (ms), used ttl (ms), cap BESTIE, cap MATE, cap STRANGER,
---       and the lease whose slot it fills, if any
+-- KEYS: row, meta, used, claim, queues[tier], leases
+-- ARGV: request_id, key_id, coin_category, public_key, signature, now (ms), expires_at (ms)
+-- ARGV: row_prefix, coin_ttl (ms), used_ttl (ms), caps[priority] (count), lease?
+--       lease: the name of the one whose slot it fills, if any.
 -- Returns: {OK} | {NOT_REGISTERED} | {EXISTS} | {USED} | {BUDGET, count, cap} | {CORRUPT}
 --          | {NO_SLOT}
 -- Again: the row remembers the request that stored it, in a field whose name every coin pays for;
 --        once the coin was taken, its claim does.
--- Runs: EXISTS claim, HGET meta, EXISTS row, HGET row, HSET row, ZSCORE used, ZREMRANGEBYSCORE used
--- Runs: ZCARD idx, ZRANGE idx, ZREVRANGE idx, ZADD idx, ZREM idx
+-- Runs: EXISTS claim, HGET meta, EXISTS row, ZSCORE used, ZREMRANGEBYSCORE used, ZCARD queues
+-- Runs: ZRANGE queues, ZREVRANGE queues, ZADD queues, ZREM queues
 -- Runs: HGET leases, HSET leases, HDEL leases
--- Uses: coin, lease, typed, unregistered
-local row, meta, used, leases = KEYS[1], KEYS[2], KEYS[3], KEYS[8]
-local queues = {GOLD = KEYS[5], SILVER = KEYS[6], BRONZE = KEYS[7]}
-local request_id, key_id, tier, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[6])
-local queue, held = queues[tier], ARGV[14]
+-- Uses: inspect_coin, lease.format_lease, lease.parse_lease, read_coin
+-- Uses: refuse_unregistered, set_aside, write_coin
+local tier, queue = coin_category, queues[coin_category]
 
-if redis.call('EXISTS', KEYS[4]) == 1 then
+if redis.call('EXISTS', claim) == 1 then
   return {OK}
 end
 local priority = redis.call('HGET', meta, 'priority')
 if not priority then
-  return unregistered(meta)
+  return refuse_unregistered(meta)
 end
-local cap = tonumber(({BESTIE = ARGV[11], MATE = ARGV[12], STRANGER = ARGV[13]})[priority])
+local cap = caps[priority]
 if not cap then
   return {CORRUPT}
 end
 if redis.call('EXISTS', row) == 1 then
-  return {typed('HGET', row, 'by') == request_id and OK or EXISTS}
+  return {(read_coin(row) or {}).by == request_id and OK or EXISTS}
 end
 local used_at = redis.call('ZSCORE', used, key_id)
-if used_at and tonumber(used_at) > now - ARGV[10] then
+if used_at and tonumber(used_at) > now - used_ttl then
   return {USED}
 end
-local slots, filled, lease_ends
-if held then
+local slots, filled, ends
+if lease then
   -- What was reserved may be another's by now.
-  slots, filled, lease_ends = lease(redis.call('HGET', leases, held))
-  if not slots or filled >= slots or lease_ends <= now then
+  slots, filled, ends = parse_lease(redis.call('HGET', leases, lease))
+  if not slots or filled >= slots or ends <= now then
     return {NO_SLOT}
   end
 end
@@ -46,9 +44,9 @@ local count = redis.call('ZCARD', queue)
 if count >= cap and cap > 0 then
   -- Entries that can't be handed out must not keep good coins out.
   for _, id in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
-    local fields, found, fault = coin(ARGV[8], id, tier, now, ARGV[9])
-    if not fields then
-      set_aside(queue, id, found, fault)
+    local coin, other, fault = inspect_coin(row_prefix, id, tier, now, coin_ttl)
+    if not coin then
+      set_aside(queue, id, other, fault)
       count = count - 1
     end
   end
@@ -61,24 +59,20 @@ local score = string.format('%.0f', math.max(now, (tonumber(newest) or 0) + 1))
 -- Rehearsals: what can't be written is found out while nothing is.
 redis.call('ZADD', queue, 'XX', 0, '')
 redis.call('ZREM', queue, '')
-if held then
+if lease then
   redis.call('HDEL', leases, '')
 end
 -- Right whatever follows: what was used so long ago can't be used again.
-redis.call('ZREMRANGEBYSCORE', used, '-inf', string.format('%.0f', now - ARGV[10]))
+redis.call('ZREMRANGEBYSCORE', used, '-inf', string.format('%.0f', now - used_ttl))
 
 -- An entry that lost its row would list the coin twice.
 for _, other in pairs(queues) do
   redis.call('ZREM', other, key_id)
 end
-local fields = {'coin_category', tier, 'public_key', ARGV[4], 'signature', ARGV[5],
-  'fetched_at', ARGV[6], 'by', request_id}
-if ARGV[7] ~= '' then
-  fields[11], fields[12] = 'expires_at', ARGV[7]
-end
-redis.call('HSET', row, unpack(fields))
+write_coin(row, {coin_category = tier, public_key = public_key, signature = signature,
+  fetched_at = now, by = request_id, expires_at = expires_at})
 redis.call('ZADD', queue, score, key_id)
-if held then
-  redis.call('HSET', leases, held, lease_of(slots, filled + 1, lease_ends))
+if lease then
+  redis.call('HSET', leases, lease, format_lease(slots, filled + 1, ends))
 end
 return {OK}

@@ -1,10 +1,10 @@
--- Gives a lease back, if its holder still has it.
--- KEYS: lease
+-- Gives the turn back, if its holder still has it.
+-- KEYS: turn
 -- ARGV: holder
 -- Returns: {OK, dropped}
--- Again: the lease is gone, or another's.
--- Runs: GET lease, DEL lease
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+-- Again: the turn is gone, or another's.
+-- Runs: GET turn, DEL turn
+if redis.call('GET', turn) ~= holder then
   return {OK, 0}
 end
-return {OK, redis.call('DEL', KEYS[1])}
+return {OK, redis.call('DEL', turn)}

@@ -1,12 +1,12 @@
--- Takes a lease, or prolongs it, unless another holder has it.
--- KEYS: lease
+-- Takes the turn, or prolongs it, unless another holder has it.
+-- KEYS: turn
 -- ARGV: holder, ttl (ms)
 -- Returns: {OK, taken}
 -- Again: the holder has it already.
--- Runs: GET lease, SET lease
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then
+-- Runs: GET turn, SET turn
+local present = redis.call('GET', turn)
+if present and present ~= holder then
   return {OK, 0}
 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', turn, holder, 'PX', ttl)
 return {OK, 1}

@@ -1,45 +1,51 @@
 -- Reads the counters, after taking off what the server expired since the last look.
 -- KEYS: stats, expiry
--- ARGV: row prefix, most rows to take off
--- Returns: {OK, taken off, active_gold, active_silver, active_bronze, total_burned,
---          total_expired} | {CORRUPT}
+-- ARGV: row_prefix, most (count)
+--       most: rows to take off.
+-- Returns: {OK, taken off, the active keys of each tier, total_burned, total_expired} | {CORRUPT}
 -- Again: each expired row leaves the expiry index once.
 -- Runs: ZRANGE expiry, EXISTS row, HSET stats, ZREM expiry
--- Uses: encode, counters
-local stats, expiry = KEYS[1], KEYS[2]
-local FIELDS = {'active_gold', 'active_silver', 'active_bronze', 'total_burned', 'total_expired'}
-
-local values = counters(stats, unpack(FIELDS))
-if not values then
+-- Uses: counter_fields, encode_id, expiry_score.read_tier, format_count, read_counters
+local counters = read_counters(stats, COUNTER_FIELDS)
+if not counters then
   return {CORRUPT}
 end
 -- The index is in the order of expiry, so the first row that is still there ends the search.
 -- No clock is asked: the server's decides, and clients' may differ from it.
-local gone = {}
-while #gone < tonumber(ARGV[2]) do
+local gone, changed = {}, {}
+while #gone < most do
   local head = redis.call('ZRANGE', expiry, #gone, #gone, 'WITHSCORES')
-  if not head[1] or redis.call('EXISTS', ARGV[1] .. encode(head[1])) == 1 then
+  if not head[1] or redis.call('EXISTS', row_prefix .. encode_id(head[1])) == 1 then
     break
   end
   gone[#gone + 1] = head[1]
-  local tier = tier_number(head[2])
-  values[tier] = math.max(values[tier] - 1, 0)
-  values[5] = values[5] + 1
+  local active = ACTIVE[read_tier(head[2])]
+  counters[active] = math.max(counters[active] - 1, 0)
+  counters.total_expired = counters.total_expired + 1
+end
+for _, field in ipairs(COUNTER_FIELDS) do
+  if field ~= 'total_burned' then
+    changed[#changed + 1] = field
+    changed[#changed + 1] = format_count(counters[field])
+  end
 end
 local taken_off = #gone
 if taken_off > 0 then
   local written, failure = pcall(function()
     redis.call('ZREM', expiry, '')
-    redis.call('HSET', stats, FIELDS[1], counted(values[1]), FIELDS[2], counted(values[2]),
-      FIELDS[3], counted(values[3]), FIELDS[5], counted(values[5]))
+    redis.call('HSET', stats, unpack(changed))
     redis.call('ZREM', expiry, unpack(gone))
   end)
   if not written then
     -- The numbers are right all the same, where these were all: whoever can write takes them off.
-    if taken_off == tonumber(ARGV[2]) then
+    if taken_off == most then
       error(failure)
     end
     taken_off = 0
   end
 end
-return {OK, taken_off, values[1], values[2], values[3], values[4], values[5]}
+local reply = {OK, taken_off}
+for _, field in ipairs(COUNTER_FIELDS) do
+  reply[#reply + 1] = counters[field]
+end
+return reply

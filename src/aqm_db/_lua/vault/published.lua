@@ -1,14 +1,13 @@
 -- Takes a key off the list of those to be published, and its public half from its row.
 -- KEYS: row, unpublished
--- ARGV: key_id, 'published', or 'dead': only if its private half is gone
+-- ARGV: key_id, reason ('published' or 'dead')
+--       dead: only if its private half is gone.
 -- Returns: {OK, taken off}
 -- Again: it is off the list, so the second run takes nothing off.
 -- Runs: HMGET row, HDEL row, ZREM unpublished
--- Uses: typed
-local row, unpublished = KEYS[1], KEYS[2]
-
-local fields = typed('HMGET', row, 'status') or {}
-if ARGV[2] == 'dead' and fields[1] == 'ACTIVE' then
+-- Uses: try_call
+local fields = try_call('HMGET', row, 'status') or {}
+if reason == 'dead' and fields[1] == 'ACTIVE' then
   return {OK, 0}
 end
 -- Rehearsal: what can't be written is found out while nothing is.
@@ -16,4 +15,4 @@ redis.call('ZREM', unpublished, '')
 if fields[1] then
   redis.call('HDEL', row, 'public_key', 'signature')
 end
-return {OK, redis.call('ZREM', unpublished, ARGV[1])}
+return {OK, redis.call('ZREM', unpublished, key_id)}

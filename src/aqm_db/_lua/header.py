@@ -1,0 +1,119 @@
+"""A script's header comment: its contract, from which its KEYS and ARGV get their names.
+
+::
+
+    -- KEYS: row, meta, queues[tier]
+    -- ARGV: now (ms), mode ('delete' or 'count'), caps[tier][priority] (count), lease?, ids ...
+    -- Runs: EXISTS row, HGET meta, ZADD queues
+
+Each name is a local variable of the script. One with ``[tier]`` or ``[priority]`` is a table that
+has an item for each of them; ``?`` is nil if the call ends before it; ``...`` is a list of all
+that are left. What has a unit is a number: ``ms``, ``bytes`` or ``count``, nil if it's empty.
+A list that is too long for a line goes on in another line that begins as the first one.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import NamedTuple
+
+from aqm_db._model.tiers import PRIORITIES, TIERS
+
+_ITEM = re.compile(
+    r"(?P<name>[a-z_]+)(?P<indexes>(?:\[(?:tier|priority)\])*)\??"
+    r"(?: \((?:(?P<unit>ms|bytes|count)|'[^)]+')\))?(?P<rest>(?: \.\.\.)?)"
+)
+_ROOM = 3
+_INDEXES: dict[str, Sequence[str]] = {"tier": TIERS, "priority": PRIORITIES}
+
+
+class Parameter(NamedTuple):
+    """A name in a header.
+
+    Attributes:
+        name: the local variable.
+        indexes: what its items are found by, from the outermost table to the innermost one:
+            ``tier``, ``priority``; none if it is one value.
+        is_number: whether each of its values is a number.
+        is_rest: whether it's all that are left.
+    """
+
+    name: str
+    indexes: tuple[str, ...]
+    is_number: bool
+    is_rest: bool
+
+
+class Header(NamedTuple):
+    """What a script's header says.
+
+    Attributes:
+        keys: its KEYS.
+        arguments: its ARGV.
+    """
+
+    keys: tuple[Parameter, ...]
+    arguments: tuple[Parameter, ...]
+
+    def locals(self) -> str:
+        """The Lua that gives all values their names."""
+        # What is global is looked up each time.
+        first = "local KEYS, ARGV = KEYS, ARGV\n"
+        return "".join((first, *_locals("KEYS", self.keys), *_locals("ARGV", self.arguments)))
+
+
+def header_of(text: str) -> Header:
+    """Reads the header of a script.
+
+    Raises:
+        ValueError: it doesn't list its KEYS and ARGV, or names none of the forms above.
+    """
+    keys, arguments = (tuple(map(_parameter, listed(text, part))) for part in ("KEYS", "ARGV"))
+    if not keys or not arguments:
+        raise ValueError("the header must list KEYS and ARGV")
+    return Header(keys, arguments)
+
+
+def listed(text: str, part: str) -> list[str]:
+    """The items of all lines of a header that begin with a word."""
+    lines: list[str] = re.findall(rf"(?m)^-- {part}: (.+)$", text)
+    return [item for line in lines for item in line.split(", ")]
+
+
+def _parameter(item: str) -> Parameter:
+    found = _ITEM.fullmatch(item)
+    if found is None:
+        raise ValueError(f"{item!r} is no name of a key or an argument")
+    return Parameter(
+        found["name"],
+        tuple(re.findall(r"\w+", found["indexes"])),
+        is_number=found["unit"] is not None,
+        is_rest=bool(found["rest"]),
+    )
+
+
+def _locals(table: str, parameters: Sequence[Parameter]) -> Iterator[str]:
+    positions = count(1)
+    for each in parameters:
+        if each.is_rest:
+            before = next(positions) - 1
+            # A list that has room for some needn't grow for them.
+            some = ", ".join(f"{table}[{before + place}]" for place in range(1, _ROOM + 1))
+            yield f"local {each.name} = {{{some}}}\n"
+            yield f"for place = {before + _ROOM + 1}, #{table} do\n"
+            yield f"  {each.name}[place - {before}] = {table}[place]\nend\n"
+        else:
+            yield f"local {each.name} = {_value(table, each, each.indexes, positions)}\n"
+
+
+def _value(
+    table: str, parameter: Parameter, indexes: Sequence[str], positions: Iterator[int]
+) -> str:
+    if indexes:
+        items = (
+            f"{index} = {_value(table, parameter, indexes[1:], positions)}"
+            for index in _INDEXES[indexes[0]]
+        )
+        return f"{{{', '.join(items)}}}"
+    value = f"{table}[{next(positions)}]"
+    return f"tonumber({value})" if parameter.is_number else value

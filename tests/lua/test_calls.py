@@ -1,0 +1,501 @@
+"""What each operation sends is what the header of its script names."""
+
+import asyncio
+import pkgutil
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from aqm_db import AsyncSecureVault, AsyncSmartInventory, _operations, config, integrity
+from aqm_db._io.confirming import UNCONFIRMED
+from aqm_db._io.gate import Gate
+from aqm_db._io.seam import Call, Reply
+from aqm_db._lua.header import Parameter
+from aqm_db._lua.loader import Code, Script, scripts_in
+from aqm_db._model.keys import Keys
+from aqm_db._model.kinds import INVENTORY_KINDS, VAULT_KINDS
+from aqm_db._model.tiers import PRIORITIES, TIERS
+from aqm_db._operations import (
+    Scope,
+    collecting,
+    contacts,
+    private_halves,
+    publishing,
+    reservations,
+    stock,
+    turn,
+)
+from aqm_db._operations.outcome import Progress
+from aqm_db._operations.reservations import Lease, Reservations
+from aqm_db.errors import InventoryUnavailableError, VaultUnavailableError
+from aqm_db.integrity import _inventory, _vault
+from aqm_db.integrity._walk import Inspection
+from aqm_db.types import InventoryEntry, NewCoin, NewKey, VaultEntry
+
+FOLDERS = ("inventory", "vault", "turn")
+NOW, MS_A_DAY = 1_800_000_000_000, 86_400_000
+COIN_TTL, USED_TTL, KEY_TTL = 30 * MS_A_DAY, 30 * MS_A_DAY, 30 * MS_A_DAY
+CLAIM_TTL, GRACE = 30_000, 60_000
+KEYS = Keys("alice")
+BOB = KEYS.of("bob")
+QUEUES = dict(zip(TIERS, BOB.queues, strict=True))
+COIN = NewCoin("bob", "k1", "SILVER", b"public", b"signature", NOW + 5)
+ENTRY = InventoryEntry("bob", "k1", "SILVER", b"public", b"signature", NOW - 9, NOW + 5, NOW - 1)
+KEY = NewKey("k1", "SILVER", b"blob", b"iv", b"tag", "v1")
+OLD_KEY = VaultEntry("k1", "SILVER", b"blob", b"iv", b"tag", "ACTIVE", NOW - 9, "v1")
+SILVER_CAPS = {"BESTIE": 4, "MATE": 6, "STRANGER": 0}
+
+REPLIES: dict[str, list[Any]] = {
+    "inv_reserve": [[1, 0, 9, 0]] * len(TIERS),
+    "inv_drop_orphan": [1, b"SILVER"],
+    "inv_check_coin": [],
+    "inv_check_claim": [],
+    "vault_counters": [0] * (len(TIERS) + 3),
+    "vault_check_key": [b"no_expiry", b"it would stay for ever", 0],
+    "vault_check_counters": [],
+}
+"""What follows the code of a reply; a number where nothing else is said."""
+
+
+class Recorder:
+    """In the place of a server: notes what it's asked, and gives short answers."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    async def run(self, call: Call, _undo: object = None) -> Reply:
+        """All went well."""
+        self.calls.append(call)
+        return [Code.OK, *REPLIES.get(call.script.name, [0])]
+
+    async def run_all(self, calls: Sequence[Call], _undos: object = None) -> list[Reply]:
+        """The same, many times."""
+        return [await self.run(call) for call in calls]
+
+    async def read(self, *commands: Sequence[Any]) -> list[Any]:
+        """There is one of everything, and nothing in it."""
+        replies = {"ZSCAN": [b"0", []], "ZRANGE": [], "EXISTS": 1, "ZCARD": 0}
+        return [replies.get(command[0]) for command in commands]
+
+    async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """One key of each kind."""
+        names = {
+            KEYS.vault_pattern(): [KEYS.vault("k1")],
+            KEYS.inv_pattern(): [BOB.row("k1")],
+            KEYS.meta_pattern(): [BOB.meta],
+            "aqm:{alice}:vault:v1:*": [KEYS.vault("k1")],
+            "aqm:{alice}:inv:v1:*": [BOB.row("k1"), f"{BOB.claims}r"],
+        }
+        yield [name.encode() for name in names[pattern]]
+
+
+def scope_over(seam: Any) -> Scope:
+    """Alice's data, at a time that stands still; every request has one id."""
+    return Scope(seam, KEYS, lambda: NOW, lambda: "r", UNCONFIRMED)
+
+
+def build(make: Callable[[Scope], Call]) -> Callable[[], Call]:
+    """A call that one function makes."""
+    return lambda: make(scope_over(Recorder()))
+
+
+def send(script: Script, act: Callable[[Scope], Awaitable[object]]) -> Callable[[], Call]:
+    """The first call of a script that a longer operation sends."""
+
+    async def sent() -> Call:
+        recorder = Recorder()
+        await act(scope_over(recorder))
+        return next(call for call in recorder.calls if call.script is script)
+
+    return lambda: asyncio.run(sent())
+
+
+def reservations_of(scope: Scope) -> Reservations:
+    """The reservations of an inventory of 9,000 bytes."""
+    return Reservations(scope, config.BUDGET_CAPS, 9_000)
+
+
+async def check_vault(scope: Scope) -> None:
+    """Looks for what is wrong in the vault."""
+    vault: Any = AsyncSecureVault(Gate(scope.seam, VaultUnavailableError), owner="alice")
+    inspection = Inspection(scope, VAULT_KINDS, repair=False, progress=Progress())
+    await _vault.check_vault(vault, inspection, NOW)
+
+
+async def check_inventory(scope: Scope) -> None:
+    """Looks for what is wrong in the inventory."""
+    gate = Gate(scope.seam, InventoryUnavailableError)
+    inventory: Any = AsyncSmartInventory(gate, owner="alice", clock=lambda: NOW)
+    inspection = Inspection(scope, INVENTORY_KINDS, repair=True, progress=Progress())
+    await _inventory.check_inventory(inventory, inspection)
+
+
+CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
+    "inv_register": (
+        build(lambda scope: contacts.build_register(scope, "bob", "MATE", "Bob")),
+        {
+            "meta": BOB.meta,
+            "used": BOB.used,
+            "request_id": "r",
+            "priority": "MATE",
+            "now": NOW,
+            "display_name": "Bob",
+        },
+    ),
+    "inv_set_priority": (
+        build(lambda scope: contacts.build_set_priority(scope, "bob", "MATE", config.BUDGET_CAPS)),
+        {
+            "meta": BOB.meta,
+            "used": BOB.used,
+            "claim": f"{BOB.claims}r",
+            "queues": QUEUES,
+            "priority": "MATE",
+            "row_prefix": BOB.rows,
+            "claim_ttl": CLAIM_TTL,
+            "caps": {"GOLD": 0, "SILVER": 6, "BRONZE": 4},
+        },
+    ),
+    "inv_forget": (
+        send(contacts.FORGET, lambda scope: contacts.forget(scope, "bob")),
+        {
+            "meta": BOB.meta,
+            "used": BOB.used,
+            "claim": f"{BOB.claims}r",
+            "queues": QUEUES,
+            "row_prefix": BOB.rows,
+            "used_ttl": USED_TTL,
+            "claim_ttl": CLAIM_TTL,
+        },
+    ),
+    "inv_store": (
+        build(lambda scope: stock.build_store(scope, COIN, config.BUDGET_CAPS, "r:SILVER:bob")),
+        {
+            "row": BOB.row("k1"),
+            "meta": BOB.meta,
+            "used": BOB.used,
+            "claim": f"{BOB.claims}r",
+            "queues": QUEUES,
+            "leases": KEYS.inv_leases,
+            "request_id": "r",
+            "key_id": "k1",
+            "coin_category": "SILVER",
+            "public_key": b"public",
+            "signature": b"signature",
+            "now": NOW,
+            "expires_at": NOW + 5,
+            "row_prefix": BOB.rows,
+            "coin_ttl": COIN_TTL,
+            "used_ttl": USED_TTL,
+            "caps": SILVER_CAPS,
+            "lease": "r:SILVER:bob",
+        },
+    ),
+    "inv_select": (
+        build(lambda scope: stock.build_select(scope, "bob", "SILVER")),
+        {
+            "claim": f"{BOB.claims}r",
+            "meta": BOB.meta,
+            "used": BOB.used,
+            "queues": QUEUES,
+            "row_prefix": BOB.rows,
+            "claim_prefix": BOB.claims,
+            "now": NOW,
+            "coin_ttl": COIN_TTL,
+            "claim_ttl": CLAIM_TTL,
+            "tiers": ["SILVER", "BRONZE"],
+        },
+    ),
+    "inv_release": (
+        build(lambda scope: stock.build_release(scope, ENTRY, config.BUDGET_CAPS)),
+        {
+            "row": BOB.row("k1"),
+            "meta": BOB.meta,
+            "used": BOB.used,
+            "claim": f"{BOB.claims}r",
+            "queue": QUEUES["SILVER"],
+            "key_id": "k1",
+            "coin_category": "SILVER",
+            "public_key": b"public",
+            "signature": b"signature",
+            "fetched_at": NOW - 9,
+            "expires_at": NOW + 5,
+            "used_at": NOW - 1,
+            "now": NOW,
+            "coin_ttl": COIN_TTL,
+            "claim_ttl": CLAIM_TTL,
+            "caps": SILVER_CAPS,
+        },
+    ),
+    "inv_consume": (
+        build(lambda scope: stock.build_consume(scope, "bob", "k1")),
+        {
+            "row": BOB.row("k1"),
+            "claim": f"{BOB.claims}r",
+            "used": BOB.used,
+            "queues": QUEUES,
+            "key_id": "k1",
+            "claim_prefix": BOB.claims,
+            "now": NOW,
+            "claim_ttl": CLAIM_TTL,
+            "coin_ttl": COIN_TTL,
+        },
+    ),
+    "inv_count_stale": (
+        send(stock.COUNT_STALE, lambda scope: stock.count_stale(scope, ["bob"], NOW + 1)),
+        {"queues": QUEUES, "row_prefix": BOB.rows, "at": NOW + 1, "coin_ttl": COIN_TTL},
+    ),
+    "inv_collect": (
+        build(lambda scope: collecting.build_collect(scope, "bob", NOW - 1, "count")),
+        {
+            "meta": BOB.meta,
+            "used": BOB.used,
+            "claim": f"{BOB.claims}r",
+            "queues": QUEUES,
+            "row_prefix": BOB.rows,
+            "now": NOW,
+            "coin_ttl": COIN_TTL,
+            "before": NOW - 1,
+            "used_ttl": USED_TTL,
+            "claim_ttl": CLAIM_TTL,
+            "mode": "count",
+        },
+    ),
+    "inv_drop_orphan": (
+        send(
+            collecting.DROP_ORPHAN,
+            lambda scope: collecting.remove_orphans(scope, ["bob"], "delete"),
+        ),
+        {"row": BOB.row("k1"), "queues": QUEUES, "key_id": "k1", "mode": "delete"},
+    ),
+    "inv_reserve": (
+        send(
+            reservations.RESERVE,
+            lambda scope: reservations_of(scope).reserve({"bob": {"SILVER": 2, "BRONZE": 3}}, 77),
+        ),
+        {
+            "leases": KEYS.inv_leases,
+            "epoch": KEYS.inv_epoch,
+            "meta": BOB.meta,
+            "queues": QUEUES,
+            "request_id": "r",
+            "contact_id": "bob",
+            "now": NOW,
+            "lease_ttl": 77,
+            "budget": 9_000,
+            "stored": 0,
+            "measured_epoch": b"0",
+            "wanted": {"GOLD": 0, "SILVER": 2, "BRONZE": 3},
+            "sizes": config.COIN_SIZE_BYTES,
+            "caps": config.BUDGET_CAPS,
+        },
+    ),
+    "inv_unreserve": (
+        send(
+            reservations.UNRESERVE,
+            lambda scope: reservations_of(scope).end([Lease("a", 1, None), Lease("b", 2, None)]),
+        ),
+        {"leases": KEYS.inv_leases, "epoch": KEYS.inv_epoch, "names": ["a", "b"]},
+    ),
+    "inv_check_coin": (
+        send(_inventory.CHECK_COIN, check_inventory),
+        {
+            "meta": BOB.meta,
+            "used": BOB.used,
+            "queues": QUEUES,
+            "row_prefix": BOB.rows,
+            "key_id": b"k1",
+            "valid": 1,
+            "mode": "repair",
+            "now": NOW,
+            "coin_ttl": COIN_TTL,
+            "used_ttl": USED_TTL,
+            "caps": config.BUDGET_CAPS,
+        },
+    ),
+    "inv_check_claim": (
+        send(_inventory.CHECK_CLAIM, check_inventory),
+        {"claim": f"{BOB.claims}r", "mode": "repair", "claim_ttl": CLAIM_TTL},
+    ),
+    "vault_store": (
+        send(
+            private_halves.STORE,
+            lambda scope: publishing.store_fresh(
+                scope, [publishing.FreshCoin(KEY, b"public", b"signature")], 20
+            ),
+        ),
+        {
+            "row": KEYS.vault("k1"),
+            "stats": KEYS.vault_stats,
+            "expiry": KEYS.vault_expiry,
+            "unpublished": KEYS.vault_unpublished,
+            "request_id": "r",
+            "key_id": "k1",
+            "coin_category": "SILVER",
+            "encrypted_blob": b"blob",
+            "encryption_iv": b"iv",
+            "auth_tag": b"tag",
+            "coin_version": "v1",
+            "created_at": NOW,
+            "ttl": KEY_TTL,
+            "left": KEY_TTL,
+            "public_key": b"public",
+            "signature": b"signature",
+            "most": 20,
+        },
+    ),
+    "vault_burn": (
+        build(lambda scope: private_halves.build_burn(scope, "k1")),
+        {
+            "row": KEYS.vault("k1"),
+            "stats": KEYS.vault_stats,
+            "expiry": KEYS.vault_expiry,
+            "request_id": "r",
+            "key_id": "k1",
+            "grace": GRACE,
+            "ttl": KEY_TTL,
+        },
+    ),
+    "vault_purge": (
+        send(private_halves.PURGE, lambda scope: private_halves.purge(scope, NOW - 1)),
+        {
+            "row": KEYS.vault("k1"),
+            "stats": KEYS.vault_stats,
+            "expiry": KEYS.vault_expiry,
+            "key_id": "k1",
+            "before": NOW - 1,
+        },
+    ),
+    "vault_counters": (
+        send(private_halves.COUNTERS, private_halves.read_counters),
+        {
+            "stats": KEYS.vault_stats,
+            "expiry": KEYS.vault_expiry,
+            "row_prefix": KEYS.vault_prefix,
+            "most": 1000,
+        },
+    ),
+    "vault_published": (
+        send(
+            publishing.PUBLISHED, lambda scope: publishing.take_off_published(scope, ["k1", "k2"])
+        ),
+        {
+            "row": KEYS.vault("k1"),
+            "unpublished": KEYS.vault_unpublished,
+            "key_id": b"k1",
+            "reason": "published",
+        },
+    ),
+    "vault_check_key": (
+        send(_vault.CHECK_KEY, check_vault),
+        {
+            "row": KEYS.vault("k1"),
+            "expiry": KEYS.vault_expiry,
+            "key_id": b"k1",
+            "valid": 1,
+            "mode": "look",
+            "now": NOW,
+            "ttl": KEY_TTL,
+            "grace": GRACE,
+            "slack": MS_A_DAY,
+        },
+    ),
+    "vault_check_counters": (
+        send(_vault.CHECK_COUNTERS, check_vault),
+        {
+            "stats": KEYS.vault_stats,
+            "expiry": KEYS.vault_expiry,
+            "mode": "look",
+            "row_prefix": KEYS.vault_prefix,
+            "key_ids": [b"k1"],
+        },
+    ),
+    "turn_take": (
+        build(lambda scope: turn.build_take(scope, "me", 77)),
+        {"turn": KEYS.maintenance, "holder": "me", "ttl": 77},
+    ),
+    "turn_drop": (
+        build(lambda scope: turn.build_drop(scope, "me")),
+        {"turn": KEYS.maintenance, "holder": "me"},
+    ),
+}
+"""By script: a call, and what the names in its header stand for."""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_call_is_what_its_header_names(name: str) -> None:
+    """Both ends of a script mean the same by each of its keys and arguments."""
+    make, expected = CASES[name]
+    call = make()
+    assert call.script.name == name
+    header = call.script.header
+    found = {**named(header.keys, call.keys), **named(header.arguments, call.arguments)}
+    assert found == expected
+    for parameter in header.arguments:
+        assert not parameter.is_number or all(
+            isinstance(value, int) for value in _leaves(found[parameter.name])
+        )
+
+
+def test_what_is_missing_has_an_argument_of_its_own() -> None:
+    """A coin that isn't for ever stale is stored without a lease; a key may be published never."""
+    without_end = NewCoin("bob", "k1", "SILVER", b"public", b"signature")
+    call = stock.build_store(scope_over(Recorder()), without_end, config.BUDGET_CAPS)
+    found = named(call.script.header.arguments, call.arguments)
+    assert (found["expires_at"], found["lease"]) == ("", None)
+    call = private_halves.build_restore(scope_over(Recorder()), OLD_KEY)
+    found = named(call.script.header.arguments, call.arguments)
+    assert (found["created_at"], found["left"]) == (NOW - 9, KEY_TTL - 9)
+    assert (found["public_key"], found["signature"], found["most"]) == (None, None, None)
+
+
+def test_calls_about_one_tier_say_so() -> None:
+    """Metrics count them by tier."""
+    tiers = {name: make().tier for name, (make, _) in CASES.items()}
+    assert {name for name, tier in tiers.items() if tier == "SILVER"} == {
+        *("inv_store", "inv_select", "inv_release", "vault_store")
+    }
+
+
+def test_every_script_has_one_owner() -> None:
+    """Each file is a script of one module, and none is left out of the table above."""
+    owned = [
+        script.name
+        for package in (_operations, integrity)
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+        for script in vars(import_module(module.name)).values()
+        if isinstance(script, Script)
+    ]
+    files = [script.name for folder in FOLDERS for script in scripts_in(folder)]
+    assert sorted(owned) == sorted(files) == sorted(CASES)
+
+
+def named(parameters: Sequence[Parameter], values: Sequence[object]) -> dict[str, object]:
+    """What the names in a header stand for; None for what a call ends before."""
+    left = deque(values)
+    found: dict[str, object] = {}
+    for each in parameters:
+        if each.is_rest:
+            found[each.name] = [*left]
+            left.clear()
+        else:
+            found[each.name] = _take(each.indexes, left)
+    assert not left, "more was sent than the header names"
+    return found
+
+
+def _take(indexes: Sequence[str], left: deque[object]) -> object:
+    if not indexes:
+        return left.popleft() if left else None
+    all_of = {"tier": TIERS, "priority": PRIORITIES}
+    return {index: _take(indexes[1:], left) for index in all_of[indexes[0]]}
+
+
+def _leaves(value: object) -> Iterator[object]:
+    if isinstance(value, Mapping):
+        for each in value.values():
+            yield from _leaves(each)
+    else:
+        yield value
