@@ -166,6 +166,21 @@ class SealedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Algorithms:
+    """What the coins of a tier are made with.
+
+    Attributes:
+        version: the format that :func:`mint` gives a coin unless it's told another one.
+        key_pair: the key pair's algorithm.
+        signature: the signature's algorithm.
+    """
+
+    version: str
+    key_pair: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
 class Encapsulation:
     """A secret for one message, and what its recipient needs to find it.
 
@@ -414,6 +429,7 @@ _AGREED: Final = "aqm-db x25519 hkdf-sha256 v1"
 class _Kem:
     """A way to agree on a secret; ``generate`` gives the private and the public key, raw."""
 
+    name: str
     version: str
     private_size: int
     public_size: int
@@ -426,6 +442,7 @@ class _Kem:
 class _Signer:
     """A signature algorithm; ``verify`` takes signature and message."""
 
+    name: str
     signature_size: int
     sign: Callable[[Identity, bytes], bytes]
     verify: Callable[[PublicIdentity, bytes, bytes], None]
@@ -511,6 +528,7 @@ def _ml_kem_decapsulate(private_key: bytes, ciphertext: bytes) -> bytes:
 
 
 _ML_KEM_768: Final = _Kem(
+    name="ML-KEM-768",
     version="kyber768_v1",
     private_size=64,
     public_size=1184,
@@ -519,6 +537,7 @@ _ML_KEM_768: Final = _Kem(
     decapsulate=_ml_kem_decapsulate,
 )
 _X25519: Final = _Kem(
+    name="X25519",
     version="x25519_v1",
     private_size=32,
     public_size=32,
@@ -527,6 +546,7 @@ _X25519: Final = _Kem(
     decapsulate=_x25519_decapsulate,
 )
 _ML_DSA_44: Final = _Signer(
+    name="ML-DSA-44",
     signature_size=2420,
     sign=lambda identity, message: identity.ml_dsa_44.sign(message),
     verify=lambda identity, signature, message: MLDSA44PublicKey.from_public_bytes(
@@ -534,6 +554,7 @@ _ML_DSA_44: Final = _Signer(
     ).verify(signature, message),
 )
 _ED25519: Final = _Signer(
+    name="Ed25519",
     signature_size=64,
     sign=lambda identity, message: identity.ed25519.sign(message),
     verify=lambda identity, signature, message: Ed25519PublicKey.from_public_bytes(
@@ -546,3 +567,9 @@ _TIERS: Final[Mapping[CoinCategory, _Tier]] = {
     "SILVER": _Tier(_ML_KEM_768, _ED25519),
     "BRONZE": _Tier(_X25519, _ED25519),
 }
+
+ALGORITHMS: Final[Mapping[CoinCategory, Algorithms]] = {
+    name: Algorithms(tier.kem.version, tier.kem.name, tier.signer.name)
+    for name, tier in _TIERS.items()
+}
+"""What coins are made with, by tier."""

@@ -91,7 +91,17 @@ def test_mint_sizes_and_version(
     assert len(coin.private_key) == private_size
     assert public_size + signature_size == config.COIN_SIZE_BYTES[tier]
     assert (coin.public.key_id, coin.public.coin_category) == (f"key-{tier}", tier)
-    assert coin.public.coin_version == version
+    assert coin.public.coin_version == coins.ALGORITHMS[tier].version == version
+
+
+def test_every_tier_has_its_algorithms() -> None:
+    """A tier that only the database knows couldn't be minted."""
+    assert {name: (of.key_pair, of.signature) for name, of in coins.ALGORITHMS.items()} == {
+        "GOLD": ("ML-KEM-768", "ML-DSA-44"),
+        "SILVER": ("ML-KEM-768", "Ed25519"),
+        "BRONZE": ("X25519", "Ed25519"),
+    }
+    assert coins.ALGORITHMS.keys() == config.VALID_COIN_CATEGORIES
 
 
 @each_tier
