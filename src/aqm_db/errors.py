@@ -58,11 +58,11 @@ class InvalidIdentifierError(InvalidArgumentError):
 
 
 class InvalidCoinCategoryError(InvalidArgumentError):
-    """A tier isn't ``"GOLD"``, ``"SILVER"`` or ``"BRONZE"``."""
+    """A tier isn't one of ``config.VALID_COIN_CATEGORIES``."""
 
 
 class InvalidPriorityError(InvalidArgumentError):
-    """A priority isn't ``"BESTIE"``, ``"MATE"`` or ``"STRANGER"``."""
+    """A priority isn't one of ``config.VALID_PRIORITIES``."""
 
 
 class KeyNotFoundError(AQMDatabaseError):

@@ -13,6 +13,7 @@ from ._io.seam import Seam
 from ._model.checks import check_category, check_days, check_id, check_items
 from ._model.defaults import DAY_MS, new_request_id, now_ms
 from ._model.keys import Keys
+from ._model.tiers import active_of
 from ._operations import Scope, private_halves
 from ._operations.batch import run_batch
 from .errors import (
@@ -228,11 +229,7 @@ class AsyncSecureVault:
         if coin_category is not None:
             check_category("coin_category", coin_category)
         stats = await self.get_stats()
-        counts = {
-            "GOLD": stats.active_gold,
-            "SILVER": stats.active_silver,
-            "BRONZE": stats.active_bronze,
-        }
+        counts = active_of(stats)
         return counts if coin_category is None else counts[coin_category]
 
     async def get_all_active_ids(self, coin_category: str | None = None) -> list[str]:

@@ -14,6 +14,8 @@ from aqm_db.errors import (
 )
 from aqm_db.types import CoinCategory, InventoryEntry, NewCoin, Priority
 
+from .tiers import PRIORITIES, TIERS
+
 F = TypeVar("F")
 _MAX_DAYS = 36_500
 _MAX_SECONDS = _MAX_DAYS * 86_400
@@ -39,7 +41,7 @@ def check_category(argument: str, value: object) -> CoinCategory:
     """A tier."""
     if not isinstance(value, str) or value not in config.VALID_COIN_CATEGORIES:
         raise InvalidCoinCategoryError(
-            argument, f"must be 'GOLD', 'SILVER' or 'BRONZE', not {_shown(value)}"
+            argument, f"must be {_enumerate(TIERS)}, not {_shown(value)}"
         )
     return cast("CoinCategory", value)
 
@@ -48,7 +50,7 @@ def check_priority(argument: str, value: object) -> Priority:
     """A contact's priority."""
     if not isinstance(value, str) or value not in config.VALID_PRIORITIES:
         raise InvalidPriorityError(
-            argument, f"must be 'BESTIE', 'MATE' or 'STRANGER', not {_shown(value)}"
+            argument, f"must be {_enumerate(PRIORITIES)}, not {_shown(value)}"
         )
     return cast("Priority", value)
 
@@ -247,6 +249,11 @@ def _utf8_size(value: str) -> int:
 def _entry_of(value: object, key: str) -> object:
     """What a mapping holds; None if it's none, or holds nothing of this name."""
     return cast("Mapping[str, object]", value).get(key) if isinstance(value, Mapping) else None
+
+
+def _enumerate(names: Sequence[str]) -> str:
+    *some, last = map(repr, names)
+    return f"{', '.join(some)} or {last}"
 
 
 def _shown(value: object) -> str:

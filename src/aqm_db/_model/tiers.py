@@ -43,7 +43,7 @@ def count_field(tier: str) -> str:
     return f"{tier.lower()}_count"
 
 
-def active_of(stats: VaultStats) -> dict[CoinCategory, int]:
+def active_of(stats: VaultStats) -> dict[str, int]:
     """Active keys by tier, best first."""
     return {tier: getattr(stats, active_field(tier)) for tier in TIERS}
 
