@@ -160,7 +160,7 @@ def test_the_specified_classes_are_exported_beside_the_asynchronous_ones() -> No
             "async def ping(vault_client: AsyncClient) -> bool:\n"
             "    return True\n\n\n"
             "async def close_all(",
-            '    return drive(connection.ping(blocking(vault_client, "ping")))',
+            '    return drive(connection.ping(wrap_client(vault_client, "ping")))',
             id="a function",
         ),
         pytest.param(

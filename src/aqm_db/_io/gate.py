@@ -91,7 +91,7 @@ class _Closed:
     def __init__(self, unavailable: type[UnavailableError]) -> None:
         self._unavailable = unavailable
 
-    async def run(self, *_: object) -> NoReturn:
+    async def run(self, *_: object, **__: object) -> NoReturn:
         raise self._unavailable(REASON)
 
     run_all = read = run
