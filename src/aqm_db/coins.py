@@ -568,7 +568,7 @@ _TIERS: Final[Mapping[CoinCategory, _Tier]] = {
     "BRONZE": _Tier(_X25519, _ED25519),
 }
 
-ALGORITHMS: Final[Mapping[CoinCategory, Algorithms]] = {
+ALGORITHMS: Final[Mapping[str, Algorithms]] = {
     name: Algorithms(tier.kem.version, tier.kem.name, tier.signer.name)
     for name, tier in _TIERS.items()
 }

@@ -29,7 +29,8 @@ _TIERS: Final = (
     _Tier("SILVER", coin_bytes=1_248, vault_target=20, caps=(4, 6, 0)),
     _Tier("BRONZE", coin_bytes=96, vault_target=10, caps=(1, 4, 0)),
 )
-"""Best first. At most four: the vault's expiry index keeps a key's tier as quarters of a ms."""
+"""Best first. At most four: the vault's expiry index keeps a key's tier, its place here, as
+quarters of a ms. One that comes before others moves these, which a check with ``repair`` mends."""
 
 # Connections -------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from aqm_db import AsyncSmartInventory, config
 from aqm_db._io.confirming import UNCONFIRMED
 from aqm_db._io.redispy.clients import make_seam
 from aqm_db._io.seam import Argument, Call as ScriptCall
-from aqm_db._lua.loader import Script, scripts_in
+from aqm_db._lua.loader import Script, list_scripts
 from aqm_db._model.keys import Keys
 from aqm_db._operations import collecting, private_halves, publishing, reservations, turn
 from aqm_db._operations.stock import build_store
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.asyncio
 SCRIPTS = [
     script
     for folder in ("inventory", "vault", "turn")
-    for script in scripts_in(folder)
+    for script in list_scripts(folder)
     # The integrity check has tests of its own.
     if "_check_" not in script.name
 ]

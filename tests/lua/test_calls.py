@@ -14,7 +14,7 @@ from aqm_db._io.confirming import UNCONFIRMED
 from aqm_db._io.gate import Gate
 from aqm_db._io.seam import Call, Reply
 from aqm_db._lua.header import Parameter
-from aqm_db._lua.loader import Code, Script, scripts_in
+from aqm_db._lua.loader import Code, Script, list_scripts
 from aqm_db._model.keys import Keys
 from aqm_db._model.kinds import INVENTORY_KINDS, VAULT_KINDS
 from aqm_db._model.tiers import PRIORITIES, TIERS
@@ -468,7 +468,7 @@ def test_every_script_has_one_owner() -> None:
         for script in vars(import_module(module.name)).values()
         if isinstance(script, Script)
     ]
-    files = [script.name for folder in FOLDERS for script in scripts_in(folder)]
+    files = [script.name for folder in FOLDERS for script in list_scripts(folder)]
     assert sorted(owned) == sorted(files) == sorted(CASES)
 
 

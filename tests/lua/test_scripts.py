@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from aqm_db._lua import loader
-from aqm_db._lua.header import header_of, listed
-from aqm_db._lua.loader import Code, Script, scripts_in
+from aqm_db._lua.header import list_items, read_header
+from aqm_db._lua.loader import Code, Script, list_scripts
 from aqm_db._model.tiers import PRIORITIES, TIERS
 
 COMMAND = re.compile(r"\b(?:redis\.p?call|try_call)\('([A-Z]+)'")
 LUA = Path(loader.__file__).parent
-SCRIPTS = [script for folder in ("inventory", "vault", "turn") for script in scripts_in(folder)]
+SCRIPTS = [script for folder in ("inventory", "vault", "turn") for script in list_scripts(folder)]
 FILES = sorted(LUA.glob("*/*.lua"))
 SHARED = sorted(LUA.glob("shared/*.lua"))
 each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
@@ -96,12 +96,12 @@ def test_a_file_says_what_it_uses(path: Path) -> None:
     words = set(re.findall(r"\w+", re.sub(r"'[^']*'", "", code_of(text))))
     own = {*defined_in(path), *_names_in(text)}
     used = {place for name, place in places.items() if name in words - own}
-    assert sorted(used) == listed(text, "Uses")
+    assert sorted(used) == list_items(text, "Uses")
 
 
 def _names_in(text: str) -> Iterator[str]:
     for part in ("KEYS", "ARGV"):
-        for item in listed(text, part):
+        for item in list_items(text, part):
             yield item.partition(" ")[0].partition("[")[0].rstrip("?")
 
 
@@ -127,12 +127,12 @@ def test_a_row_is_written_as_it_is_read() -> None:
 
 def test_a_header_names_its_keys_and_arguments() -> None:
     """All forms that a name can have."""
-    header = header_of(
+    header = read_header(
         "-- KEYS: row, queues[tier]\n"
         "-- ARGV: id, now (ms), mode ('delete' or 'count'), caps[priority]\n"
         "-- ARGV: size? (bytes), others ...\n"
     )
-    assert header.locals().splitlines() == [
+    assert header.write_locals().splitlines() == [
         "local KEYS, ARGV = KEYS, ARGV",
         "local row = KEYS[1]",
         "local queues = {GOLD = KEYS[2], SILVER = KEYS[3], BRONZE = KEYS[4]}",
@@ -150,8 +150,8 @@ def test_a_header_names_its_keys_and_arguments() -> None:
 
 def test_a_table_of_tables_goes_by_its_first_index() -> None:
     """``caps[priority][tier]`` begins with the tiers of the highest priority."""
-    header = header_of("-- KEYS: row\n-- ARGV: caps[priority][tier]\n")
-    assert header.locals().splitlines()[2] == (
+    header = read_header("-- KEYS: row\n-- ARGV: caps[priority][tier]\n")
+    assert header.write_locals().splitlines()[2] == (
         "local caps = {BESTIE = {GOLD = ARGV[1], SILVER = ARGV[2], BRONZE = ARGV[3]}, "
         "MATE = {GOLD = ARGV[4], SILVER = ARGV[5], BRONZE = ARGV[6]}, "
         "STRANGER = {GOLD = ARGV[7], SILVER = ARGV[8], BRONZE = ARGV[9]}}"
@@ -170,4 +170,4 @@ def test_a_table_of_tables_goes_by_its_first_index() -> None:
 def test_a_header_that_is_none(text: str, reason: str) -> None:
     """A script whose header is not understood doesn't load."""
     with pytest.raises(ValueError, match=reason):
-        header_of(text)
+        read_header(text)

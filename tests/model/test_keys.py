@@ -100,7 +100,7 @@ def test_the_server_encodes_ids_as_the_client_does(client: Redis, value: str) ->
     """A coin's row is found by either side."""
     from aqm_db._lua import loader  # noqa: PLC0415
 
-    source = loader._text_of("shared/encode_id")
+    source = loader._read_text("shared/encode_id")
     assert client.eval(f"{source} return encode_id(ARGV[1])", 0, value) == encode_id(value).encode()
     client.close()
 
@@ -117,7 +117,7 @@ def test_the_server_knows_text_as_the_client_does(client: Redis, value: bytes) -
     """What the one decodes the other takes for text."""
     from aqm_db._lua import loader  # noqa: PLC0415
 
-    source = loader._text_of("shared/is_utf8")
+    source = loader._read_text("shared/is_utf8")
     is_text = value.decode("utf-8", "ignore").encode() == value
     assert client.eval(f"{source} return is_utf8(ARGV[1])", 0, value) == (1 if is_text else None)
     client.close()

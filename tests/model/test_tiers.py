@@ -6,7 +6,13 @@ from typing import get_args
 import pytest
 
 from aqm_db import config
-from aqm_db._model.tiers import PRIORITIES, TIERS, active_field, count_field, order_tiers
+from aqm_db._model.tiers import (
+    PRIORITIES,
+    TIERS,
+    name_active_counter,
+    name_count_field,
+    order_tiers,
+)
 from aqm_db.types import CoinCategory, InventorySummary, Priority, VaultStats
 
 
@@ -34,11 +40,11 @@ def test_types_know_the_rows() -> None:
     assert get_args(CoinCategory) == TIERS
     assert get_args(Priority) == PRIORITIES
     assert [field.name for field in fields(VaultStats)] == [
-        *map(active_field, TIERS),
+        *map(name_active_counter, TIERS),
         *("total_burned", "total_expired"),
     ]
     assert [field.name for field in fields(InventorySummary)] == [
-        *("contact_id", *map(count_field, TIERS), "priority")
+        *("contact_id", *map(name_count_field, TIERS), "priority")
     ]
 
 

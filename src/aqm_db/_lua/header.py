@@ -55,32 +55,36 @@ class Header(NamedTuple):
     keys: tuple[Parameter, ...]
     arguments: tuple[Parameter, ...]
 
-    def locals(self) -> str:
+    def write_locals(self) -> str:
         """The Lua that gives all values their names."""
         # What is global is looked up each time.
         first = "local KEYS, ARGV = KEYS, ARGV\n"
-        return "".join((first, *_locals("KEYS", self.keys), *_locals("ARGV", self.arguments)))
+        return "".join(
+            (first, *_write_locals("KEYS", self.keys), *_write_locals("ARGV", self.arguments))
+        )
 
 
-def header_of(text: str) -> Header:
+def read_header(text: str) -> Header:
     """Reads the header of a script.
 
     Raises:
         ValueError: it doesn't list its KEYS and ARGV, or names none of the forms above.
     """
-    keys, arguments = (tuple(map(_parameter, listed(text, part))) for part in ("KEYS", "ARGV"))
+    keys, arguments = (
+        tuple(map(_parse_parameter, list_items(text, part))) for part in ("KEYS", "ARGV")
+    )
     if not keys or not arguments:
         raise ValueError("the header must list KEYS and ARGV")
     return Header(keys, arguments)
 
 
-def listed(text: str, part: str) -> list[str]:
+def list_items(text: str, part: str) -> list[str]:
     """The items of all lines of a header that begin with a word."""
     lines: list[str] = re.findall(rf"(?m)^-- {part}: (.+)$", text)
     return [item for line in lines for item in line.split(", ")]
 
 
-def _parameter(item: str) -> Parameter:
+def _parse_parameter(item: str) -> Parameter:
     found = _ITEM.fullmatch(item)
     if found is None:
         raise ValueError(f"{item!r} is no name of a key or an argument")
@@ -92,7 +96,7 @@ def _parameter(item: str) -> Parameter:
     )
 
 
-def _locals(table: str, parameters: Sequence[Parameter]) -> Iterator[str]:
+def _write_locals(table: str, parameters: Sequence[Parameter]) -> Iterator[str]:
     positions = count(1)
     for each in parameters:
         if each.is_rest:
@@ -103,15 +107,15 @@ def _locals(table: str, parameters: Sequence[Parameter]) -> Iterator[str]:
             yield f"for place = {before + _ROOM + 1}, #{table} do\n"
             yield f"  {each.name}[place - {before}] = {table}[place]\nend\n"
         else:
-            yield f"local {each.name} = {_value(table, each, each.indexes, positions)}\n"
+            yield f"local {each.name} = {_write_value(table, each, each.indexes, positions)}\n"
 
 
-def _value(
+def _write_value(
     table: str, parameter: Parameter, indexes: Sequence[str], positions: Iterator[int]
 ) -> str:
     if indexes:
         items = (
-            f"{index} = {_value(table, parameter, indexes[1:], positions)}"
+            f"{index} = {_write_value(table, parameter, indexes[1:], positions)}"
             for index in _INDEXES[indexes[0]]
         )
         return f"{{{', '.join(items)}}}"

@@ -13,9 +13,9 @@ from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 
-from aqm_db._model.tiers import PRIORITIES, TIERS, active_field
+from aqm_db._model.tiers import PRIORITIES, TIERS, name_active_counter
 
-from .header import Header, header_of, listed
+from .header import Header, list_items, read_header
 
 _LUA = Path(__file__).parent
 _PREFIXES = {"inventory": "inv", "vault": "vault", "turn": "turn"}
@@ -59,14 +59,14 @@ class Script:
         Raises:
             ValueError: it isn't in the form of a header.
         """
-        return header_of(_text_of(self._place))
+        return read_header(_read_text(self._place))
 
     @cached_property
     def source(self) -> str:
         """The Lua text, as the server gets it."""
-        text = _text_of(self._place)
-        shared = "".join(_texts_used_by(text, []))
-        return f"{_constants(shared + text)}{shared}{self.header.locals()}{text}"
+        text = _read_text(self._place)
+        shared = "".join(_read_shared(text, []))
+        return f"{_write_constants(shared + text)}{shared}{self.header.write_locals()}{text}"
 
     @cached_property
     def sha(self) -> str:
@@ -76,37 +76,37 @@ class Script:
     @cached_property
     def commands(self) -> tuple[str, ...]:
         """What it runs, shared files included: commands, each with the names of its keys."""
-        return tuple(listed(self.source, "Runs"))
+        return tuple(list_items(self.source, "Runs"))
 
 
-def scripts_in(folder: str) -> list[Script]:
+def list_scripts(folder: str) -> list[Script]:
     """All scripts of a folder."""
     return [Script(f"{folder}/{path.stem}") for path in sorted((_LUA / folder).glob("*.lua"))]
 
 
-def _text_of(place: str) -> str:
+def _read_text(place: str) -> str:
     return (_LUA / f"{place}.lua").read_text("utf-8")
 
 
-def _texts_used_by(text: str, seen: list[str]) -> list[str]:
+def _read_shared(text: str, seen: list[str]) -> list[str]:
     """The texts of the shared files that a file uses, each once and before its user."""
     texts: list[str] = []
-    for item in listed(text, "Uses"):
+    for item in list_items(text, "Uses"):
         name, _, _ = item.partition(".")
         if name not in seen:
             seen.append(name)
-            shared = _text_of(f"shared/{name}")
-            texts += [*_texts_used_by(shared, seen), shared]
+            shared = _read_text(f"shared/{name}")
+            texts += [*_read_shared(shared, seen), shared]
     return texts
 
 
-def _constants(text: str) -> str:
+def _write_constants(text: str) -> str:
     names = ", ".join(code.name for code in Code)
     values = ", ".join(str(code.value) for code in Code)
     tables = {
         "TIERS": ", ".join(f"'{tier}'" for tier in TIERS),
         "PRIORITIES": ", ".join(f"'{priority}'" for priority in PRIORITIES),
-        "ACTIVE": ", ".join(f"{tier} = '{active_field(tier)}'" for tier in TIERS),
+        "ACTIVE": ", ".join(f"{tier} = '{name_active_counter(tier)}'" for tier in TIERS),
     }
     code = re.sub(r"--.*", "", text)
     needed = (

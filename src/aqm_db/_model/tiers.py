@@ -33,24 +33,24 @@ Caps: TypeAlias = Mapping[str, Mapping[str, int]]
 """Coins per contact, by priority and tier."""
 
 
-def active_field(tier: str) -> str:
+def name_active_counter(tier: str) -> str:
     """The counter of a tier's active keys: a field of ``VaultStats``, and of the stored row."""
     return f"active_{tier.lower()}"
 
 
-def count_field(tier: str) -> str:
+def name_count_field(tier: str) -> str:
     """The number of a contact's coins of a tier: a field of ``InventorySummary``."""
     return f"{tier.lower()}_count"
 
 
 def active_of(stats: VaultStats) -> dict[str, int]:
     """Active keys by tier, best first."""
-    return {tier: getattr(stats, active_field(tier)) for tier in TIERS}
+    return {tier: getattr(stats, name_active_counter(tier)) for tier in TIERS}
 
 
 def counts_of(summary: InventorySummary) -> dict[CoinCategory, int]:
     """A contact's coins by tier, best first."""
-    return {tier: getattr(summary, count_field(tier)) for tier in TIERS}
+    return {tier: getattr(summary, name_count_field(tier)) for tier in TIERS}
 
 
 def caps_of(caps: Caps, tier: str) -> tuple[int, ...]:

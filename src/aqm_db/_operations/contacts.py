@@ -8,7 +8,7 @@ from aqm_db._io.seam import Argument, Call, Reply
 from aqm_db._lua.loader import Script
 from aqm_db._model.checks import check_id, check_priority, check_text
 from aqm_db._model.rows import row_of
-from aqm_db._model.tiers import TIERS, count_field
+from aqm_db._model.tiers import TIERS, name_count_field
 from aqm_db.errors import AQMDatabaseError, ContactNotRegisteredError, CorruptEntryError
 from aqm_db.types import ContactMeta, InventorySummary
 
@@ -159,7 +159,7 @@ def _read_summary(
         row = row_of(name, meta)
         if row is None:
             return ContactNotRegisteredError(f"{name} is not registered")
-        named = {count_field(tier): count for tier, count in zip(TIERS, counts, strict=True)}
+        named = {name_count_field(tier): count for tier, count in zip(TIERS, counts, strict=True)}
         return InventorySummary(contact_id, priority=row.priority(), **named)
     except CorruptEntryError as error:
         return error

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from aqm_db._io.confirming import UNCONFIRMED, Confirming
 from aqm_db._io.facts import read_unless_refused
 from aqm_db._io.seam import Argument, ClientSeam, Seam
-from aqm_db._lua.loader import Script, scripts_in
+from aqm_db._lua.loader import Script, list_scripts
 from aqm_db._model.keys import Keys
 from aqm_db._model.kinds import DatabaseName
 
@@ -137,7 +137,7 @@ def _list_operations(database: DatabaseName) -> Iterator[tuple[str, list[str]]]:
     for name, commands in _READS[database].items():
         yield name, commands.split(", ")
     for folder in _FOLDERS[database]:
-        for script in scripts_in(folder):
+        for script in list_scripts(folder):
             yield script.name, _list_script_commands(script)
 
 

@@ -5,7 +5,8 @@
 --       valid: whether a coin may have the id.
 -- Returns: {OK, kind, detail, repaired, kind, detail, repaired, ...}
 -- Again: what was mended is no problem any more.
--- Runs: HGET meta, ZSCORE queues, ZSCORE used, ZCARD queues, ZRANGE queues, ZADD queues, ZREM queues
+-- Runs: HGET meta, ZSCORE queues, ZSCORE used, ZCARD queues, ZRANGE queues, ZADD queues
+-- Runs: ZREM queues
 -- Uses: encode_id, inspect_coin, note_problem, read_coin, try_call
 local repair, reply = mode == 'repair', {OK}
 
@@ -66,8 +67,8 @@ local back = false
 if listed == false then
   local obstacle = find_obstacle()
   back = not obstacle
-  note_problem(reply, 'orphaned_row', 'no queue lists it' .. (obstacle and ', and ' .. obstacle or ''),
-    repair and back)
+  note_problem(reply, 'orphaned_row',
+    'no queue lists it' .. (obstacle and ', and ' .. obstacle or ''), repair and back)
 end
 if not repair then
   return reply

@@ -1,5 +1,5 @@
--- Reserves slots for coins of one contact that are on their way: as many as are wanted, and the caps
--- and the byte budget leave beside all other leases.
+-- Reserves slots for coins of one contact that are on their way: as many as are wanted, and the
+-- caps and the byte budget leave beside all other leases.
 -- KEYS: leases, epoch, meta, queues[tier]
 -- ARGV: request_id, contact_id, now (ms), lease_ttl (ms), budget (bytes), stored (bytes)
 -- ARGV: measured_epoch, wanted[tier] (count), sizes[tier] (bytes), caps[priority][tier] (count)

@@ -1,6 +1,6 @@
 -- A lease: slots of one contact's tier, kept for coins that are on their way. Its field in the hash
--- is request_id:TIER:contact_id; its value holds its slots, how many of them are filled, and when it
--- ends (ms).
+-- is request_id:TIER:contact_id; its value holds its slots, how many of them are filled, and when
+-- it ends (ms).
 local function parse_lease(text)
   local slots, filled, ends = string.match(text or '', '^(%d+) (%d+) (%d+)$')
   return tonumber(slots), tonumber(filled), tonumber(ends)

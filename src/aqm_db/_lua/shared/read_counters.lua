@@ -1,7 +1,7 @@
 -- Runs: HMGET stats
 -- Uses: parse_integer
--- Counters of the vault by the names of their fields, 0 where there is none; nil if one of them is no
--- counter. They are checked here, where HINCRBY would fail after the first write.
+-- Counters of the vault by the names of their fields, 0 where there is none; nil if one of them is
+-- no counter. They are checked here, where HINCRBY would fail after the first write.
 local function read_counters(stats, fields)
   local counters = {}
   for place, text in ipairs(redis.call('HMGET', stats, unpack(fields))) do

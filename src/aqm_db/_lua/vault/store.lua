@@ -2,7 +2,7 @@
 -- KEYS: row, stats, expiry, unpublished
 -- ARGV: request_id, key_id, coin_category, encrypted_blob, encryption_iv, auth_tag, coin_version
 -- ARGV: created_at (ms), ttl (ms), left (ms), public_key?, signature?, most? (count)
---       left: what is left of ttl; the last three are of a minted one, most: active keys of its tier.
+--       left: what is left of ttl; the last three are of a minted one, most is of active keys.
 -- Returns: {OK} | {EXISTS} | {CORRUPT} | {BUDGET, count, most}
 -- Again: the row remembers the request that stored it.
 -- Runs: EXISTS row, HGET row, PEXPIRE row, HSET row, HSET stats, ZADD expiry, ZREVRANGE expiry
