@@ -1,6 +1,6 @@
 """Coins' public halves as JSON, between a minter, the server and whoever caches them."""
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -8,12 +8,6 @@ from aqm_db import coins
 from aqm_db.errors import InvalidCoinError
 from aqm_db.minter import PublicHalf
 from aqm_db.types import NewCoin
-
-_VERSIONS: Final[dict[str, str]] = {
-    "GOLD": "kyber768_v1",
-    "SILVER": "kyber768_v1",
-    "BRONZE": "x25519_v1",
-}
 
 
 class PublishedCoin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,7 +57,8 @@ def verify_coin(coin: NewCoin, identity: coins.PublicIdentity) -> None:
         InvalidCoinError: they didn't.
         InvalidArgumentError: a field is of the wrong type or size.
     """
-    version = _VERSIONS.get(coin.coin_category, "unknown")
+    made_with = coins.ALGORITHMS.get(coin.coin_category)
+    version = "unknown" if made_with is None else made_with.version
     coins.verify(
         coins.PublicCoin(coin.key_id, coin.coin_category, version, coin.public_key, coin.signature),
         identity,

@@ -11,6 +11,7 @@ from aqm_db import AsyncClientDatabase, config, connect
 from aqm_db._cli.errors import CommandError, clean_up
 from aqm_db._cli.views.bench_view import Timings
 from aqm_db._model.defaults import new_request_id, now_ms
+from aqm_db._model.tiers import TIERS, Caps
 from aqm_db.errors import AQMDatabaseError
 from aqm_db.types import NewCoin
 
@@ -19,9 +20,9 @@ ROUND: Final = 50
 _CONTACT: Final = "contact"
 _SIGNATURE_BYTES: Final = 2_420
 """ML-DSA-44 (FIPS 204)."""
-_CAPS: Final = {
+_CAPS: Final[Caps] = {
     **config.BUDGET_CAPS,
-    "BESTIE": {"GOLD": ROUND, "SILVER": 0, "BRONZE": 0},
+    "BESTIE": {**dict.fromkeys(TIERS, 0), "GOLD": ROUND},
 }
 _HOUR_MS: Final = 3_600_000
 

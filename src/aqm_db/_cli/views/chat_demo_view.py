@@ -7,7 +7,7 @@ from aqm_db.chat_demo.findings import Evidence
 from aqm_db.chat_demo.story import Outcome
 
 from .demo_view import View
-from .tables import make_table
+from .tables import TIER_COLUMNS, make_table
 
 
 class ChatView(View):
@@ -26,7 +26,7 @@ class ChatView(View):
     def _show_messages(self, outcome: Outcome) -> None:
         self._begin_step("What each has sent, read and refused")
         table = make_table(
-            *("", ">sent", ">GOLD", ">SILVER", ">BRONZE", ">sent again"),
+            *("", ">sent", *TIER_COLUMNS, ">sent again"),
             *(">read", ">refused: repeated", ">forged"),
         )
         for evidence in (outcome.alice, outcome.bob):
@@ -38,7 +38,7 @@ class ChatView(View):
                     str,
                     (
                         len(evidence.sent),
-                        *(tiers["GOLD"], tiers["SILVER"], tiers["BRONZE"]),
+                        *(tiers[tier] for tier in TIERS),
                         evidence.resent,
                         len(evidence.read),
                         repeated,

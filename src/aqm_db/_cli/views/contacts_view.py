@@ -13,7 +13,7 @@ from aqm_db._cli.escaping import escape_text
 from aqm_db._model.tiers import counts_of
 from aqm_db.types import ContactMeta, InventorySummary
 
-from .tables import cut_text, draw_stock, make_table, style_tier
+from .tables import TIER_COLUMNS, cut_text, draw_stock, make_table, style_tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def render_contacts(contacts: Sequence[Contact]) -> RenderableType:
     """For people, a line for each contact."""
     if not contacts:
         return "No contacts."
-    table = make_table("contact", "name", "priority", ">GOLD", ">SILVER", ">BRONZE", "last message")
+    table = make_table("contact", "name", "priority", *TIER_COLUMNS, "last message")
     for contact in contacts:
         table.add_row(
             cut_text(contact.meta.contact_id),

@@ -10,18 +10,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from aqm_db._model.tiers import counts_of
-from aqm_db.coins import PublicCoin
+from aqm_db._model.tiers import active_of, counts_of
+from aqm_db.coins import ALGORITHMS, PublicCoin
 from aqm_db.demo import Delivery, Home
 from aqm_db.types import Dashboard, GCResult, HealthStatus, InventorySummary, StorageReport
 
-from .tables import describe_amounts, describe_budget, make_table, style_tier
+from .tables import TIER_COLUMNS, describe_amounts, describe_budget, make_table, style_tier
 
-_ALGORITHMS: Final[Mapping[str, tuple[str, str]]] = {
-    "GOLD": ("ML-KEM-768", "ML-DSA-44"),
-    "SILVER": ("ML-KEM-768", "Ed25519"),
-    "BRONZE": ("X25519", "Ed25519"),
-}
 _PROMISED_MS: Final = 2
 
 
@@ -55,7 +50,9 @@ class View:
         minted = Counter(coin.coin_category for coin in published)
         sizes = {coin.coin_category: _size_of(coin) for coin in published}
         for tier, count in minted.items():
-            table.add_row(style_tier(tier), str(count), *_ALGORITHMS[tier], f"{sizes[tier]:,} B")
+            of = ALGORITHMS[tier]
+            size = f"{sizes[tier]:,} B"
+            table.add_row(style_tier(tier), str(count), of.key_pair, of.signature, size)
         self._show(table)
 
     def see_cache(self, summary: InventorySummary, storage: StorageReport) -> None:
@@ -110,12 +107,12 @@ class View:
     def see_dashboards(self, alice: Dashboard, bob: Dashboard) -> None:
         """What is stored at the end."""
         self._begin_step("What is stored now")
-        vaults = make_table("vault", ">GOLD", ">SILVER", ">BRONZE", ">burned", ">expired")
-        contacts = make_table("contact", "priority", ">GOLD", ">SILVER", ">BRONZE", "to fetch")
+        vaults = make_table("vault", *TIER_COLUMNS, ">burned", ">expired")
+        contacts = make_table("contact", "priority", *TIER_COLUMNS, "to fetch")
         for name, dashboard in (("Alice's", alice), ("Bob's", bob)):
             stats = dashboard["vault"]
-            active = stats.active_gold, stats.active_silver, stats.active_bronze
-            vaults.add_row(name, *map(str, (*active, stats.total_burned, stats.total_expired)))
+            numbers = (*active_of(stats).values(), stats.total_burned, stats.total_expired)
+            vaults.add_row(name, *map(str, numbers))
             for summary in sorted(dashboard["contacts"], key=lambda summary: summary.contact_id):
                 needs = dashboard["replenish_needs"].get(summary.contact_id, {})
                 contacts.add_row(

@@ -8,14 +8,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from aqm_db._model.tiers import TIERS, counts_of
+from aqm_db._model.tiers import TIERS, active_of, counts_of
 from aqm_db.types import Dashboard, InventorySummary
 
 from .tables import cut_text, describe_amounts, describe_budget, draw_bar, draw_stock, make_table
 
 STALE_DAYS: Final = 7
 """How close to its end a coin is worth a mention."""
-_NONE: Final[Mapping[str, int]] = {"GOLD": 0, "SILVER": 0, "BRONZE": 0}
+_NONE: Final[Mapping[str, int]] = dict.fromkeys(TIERS, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,7 @@ def dump_reading(reading: Reading) -> dict[str, Any]:
     vault, storage = reading.dashboard["vault"], reading.dashboard["inventory_storage"]
     return {
         "vault": {
-            "active": {
-                "GOLD": vault.active_gold,
-                "SILVER": vault.active_silver,
-                "BRONZE": vault.active_bronze,
-            },
+            "active": active_of(vault),
             "burned": vault.total_burned,
             "expired": vault.total_expired,
         },
@@ -82,14 +78,9 @@ def render_reading(reading: Reading) -> RenderableType:
     """For people."""
     vault, storage = reading.dashboard["vault"], reading.dashboard["inventory_storage"]
     heads = Table.grid(padding=(0, 2, 0, 0))
-    active = {
-        "GOLD": vault.active_gold,
-        "SILVER": vault.active_silver,
-        "BRONZE": vault.active_bronze,
-    }
     heads.add_row(
         "vault",
-        f"{describe_amounts(active)} active; "
+        f"{describe_amounts(active_of(vault))} active; "
         f"{vault.total_burned} burned, {vault.total_expired} expired",
     )
     style = "green" if storage.total_bytes <= storage.budget_bytes else "red"
@@ -101,7 +92,7 @@ def render_reading(reading: Reading) -> RenderableType:
 
 
 def _tabulate_stocks(reading: Reading) -> Table:
-    stocks = make_table("contact", "priority", "GOLD", "SILVER", "BRONZE", ">to fetch", ">stale")
+    stocks = make_table("contact", "priority", *TIERS, ">to fetch", ">stale")
     for summary in reading.contacts():
         caps = reading.caps[summary.priority]
         stocks.add_row(

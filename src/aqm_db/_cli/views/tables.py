@@ -8,7 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from aqm_db._cli.escaping import escape_text
+from aqm_db._model.tiers import TIERS
 from aqm_db.types import CoinCategory, StorageReport
+
+TIER_COLUMNS: Final = tuple(f">{tier}" for tier in TIERS)
+"""Columns for a number of each tier."""
 
 _COLOURS: Final[Mapping[str, str]] = {
     "GOLD": "bold yellow",
