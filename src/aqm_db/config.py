@@ -120,8 +120,8 @@ TIER_FALLBACK: Final[Mapping[str, list[str]]] = {
 
 # Values that are accepted ------------------------------------------------------------------
 
-VALID_COIN_CATEGORIES: Final = frozenset(tier.name for tier in _TIERS)
-VALID_PRIORITIES: Final = frozenset(_PRIORITIES)
+VALID_COIN_CATEGORIES: Final[frozenset[str]] = frozenset(tier.name for tier in _TIERS)
+VALID_PRIORITIES: Final[frozenset[str]] = frozenset(_PRIORITIES)
 VALID_STATUSES: Final = frozenset({"ACTIVE", "BURNED"})
 MAX_ID_BYTES: Final = 256
 """The longest contact id, key id or owner, in UTF-8."""

@@ -96,7 +96,7 @@ class _Closed:
 
     run_all = read = run
 
-    async def scan(self, _: str) -> AsyncGenerator[list[bytes]]:
+    async def scan(self, pattern: str) -> AsyncGenerator[list[bytes]]:  # noqa: ARG002 - as of a seam
         raise self._unavailable(REASON)
         yield []
 
