@@ -219,7 +219,7 @@ def mint(
     tier = _tier("coin_category", coin_category)
     version = tier.kem.version if coin_version is None else check_id("coin_version", coin_version)
     private_key, public_key = tier.kem.generate()
-    message = _framed(_SIGNED, key_id, coin_category, version, public_key)
+    message = _frame(_SIGNED, key_id, coin_category, version, public_key)
     signature = tier.signer.sign(identity, message)
     return MintedCoin(
         PublicCoin(key_id, coin_category, version, public_key, signature), private_key
@@ -254,7 +254,7 @@ def verify(coin: PublicCoin, identity: PublicIdentity) -> None:
             f"a {coin.coin_category} coin has a public key and a signature of {wanted} bytes,"
             f" not {sizes}"
         )
-    message = _framed(_SIGNED, key_id, coin.coin_category, version, coin.public_key)
+    message = _frame(_SIGNED, key_id, coin.coin_category, version, coin.public_key)
     try:
         tier.signer.verify(identity, coin.signature, message)
     except InvalidSignature:
@@ -295,7 +295,7 @@ def seal(
     tier = _tier("coin_category", coin_category)
     _check_size("private_key", private_key, tier.kem.private_size)
     cipher = AESGCM(_check_size("key", key, _SEAL_KEY_SIZE))
-    context = _framed(
+    context = _frame(
         _SEALED,
         check_id("owner", owner),
         check_id("key_id", key_id),
@@ -330,7 +330,7 @@ def unseal(entry: VaultEntry, key: bytes, *, owner: str) -> bytes:
     """
     _check_type("entry", entry, VaultEntry)
     cipher = AESGCM(_check_size("key", key, _SEAL_KEY_SIZE))
-    context = _framed(
+    context = _frame(
         _SEALED,
         check_id("owner", owner),
         check_id("entry.key_id", entry.key_id),
@@ -472,7 +472,7 @@ def _check_size(argument: str, value: bytes, size: int) -> bytes:
     return value
 
 
-def _framed(*parts: str | bytes) -> bytes:
+def _frame(*parts: str | bytes) -> bytes:
     """The parts, each after its length (4 bytes, big endian), so that no border can move."""
     encoded = [part.encode() if isinstance(part, str) else part for part in parts]
     return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
@@ -483,7 +483,7 @@ class _MalformedError(Exception):
 
 
 @contextmanager
-def _looked_at() -> Generator[None]:
+def _refuse_malformed() -> Generator[None]:
     """Tells what ``cryptography`` refuses from what goes wrong elsewhere."""
     try:
         yield
@@ -498,32 +498,32 @@ def _raw_pair(key: MLKEM768PrivateKey | X25519PrivateKey) -> tuple[bytes, bytes]
 def _x25519_encapsulate(public_key: bytes) -> Encapsulation:
     ephemeral = X25519PrivateKey.generate()
     ciphertext = ephemeral.public_key().public_bytes_raw()
-    with _looked_at():
+    with _refuse_malformed():
         agreed = ephemeral.exchange(X25519PublicKey.from_public_bytes(public_key))
     return Encapsulation(_x25519_secret(agreed, ciphertext, public_key), ciphertext)
 
 
 def _x25519_decapsulate(private_key: bytes, ciphertext: bytes) -> bytes:
     key = X25519PrivateKey.from_private_bytes(private_key)
-    with _looked_at():
+    with _refuse_malformed():
         agreed = key.exchange(X25519PublicKey.from_public_bytes(ciphertext))
     return _x25519_secret(agreed, ciphertext, key.public_key().public_bytes_raw())
 
 
 def _x25519_secret(agreed: bytes, ciphertext: bytes, public_key: bytes) -> bytes:
-    info = _framed(_AGREED, ciphertext, public_key)
+    info = _frame(_AGREED, ciphertext, public_key)
     return HKDF(SHA256(), _SECRET_SIZE, salt=None, info=info).derive(agreed)
 
 
 def _ml_kem_encapsulate(public_key: bytes) -> Encapsulation:
-    with _looked_at():
+    with _refuse_malformed():
         secret, ciphertext = MLKEM768PublicKey.from_public_bytes(public_key).encapsulate()
     return Encapsulation(secret, ciphertext)
 
 
 def _ml_kem_decapsulate(private_key: bytes, ciphertext: bytes) -> bytes:
     key = MLKEM768PrivateKey.from_seed_bytes(private_key)
-    with _looked_at():
+    with _refuse_malformed():
         return key.decapsulate(ciphertext)
 
 

@@ -10,7 +10,7 @@ from ._model.checks import check_days, check_id, check_kind
 from ._model.defaults import DAY_MS
 from ._model.tiers import TIERS
 from ._operations.collecting import Mode, build_collect, remove_orphans
-from ._operations.outcome import Progress, checked
+from ._operations.outcome import Progress, check_reply
 from .errors import ContactNotRegisteredError, CorruptEntryError, InventoryUnavailableError
 from .inventory import AsyncSmartInventory
 from .types import GCResult
@@ -81,11 +81,11 @@ class AsyncGarbageCollector:
         check_id("contact_id", contact_id)
         call = build_collect(self._scope, contact_id, _END_OF_TIME, "delete")
         reply = await self._scope.seam.run(call)
-        [cleaned, *deleted] = checked(reply, contact_id=contact_id)
+        [cleaned, *deleted] = check_reply(reply, contact_id=contact_id)
         with Progress() as progress:
             progress.made = True
             orphans = await remove_orphans(self._scope, [contact_id], "delete")
-        return _total(cleaned, [*zip(TIERS, deleted, strict=True), *orphans])
+        return _sum_up(cleaned, [*zip(TIERS, deleted, strict=True), *orphans])
 
     async def dry_run(self, inactive_days: int = config.INV_GC_INACTIVE_DAYS) -> GCResult:
         """What :meth:`garbage_collect` would remove now; nothing is changed.
@@ -111,7 +111,7 @@ class AsyncGarbageCollector:
                 progress.made = mode == "delete"
                 for contact_id, reply in zip(contact_ids, replies, strict=True):
                     try:
-                        [inactive, *deleted] = checked(reply, contact_id=contact_id)
+                        [inactive, *deleted] = check_reply(reply, contact_id=contact_id)
                     except (ContactNotRegisteredError, CorruptEntryError):
                         _log.warning("corrupt_entry", extra={"contact_id": contact_id})
                         continue
@@ -119,10 +119,10 @@ class AsyncGarbageCollector:
                         cleaned.add(contact_id)
                     removed += zip(TIERS, deleted, strict=True)
             removed += await remove_orphans(self._scope, cleaned, mode)
-        return _total(len(cleaned), removed)
+        return _sum_up(len(cleaned), removed)
 
 
-def _total(contacts_cleaned: int, removed: list[tuple[str, int]]) -> GCResult:
+def _sum_up(contacts_cleaned: int, removed: list[tuple[str, int]]) -> GCResult:
     return GCResult(
         contacts_cleaned=contacts_cleaned,
         keys_deleted=sum(count for _, count in removed),

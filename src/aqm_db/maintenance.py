@@ -77,13 +77,13 @@ class Maintenance:
 
     async def _work(self, sleep: Sleep) -> None:
         while True:
-            delay = self._every if await self._succeeds() else min(self._every, _RETRY_SECONDS)
+            delay = self._every if await self._run_if_due() else min(self._every, _RETRY_SECONDS)
             await sleep(delay * self._uniform(1 - _JITTER, 1 + _JITTER))
 
-    async def _succeeds(self) -> bool:
+    async def _run_if_due(self) -> bool:
         try:
             if await self._is_due():
-                await self._round()
+                await self._run_round()
         except AQMDatabaseError as error:
             _log.warning("maintenance_failed", extra={"error": type(error).__name__})
             return False
@@ -94,7 +94,7 @@ class Maintenance:
         take = build_take(self._scope, self._holder, int(self._every * 1000))
         return read_take(await self._scope.seam.run(take, lambda _: self._build_drop()))
 
-    async def _round(self) -> None:
+    async def _run_round(self) -> None:
         done = False
         try:
             collected = await self._gc.garbage_collect(self._inactive_days)

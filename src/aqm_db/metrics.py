@@ -140,7 +140,7 @@ class _Recorder:
         )
 
     @contextmanager
-    def timing(self, operation: str) -> Generator[None]:
+    def time_operation(self, operation: str) -> Generator[None]:
         started = self._seconds()
         try:
             yield
@@ -148,7 +148,7 @@ class _Recorder:
             attributes = {"db.system.name": "redis", "db.operation.name": operation}
             _hand_over(self._durations.record, self._seconds() - started, attributes)
 
-    def ended(self, call: Call, outcome: Reply | BaseException) -> None:
+    def count_call(self, call: Call, outcome: Reply | BaseException) -> None:
         attributes: dict[str, str | bool] = {"operation": call.script.name}
         tier = call.tier
         is_selection = call.script is SELECT
@@ -190,31 +190,31 @@ class _MeteredSeam:
         self._recorder = recorder
 
     async def run(self, call: Call, undo: Undo | None = None) -> Reply:
-        with self._recorder.timing(call.script.name):
+        with self._recorder.time_operation(call.script.name):
             try:
                 reply = await self._seam.run(call, undo)
             except BaseException as error:
-                self._recorder.ended(call, error)
+                self._recorder.count_call(call, error)
                 raise
-        self._recorder.ended(call, reply)
+        self._recorder.count_call(call, reply)
         return reply
 
     async def run_all(
         self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
     ) -> list[Reply | AQMDatabaseError]:
-        with self._recorder.timing("batch"):
+        with self._recorder.time_operation("batch"):
             try:
                 replies = await self._seam.run_all(calls, undos)
             except BaseException as error:
                 for call in calls:
-                    self._recorder.ended(call, error)
+                    self._recorder.count_call(call, error)
                 raise
         for call, reply in zip(calls, replies, strict=True):
-            self._recorder.ended(call, reply)
+            self._recorder.count_call(call, reply)
         return replies
 
     async def read(self, *commands: Sequence[Argument]) -> list[Any]:
-        with self._recorder.timing("read"):
+        with self._recorder.time_operation("read"):
             return await self._seam.read(*commands)
 
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:

@@ -98,7 +98,7 @@ class AsyncMinter:
         with Progress() as progress:
             for tier, target in self._targets.items():
                 while (missing := target - await self._vault.count_active(tier)) > 0:
-                    minting = partial(self._minted, tier, min(missing, self._batch))
+                    minting = partial(self._mint_coins, tier, min(missing, self._batch))
                     stored[tier] += await self._store(await self._run(minting), target, progress)
         return stored
 
@@ -129,7 +129,7 @@ class AsyncMinter:
         """
         return await take_off_published(self._vault.scope, key_ids)
 
-    def _minted(self, tier: CoinCategory, count: int) -> list[FreshCoin]:
+    def _mint_coins(self, tier: CoinCategory, count: int) -> list[FreshCoin]:
         coins: list[Any] = [self._mint(tier) for _ in range(count)]
         for coin in coins:
             if not isinstance(coin, FreshCoin):

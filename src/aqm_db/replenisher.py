@@ -202,7 +202,7 @@ class AsyncReplenisher:
         It also raises what every method of the inventory does: all of it before the first coin is
         fetched, or not at all.
         """
-        missing = await self._missing(contact_id)
+        missing = await self._find_missing(contact_id)
         leases = await self._reservations.reserve(missing, self._lease_ms)
         limiter = anyio.CapacityLimiter(self._concurrency)
         results: list[Replenished] = []
@@ -212,7 +212,7 @@ class AsyncReplenisher:
                 async with limiter:
                     # From here on there may be coins that exist nowhere else.
                     with delay_cancellation():
-                        results.append(await self._filled(order))
+                        results.append(await self._fill(order))
             finally:
                 with delay_cancellation():
                     await self._reservations.end([order.lease])
@@ -299,9 +299,9 @@ class AsyncReplenisher:
     def _keep(self, results: Iterable[Replenished]) -> None:
         self._unreported += (result for result in results if result.refused)
 
-    async def _missing(self, contact_id: str | None) -> dict[str, dict[CoinCategory, int]]:
+    async def _find_missing(self, contact_id: str | None) -> dict[str, dict[CoinCategory, int]]:
         """What to fetch, by contact and tier, highest priority first."""
-        summaries = await self._summaries(contact_id)
+        summaries = await self._list_summaries(contact_id)
         needs = needs_of(summaries, self._inventory.budget_caps)
         missing: dict[str, dict[CoinCategory, int]] = {}
         for summary in summaries:
@@ -315,7 +315,7 @@ class AsyncReplenisher:
                     missing.setdefault(summary.contact_id, {})[tier] = needed
         return missing
 
-    async def _summaries(self, contact_id: str | None) -> list[InventorySummary]:
+    async def _list_summaries(self, contact_id: str | None) -> list[InventorySummary]:
         if contact_id is not None:
             return [await self._inventory.get_inventory(contact_id)]
         found = await self._inventory.get_inventory()
@@ -329,7 +329,7 @@ class AsyncReplenisher:
             # Whoever listens must not stop the fetching.
             _warn("on_low_failed", answer.error, contact_id=contact_id, coin_category=tier)
 
-    async def _filled(self, order: "_Order") -> Replenished:
+    async def _fill(self, order: "_Order") -> Replenished:
         """Fetches, verifies and stores."""
         key = (order.contact_id, order.tier)
         coins = await call_client(self._source, order.contact_id, order.tier, order.lease.slots)
@@ -338,11 +338,11 @@ class AsyncReplenisher:
             coins = await call_client(list, coins)
         if isinstance(coins, Raised):
             self._backoff.add_failure(key)
-            _warn("source_failed", coins.error, **order.told())
-            return order.done(error=coins.error)
-        outcomes = [await self._fault(order, coin) for coin in coins]
+            _warn("source_failed", coins.error, **order.describe())
+            return order.make_result(error=coins.error)
+        outcomes = [await self._find_fault(order, coin) for coin in coins]
         good = [place for place, fault in enumerate(outcomes) if fault is None]
-        stored = await self._stored([coins[place] for place in good], order)
+        stored = await self._store([coins[place] for place in good], order)
         for place, outcome in zip(good, stored, strict=True):
             outcomes[place] = outcome
         refused = tuple(
@@ -354,15 +354,17 @@ class AsyncReplenisher:
             self._backoff.forget_failures(key)
         else:
             self._backoff.add_failure(key)
-        _log.info("replenished", extra={**order.told(), "got": len(coins), "refused": len(refused)})
-        return order.done(
+        _log.info(
+            "replenished", extra={**order.describe(), "got": len(coins), "refused": len(refused)}
+        )
+        return order.make_result(
             got=len(coins),
             stored=len(coins) - len(refused),
             refused=refused,
             error=order.lease.refusal,
         )
 
-    async def _fault(self, order: "_Order", coin: Any) -> Exception | None:
+    async def _find_fault(self, order: "_Order", coin: Any) -> Exception | None:
         """Why a coin is none of those that were asked for."""
         if not isinstance(coin, NewCoin):
             return InvalidArgumentError("source", f"gave a {type(coin).__name__}, not a NewCoin")
@@ -375,12 +377,12 @@ class AsyncReplenisher:
             return verdict.error
         return InvalidCoinError("the verifier refused the coin") if verdict is False else None
 
-    async def _stored(
+    async def _store(
         self, coins: Sequence[NewCoin], order: "_Order"
     ) -> list[AQMDatabaseError | None]:
         """Stores coins; for each None, or why it was not stored."""
         leases: Leases = {(order.contact_id, order.tier): order.lease}
-        faults = await _outcomes(self._reservations.store(coins, leases), len(coins))
+        faults = await _await_outcomes(self._reservations.store(coins, leases), len(coins))
         # The source gave more than it was asked for, or took longer than the lease lasts: there
         # may be room all the same.
         left = [
@@ -391,7 +393,7 @@ class AsyncReplenisher:
         if left:
             await self._reservations.end([order.lease])
             again = self._reservations.store_within_budget([coins[place] for place in left])
-            for place, fault in zip(left, await _outcomes(again, len(left)), strict=True):
+            for place, fault in zip(left, await _await_outcomes(again, len(left)), strict=True):
                 faults[place] = fault
         return faults
 
@@ -405,7 +407,7 @@ class _Order:
     needed: int
     lease: Lease
 
-    def told(self) -> dict[str, object]:
+    def describe(self) -> dict[str, object]:
         """What logs say of it."""
         return {
             "contact_id": self.contact_id,
@@ -413,7 +415,7 @@ class _Order:
             "asked": self.lease.slots,
         }
 
-    def done(self, **result: Any) -> Replenished:
+    def make_result(self, **result: Any) -> Replenished:
         """What became of it."""
         return Replenished(
             self.contact_id, self.tier, self.needed, asked=self.lease.slots, **result
@@ -424,7 +426,7 @@ def _warn(event: str, error: Exception, **about: object) -> None:
     _log.warning(event, extra={**about, "error": type(error).__name__})
 
 
-async def _outcomes(
+async def _await_outcomes(
     storing: Awaitable[list[bool | AQMDatabaseError]], count: int
 ) -> list[AQMDatabaseError | None]:
     """For each coin None if it was stored, or why not; one failure of the link speaks for all."""

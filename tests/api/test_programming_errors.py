@@ -98,7 +98,7 @@ async def test_a_mistake_while_coins_are_stored(
 ) -> None:
     """It comes out, of each of the three tiers that are filled at once."""
     await db.inventory.register_contact(BOB, "BESTIE")
-    monkeypatch.setattr(AsyncReplenisher, "_stored", breaking(TypeError("ours")))
+    monkeypatch.setattr(AsyncReplenisher, "_store", breaking(TypeError("ours")))
     running = AsyncReplenisher(db.inventory, CoinServer().fetch).running(
         every=60, sleep=never_sleeping
     )
@@ -356,7 +356,7 @@ async def opened(opener: Any, url: str) -> None:
 # Coins -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("tier", "name"), [("BRONZE", "HKDF"), ("BRONZE", "_framed")])
+@pytest.mark.parametrize(("tier", "name"), [("BRONZE", "HKDF"), ("BRONZE", "_frame")])
 async def test_a_mistake_in_finding_a_secret(
     monkeypatch: pytest.MonkeyPatch, tier: CoinCategory, name: str
 ) -> None:

@@ -266,12 +266,12 @@ fields = st.tuples(short_text, st.sampled_from(TIERS), short_text, st.binary(max
 @given(first=fields, second=fields)
 def test_framing_is_injective(first: Fields, second: Fields) -> None:
     """Two coins give the same signed message only if they are the same."""
-    assert (coins._framed(*first) == coins._framed(*second)) == (first == second)
+    assert (coins._frame(*first) == coins._frame(*second)) == (first == second)
 
 
 def test_framing_is_length_prefixed() -> None:
     """Every part stands after its length, 4 bytes big endian."""
-    assert coins._framed("ü", b"", "a" * 258) == (
+    assert coins._frame("ü", b"", "a" * 258) == (
         b"\0\0\0\2\xc3\xbc" + b"\0\0\0\0" + b"\0\0\1\2" + b"a" * 258
     )
 

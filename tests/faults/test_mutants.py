@@ -607,14 +607,14 @@ _SEALED_PARTS = {"purpose": 0, "owner": 1, "key id": 2, "tier": 3, "version": 4}
 
 def _forget(lab: Lab, purpose: str, position: int) -> None:
     """Leaves a part out of what is signed or authenticated."""
-    framed = coins._framed
+    framed = coins._frame
 
     def forgetful(*parts: str | bytes) -> bytes:
         if parts[0] == purpose:
             parts = (*parts[:position], *parts[position + 1 :])
         return framed(*parts)
 
-    lab.monkeypatch.setattr(coins, "_framed", forgetful)
+    lab.monkeypatch.setattr(coins, "_frame", forgetful)
 
 
 @in_the_lab
@@ -651,7 +651,7 @@ async def test_parts_without_their_lengths(lab: Lab) -> None:
     def joined(*parts: str | bytes) -> bytes:
         return b"".join(part.encode() if isinstance(part, str) else part for part in parts)
 
-    lab.monkeypatch.setattr(coins, "_framed", joined)
+    lab.monkeypatch.setattr(coins, "_frame", joined)
     await lab.is_noticed_by(of_coins.test_framing_is_length_prefixed)
 
 

@@ -144,7 +144,7 @@ def test_where_a_redirection_leads(text: str, redirect: Redirect | None) -> None
     assert reply.kind is ErrorKind.MOVED
     assert find_redirects([1, reply]) == ({} if redirect is None else {1: redirect})
     if redirect is not None:
-        error = redirect.as_moved_error()
+        error = redirect.make_moved_error()
         assert (error.slot_id, error.host, error.port) == redirect[:3]
 
 

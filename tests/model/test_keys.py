@@ -6,7 +6,7 @@ from redis import Redis
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, config, sync
 from aqm_db._model.keys import Keys, encode_id
-from aqm_db._model.kinds import INVENTORY_KINDS, VAULT_KINDS, parsed
+from aqm_db._model.kinds import INVENTORY_KINDS, VAULT_KINDS, parse_name
 from tests.conftest import INVENTORY_DB
 from tests.support.backends import VALKEY_9, Servers
 
@@ -65,10 +65,10 @@ def test_every_name_is_of_its_kind(contact_id: str, key_id: str, owner: str | No
     }
     assert names.keys() == {kind.name for kind in (*VAULT_KINDS, *INVENTORY_KINDS)}
     for kind, (kinds, name, ids) in names.items():
-        read = parsed(keys, name.encode(), kinds)
+        read = parse_name(keys, name.encode(), kinds)
         assert read is not None
         assert (read[0].name, read[1]) == (kind, ids)
-        assert parsed(Keys("other"), name.encode(), kinds) is None
+        assert parse_name(Keys("other"), name.encode(), kinds) is None
 
 
 def test_every_kind_of_key_is_known() -> None:

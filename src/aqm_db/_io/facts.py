@@ -136,16 +136,16 @@ def _parse_facts(fields: Mapping[str, str]) -> Facts:
         version=_parse_version(compatible),
         uptime_seconds=_parse_number(fields.get("uptime_in_seconds")),
         tcp_port=_parse_number(fields.get("tcp_port")),
-        is_replica=_is("slave", fields.get("role")),
+        is_replica=_compare("slave", fields.get("role")),
         replicas=_count_replicas(fields),
         eviction_policy=fields.get("maxmemory_policy"),
         memory_limit=_parse_number(fields.get("maxmemory")) or 0,
         used_memory=_parse_number(fields.get("used_memory")),
-        has_file=_is("1", fields.get("aof_enabled")),
-        is_rewriting=_is("1", fields.get("aof_rewrite_in_progress")),
-        has_written=_is("ok", fields.get("aof_last_write_status")),
-        has_rewritten=_is("ok", fields.get("aof_last_bgrewrite_status")),
-        has_saved=_is("ok", fields.get("rdb_last_bgsave_status")),
+        has_file=_compare("1", fields.get("aof_enabled")),
+        is_rewriting=_compare("1", fields.get("aof_rewrite_in_progress")),
+        has_written=_compare("ok", fields.get("aof_last_write_status")),
+        has_rewritten=_compare("ok", fields.get("aof_last_bgrewrite_status")),
+        has_saved=_compare("ok", fields.get("rdb_last_bgsave_status")),
     )
 
 
@@ -168,7 +168,7 @@ def _parse_number(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdigit() else None
 
 
-def _is(wanted: str, text: str | None) -> bool | None:
+def _compare(wanted: str, text: str | None) -> bool | None:
     return None if text is None else text == wanted
 
 

@@ -28,7 +28,7 @@ def check_id(argument: str, value: object) -> str:
     if not isinstance(value, str):
         raise InvalidIdentifierError(argument, f"must be a str, not {type(value).__name__}")
     # The length comes first: encoding a huge string to refuse it is work for nothing.
-    if not 0 < len(value) <= config.MAX_ID_BYTES or not 0 < _utf8_size(value) <= (
+    if not 0 < len(value) <= config.MAX_ID_BYTES or not 0 < _measure_utf8(value) <= (
         config.MAX_ID_BYTES
     ):
         raise InvalidIdentifierError(
@@ -41,7 +41,7 @@ def check_category(argument: str, value: object) -> CoinCategory:
     """A tier."""
     if not isinstance(value, str) or value not in config.VALID_COIN_CATEGORIES:
         raise InvalidCoinCategoryError(
-            argument, f"must be {_enumerate(TIERS)}, not {_shown(value)}"
+            argument, f"must be {_enumerate(TIERS)}, not {_shorten(value)}"
         )
     return cast("CoinCategory", value)
 
@@ -50,7 +50,7 @@ def check_priority(argument: str, value: object) -> Priority:
     """A contact's priority."""
     if not isinstance(value, str) or value not in config.VALID_PRIORITIES:
         raise InvalidPriorityError(
-            argument, f"must be {_enumerate(PRIORITIES)}, not {_shown(value)}"
+            argument, f"must be {_enumerate(PRIORITIES)}, not {_shorten(value)}"
         )
     return cast("Priority", value)
 
@@ -70,7 +70,7 @@ def check_text(argument: str, value: object) -> str:
     """A text that is stored as it is, and may be empty."""
     if not isinstance(value, str):
         raise InvalidArgumentError(argument, f"must be a str, not {type(value).__name__}")
-    if len(value) > config.MAX_BLOB_BYTES or not -1 < _utf8_size(value) <= config.MAX_BLOB_BYTES:
+    if len(value) > config.MAX_BLOB_BYTES or not -1 < _measure_utf8(value) <= config.MAX_BLOB_BYTES:
         raise InvalidArgumentError(
             argument, f"must be at most {config.MAX_BLOB_BYTES} bytes of valid UTF-8"
         )
@@ -99,7 +99,9 @@ def check_days(argument: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidArgumentError(argument, f"must be an int, not {type(value).__name__}")
     if not 0 <= value <= _MAX_DAYS:
-        raise InvalidArgumentError(argument, f"must be 0 to {_MAX_DAYS} days, not {_shown(value)}")
+        raise InvalidArgumentError(
+            argument, f"must be 0 to {_MAX_DAYS} days, not {_shorten(value)}"
+        )
     return value
 
 
@@ -109,7 +111,7 @@ def check_seconds(argument: str, value: object) -> float:
         raise InvalidArgumentError(argument, f"must be a number, not {type(value).__name__}")
     if not _MIN_SECONDS <= value <= _MAX_SECONDS:
         raise InvalidArgumentError(
-            argument, f"must be {_MIN_SECONDS} to {_MAX_SECONDS} seconds, not {_shown(value)}"
+            argument, f"must be {_MIN_SECONDS} to {_MAX_SECONDS} seconds, not {_shorten(value)}"
         )
     return value
 
@@ -120,7 +122,7 @@ def check_time(argument: str, value: object) -> int:
         raise InvalidArgumentError(argument, f"must be an int, not {type(value).__name__}")
     if not 0 <= value < _YEAR_10000:
         raise InvalidArgumentError(
-            argument, f"must be milliseconds since the epoch, not {_shown(value)}"
+            argument, f"must be milliseconds since the epoch, not {_shorten(value)}"
         )
     return value
 
@@ -190,7 +192,7 @@ def check_caps(argument: str, value: object) -> Mapping[str, Mapping[str, int]]:
                     argument,
                     f"must map every priority to an int from 0 to {_MAX_COUNT} for every tier; "
                     f"that of {priority} and {tier} is "
-                    f"{'missing' if cap is None else _shown(cap)}",
+                    f"{'missing' if cap is None else _shorten(cap)}",
                 )
     return cast("Mapping[str, Mapping[str, int]]", value)
 
@@ -201,7 +203,7 @@ def check_count(argument: str, value: object, least: int) -> int:
         raise InvalidArgumentError(argument, f"must be an int, not {type(value).__name__}")
     if not least <= value <= _MAX_COUNT:
         raise InvalidArgumentError(
-            argument, f"must be {least} to {_MAX_COUNT}, not {_shown(value)}"
+            argument, f"must be {least} to {_MAX_COUNT}, not {_shorten(value)}"
         )
     return value
 
@@ -212,7 +214,7 @@ def check_timeout(argument: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidArgumentError(argument, f"must be an int, not {type(value).__name__}")
     if not 1 <= value <= most:
-        raise InvalidArgumentError(argument, f"must be 1 to {most} ms, not {_shown(value)}")
+        raise InvalidArgumentError(argument, f"must be 1 to {most} ms, not {_shorten(value)}")
     return value
 
 
@@ -238,7 +240,7 @@ _YEAR_1973 = 100_000_000_000
 _YEAR_10000 = 253_402_300_800_000
 
 
-def _utf8_size(value: str) -> int:
+def _measure_utf8(value: str) -> int:
     """The size in UTF-8, or -1 for what has none (a lone surrogate)."""
     try:
         return len(value.encode())
@@ -256,7 +258,7 @@ def _enumerate(names: Sequence[str]) -> str:
     return f"{', '.join(some)} or {last}"
 
 
-def _shown(value: object) -> str:
+def _shorten(value: object) -> str:
     """A short form: what was passed by mistake may be long, or secret."""
     if isinstance(value, str | int | float) and len(text := repr(value)) <= config.MAX_ID_BYTES:
         return text

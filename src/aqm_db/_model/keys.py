@@ -22,7 +22,7 @@ def encode_id(value: str) -> str:
     return _STRUCTURE.sub(lambda found: f"%{ord(found[0]):02X}", value)
 
 
-def valid_id(value: bytes) -> str | None:
+def parse_id(value: bytes) -> str | None:
     """The id that some bytes are; None for what no call would have taken as one."""
     try:
         return check_id("id", value.decode())
@@ -66,7 +66,7 @@ class Keys:
 
     def vault_id(self, key: bytes) -> str | None:
         """The key id in the name of a private half; None if the name isn't one of ours."""
-        return _id_in(key, self.vault_prefix)
+        return _decode_rest(key, self.vault_prefix)
 
     def of(self, contact_id: str) -> "ContactKeys":
         """All that is kept of one contact."""
@@ -79,7 +79,7 @@ class Keys:
     def inv_ids(self, key: bytes) -> tuple[str, str] | None:
         """The contact id and the key id in the name of a public half; None if it isn't ours."""
         contact, _, coin = key.removeprefix(self._inv.encode()).partition(b":")
-        contact_id, key_id = decoded_id(contact), decoded_id(coin)
+        contact_id, key_id = decode_id(contact), decode_id(coin)
         return None if contact_id is None or key_id is None else (contact_id, key_id)
 
     def meta_pattern(self) -> str:
@@ -88,7 +88,7 @@ class Keys:
 
     def meta_id(self, key: bytes) -> str | None:
         """The contact id in the name of a contact; None if the name isn't one of ours."""
-        return _id_in(key, self._meta)
+        return _decode_rest(key, self._meta)
 
 
 OWNERS_PATTERN = "aqm:{*}:*"
@@ -98,7 +98,7 @@ OWNERS_PATTERN = "aqm:{*}:*"
 def owner_of(key: bytes) -> str | None:
     """The owner in a key's name; None if the name isn't one of ours."""
     begun, _, _ = key.partition(b"}:")
-    return _id_in(begun, "aqm:{")
+    return _decode_rest(begun, "aqm:{")
 
 
 class ContactKeys:
@@ -133,11 +133,11 @@ def pattern_of(prefix: str) -> str:
     return f"{prefix}*"
 
 
-def _id_in(key: bytes, prefix: str) -> str | None:
-    return decoded_id(key.removeprefix(prefix.encode()))
+def _decode_rest(key: bytes, prefix: str) -> str | None:
+    return decode_id(key.removeprefix(prefix.encode()))
 
 
-def decoded_id(encoded: bytes) -> str | None:
+def decode_id(encoded: bytes) -> str | None:
     """The id in a key name; None for what no id is encoded as, such as what was written by hand."""
-    decoded = valid_id(unquote_to_bytes(encoded))
+    decoded = parse_id(unquote_to_bytes(encoded))
     return decoded if decoded is not None and encode_id(decoded).encode() == encoded else None

@@ -5,7 +5,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from aqm_db import config
 
-from .keys import Keys, decoded_id, pattern_of
+from .keys import Keys, decode_id, pattern_of
 
 DatabaseName: TypeAlias = Literal["vault", "inventory"]
 """Which of an owner's two databases."""
@@ -54,12 +54,14 @@ def all_pattern(keys: Keys, kinds: Sequence[Kind]) -> str:
     return pattern_of(f"{keys.prefix}{version}:")
 
 
-def parsed(keys: Keys, key: bytes, kinds: Sequence[Kind]) -> tuple[Kind, tuple[str, ...]] | None:
+def parse_name(
+    keys: Keys, key: bytes, kinds: Sequence[Kind]
+) -> tuple[Kind, tuple[str, ...]] | None:
     """The kind of a key, and the ids in its name; None if the name isn't one of ours."""
     for kind in kinds:
         prefix = f"{keys.prefix}{kind.prefix}".encode()
         first, *encoded = key.removeprefix(prefix).split(b":")
         if key.startswith(prefix) and not first and len(encoded) == kind.ids:
-            ids = tuple(found for part in encoded if (found := decoded_id(part)) is not None)
+            ids = tuple(found for part in encoded if (found := decode_id(part)) is not None)
             return (kind, ids) if len(ids) == kind.ids else None
     return None

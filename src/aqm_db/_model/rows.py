@@ -43,7 +43,7 @@ class Row:
 
     def integer(self, field: str) -> int:
         """A whole number that isn't negative."""
-        value = whole_number(self.blob(field))
+        value = parse_number(self.blob(field))
         if value is None:
             raise self._corrupt(field)
         return value
@@ -70,7 +70,7 @@ class Row:
         return CorruptEntryError(f"{self._name}: field {field} is missing or malformed")
 
 
-def whole_number(value: bytes) -> int | None:
+def parse_number(value: bytes) -> int | None:
     """A stored number, as scripts read it (``_lua/shared/integer.lua``); None for what is none."""
     return int(value) if len(value) <= _MAX_DIGITS and value.isdigit() else None
 

@@ -40,7 +40,7 @@ async def run_batch(
         except AQMDatabaseError as error:
             outcomes[position] = error
     if undo is None:
-        replies = await _in_portions(seam, list(calls.values()))
+        replies = await _run_in_portions(seam, list(calls.values()))
     else:
         # All that a cancelled caller took is taken back at once.
         undos = [undo(items[position]) for position in calls]
@@ -53,7 +53,7 @@ async def run_batch(
     return [outcomes[position] for position in range(len(items))]
 
 
-async def _in_portions(seam: Seam, calls: Sequence[Call]) -> list[Reply | AQMDatabaseError]:
+async def _run_in_portions(seam: Seam, calls: Sequence[Call]) -> list[Reply | AQMDatabaseError]:
     replies: list[Reply | AQMDatabaseError] = []
     while len(replies) < len(calls):
         try:

@@ -7,7 +7,7 @@ from aqm_db._io.seam import Call
 from aqm_db._lua.loader import Script
 
 from . import Scope
-from .outcome import checked
+from .outcome import check_reply
 from .stock import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS
 
 COLLECT = Script("inventory/collect")
@@ -59,6 +59,6 @@ async def remove_orphans(
             ]
         )
         for reply in replies:
-            [deleted, tier] = checked(reply)
+            [deleted, tier] = check_reply(reply)
             removed.append(((tier or b"").decode("utf-8", "replace"), deleted))
     return removed

@@ -14,7 +14,7 @@ from aqm_db.types import ContactMeta, InventorySummary
 
 from . import Scope
 from .collecting import remove_orphans
-from .outcome import Progress, checked
+from .outcome import Progress, check_reply
 from .stock import CLAIM_TTL_MS, USED_TTL_MS
 
 REGISTER = Script("inventory/register")
@@ -40,7 +40,7 @@ def build_register(scope: Scope, contact_id: str, priority: str, display_name: s
 
 def read_register(contact_id: str, reply: Reply) -> bool:
     """Whether the contact is new."""
-    [created] = checked(reply, contact_id=contact_id)
+    [created] = check_reply(reply, contact_id=contact_id)
     return bool(created)
 
 
@@ -67,7 +67,7 @@ def build_set_priority(
 
 def read_set_priority(contact_id: str, priority: str, reply: Reply) -> bool:
     """True, once the reply says that the priority is changed."""
-    [dropped] = checked(reply, contact_id=contact_id)
+    [dropped] = check_reply(reply, contact_id=contact_id)
     _log.info(
         "priority_changed",
         extra={"contact_id": contact_id, "priority": priority, "dropped": dropped},
@@ -81,7 +81,7 @@ async def forget(scope: Scope, contact_id: str) -> int:
     names = scope.keys.of(contact_id)
     keys = (names.meta, names.used, names.claims + scope.request_ids(), *names.queues)
     call = Call(FORGET, keys, (names.rows, USED_TTL_MS, CLAIM_TTL_MS))
-    [dropped] = checked(await scope.seam.run(call), contact_id=contact_id)
+    [dropped] = check_reply(await scope.seam.run(call), contact_id=contact_id)
     with Progress() as progress:
         progress.made = True
         orphans = await remove_orphans(scope, [contact_id], "delete")

@@ -42,7 +42,7 @@ class Progress:
             raise type(error)(str(error), outcome_unknown=True) from None
 
 
-def checked(
+def check_reply(
     reply: Reply | AQMDatabaseError, *, contact_id: str = "", key_id: str = "", tier: str = ""
 ) -> Reply:
     """What follows the code of a reply that says OK.

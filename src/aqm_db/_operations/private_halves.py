@@ -7,7 +7,7 @@ from aqm_db import config
 from aqm_db._io.seam import Argument, Call, Reply
 from aqm_db._lua.loader import Script
 from aqm_db._model.checks import check_blob, check_category, check_id, check_time
-from aqm_db._model.rows import Row, row_of, whole_number
+from aqm_db._model.rows import Row, parse_number, row_of
 from aqm_db.errors import (
     AQMDatabaseError,
     CorruptEntryError,
@@ -18,7 +18,7 @@ from aqm_db.errors import (
 from aqm_db.types import NewKey, VaultEntry, VaultStats
 
 from . import Scope
-from .outcome import Progress, checked
+from .outcome import Progress, check_reply
 
 STORE = Script("vault/store")
 BURN = Script("vault/burn")
@@ -62,7 +62,7 @@ def build_restore(scope: Scope, entry: VaultEntry) -> Call:
 def read_store(key: NewKey | VaultEntry, reply: Reply | AQMDatabaseError) -> bool:
     """True, once the reply says that the private half is stored."""
     try:
-        checked(reply, key_id=key.key_id)
+        check_reply(reply, key_id=key.key_id)
     except KeyAlreadyExistsError:
         _log.warning("duplicate_rejected", extra={"key_id": key.key_id})
         raise
@@ -79,7 +79,7 @@ def build_burn(scope: Scope, key_id: str) -> Call:
 def read_burn(key_id: str, reply: Reply) -> bool:
     """True, once the reply says that the private half is burned."""
     try:
-        checked(reply, key_id=key_id)
+        check_reply(reply, key_id=key_id)
     except KeyAlreadyBurnedError:
         _log.warning("duplicate_rejected", extra={"key_id": key_id})
         raise
@@ -146,7 +146,7 @@ async def purge(scope: Scope, before: int) -> int:
                 key_id
                 for key_id, created_at in zip(key_ids, rows, strict=True)
                 if not isinstance(created_at, bytes)
-                or (time := whole_number(created_at)) is None
+                or (time := parse_number(created_at)) is None
                 or time < before
             ]
             replies = await scope.seam.run_all(
@@ -155,7 +155,7 @@ async def purge(scope: Scope, before: int) -> int:
             progress.made = progress.made or bool(old)
             for key_id, reply in zip(old, replies, strict=True):
                 try:
-                    [deleted] = checked(reply, key_id=key_id)
+                    [deleted] = check_reply(reply, key_id=key_id)
                 except CorruptEntryError:
                     _log.warning("corrupt_entry", extra={"key_id": key_id})
                 else:
@@ -171,7 +171,7 @@ async def read_counters(scope: Scope) -> tuple[int, VaultStats]:
     call = Call(COUNTERS, keys, (scope.keys.vault_prefix, _EXPIRED_AT_ONCE))
     taken_off = 0
     while True:
-        [gone, *values] = checked(await scope.seam.run(call))
+        [gone, *values] = check_reply(await scope.seam.run(call))
         taken_off += gone
         if gone < _EXPIRED_AT_ONCE:
             if taken_off:

@@ -14,7 +14,7 @@ from aqm_db.types import CoinCategory, NewKey
 
 from . import Scope
 from .batch import run_batch
-from .outcome import Progress, checked
+from .outcome import Progress, check_reply
 from .private_halves import TTL_MS, build_store, read_store
 
 PUBLISHED = Script("vault/published")
@@ -148,7 +148,7 @@ async def _take_off(scope: Scope, key_ids: Sequence[bytes], reason: str) -> int:
     )
     with Progress() as progress:
         progress.made = any(isinstance(reply, list) for reply in replies)
-        return sum(taken_off for [taken_off] in map(checked, replies))
+        return sum(taken_off for [taken_off] in map(check_reply, replies))
 
 
 def _row_of(scope: Scope, key_id: bytes) -> str:

@@ -23,7 +23,7 @@ from aqm_db.types import CoinCategory, NewCoin
 from . import Scope
 from .batch import run_batch
 from .contacts import summarize_all
-from .outcome import checked
+from .outcome import check_reply
 from .stock import build_store, read_store
 
 RESERVE = Script("inventory/reserve")
@@ -92,7 +92,7 @@ class Reservations:
                     )
                     for contact_id, request_id in zip(waiting, request_ids, strict=True)
                 ]
-                names = list(map(_names, request_ids, waiting))
+                names = list(map(_name_leases, request_ids, waiting))
                 undos = [partial(self._undo_reserve, each) for each in names]
                 replies = await self._scope.seam.run_all(calls, undos)
                 outcomes = list(zip(waiting, names, replies, strict=True))
@@ -137,7 +137,7 @@ class Reservations:
         if not names:
             return
         try:
-            checked(await self._scope.seam.run(self._build_unreserve(names)))
+            check_reply(await self._scope.seam.run(self._build_unreserve(names)))
         except AQMDatabaseError as error:
             _log.warning(
                 "lease_not_ended", extra={"count": len(names), "error": type(error).__name__}
@@ -188,7 +188,7 @@ class Reservations:
         reply: Reply | AQMDatabaseError,
     ) -> Leases:
         try:
-            tiers = checked(reply, contact_id=contact_id)
+            tiers = check_reply(reply, contact_id=contact_id)
         except AQMDatabaseError as error:
             return dict.fromkeys(((contact_id, tier) for tier in wanted), error)
         leases: Leases = {}
@@ -223,12 +223,12 @@ class Reservations:
 
     def _read_store(self, leases: Leases, coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
         lease = leases.get(_place_of(coin))
-        if isinstance(lease, Lease) and lease.refusal and _says(reply, Code.NO_SLOT):
+        if isinstance(lease, Lease) and lease.refusal and _has_code(reply, Code.NO_SLOT):
             return read_store(coin, lease.refusal)
         return read_store(coin, reply)
 
 
-def _names(request_id: str, contact_id: str) -> list[str]:
+def _name_leases(request_id: str, contact_id: str) -> list[str]:
     """What the leases of a request are called, by tier."""
     return [f"{request_id}:{tier}:{contact_id}" for tier in TIERS]
 
@@ -239,8 +239,8 @@ def _place_of(coin: NewCoin) -> tuple[str, CoinCategory]:
 
 
 def _is_stale(reply: Reply | AQMDatabaseError) -> bool:
-    return _says(reply, Code.STALE)
+    return _has_code(reply, Code.STALE)
 
 
-def _says(reply: Reply | AQMDatabaseError, code: Code) -> bool:
+def _has_code(reply: Reply | AQMDatabaseError, code: Code) -> bool:
     return isinstance(reply, list) and reply[0] == code

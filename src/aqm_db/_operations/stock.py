@@ -21,7 +21,7 @@ from aqm_db.errors import (
 from aqm_db.types import InventoryEntry, NewCoin
 
 from . import Scope
-from .outcome import checked
+from .outcome import check_reply
 
 STORE = Script("inventory/store")
 SELECT = Script("inventory/select")
@@ -78,20 +78,20 @@ def build_store(scope: Scope, coin: NewCoin, caps: Caps, lease: str | None = Non
 
 def read_store(coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
     """True, once the reply says that the coin is stored."""
-    told = {
+    about = {
         "contact_id": coin.contact_id,
         "key_id": coin.key_id,
         "coin_category": coin.coin_category,
     }
     try:
-        checked(reply, contact_id=coin.contact_id, key_id=coin.key_id, tier=coin.coin_category)
+        check_reply(reply, contact_id=coin.contact_id, key_id=coin.key_id, tier=coin.coin_category)
     except (KeyAlreadyExistsError, KeyAlreadyUsedError):
-        _log.warning("duplicate_rejected", extra=told)
+        _log.warning("duplicate_rejected", extra=about)
         raise
     except BudgetExceededError:
-        _log.info("budget_exceeded", extra=told)
+        _log.info("budget_exceeded", extra=about)
         raise
-    _log.debug("key_stored", extra=told)
+    _log.debug("key_stored", extra=about)
     return True
 
 
@@ -125,20 +125,20 @@ def read_select(
     Raises:
         InventoryUnavailableError: the reply is another call's, and nothing in it may be used.
     """
-    _, aside, *coin = checked(_check_own(scope, call, reply), contact_id=contact_id)
+    _, aside, *coin = check_reply(_check_own(scope, call, reply), contact_id=contact_id)
     if aside:
         _warn_of_aside(contact_id, aside)
     if not coin:
         return None
     entry = _read_coin(contact_id, coin)
-    told = {
+    about = {
         "contact_id": contact_id,
         "key_id": entry.key_id,
         "coin_category": entry.coin_category,
     }
     if entry.coin_category != call.tier:
-        _log.info("fallback_used", extra={**told, "desired_tier": call.tier})
-    _log.debug("coin_selected", extra=told)
+        _log.info("fallback_used", extra={**about, "desired_tier": call.tier})
+    _log.debug("coin_selected", extra=about)
     return entry
 
 
@@ -160,7 +160,7 @@ def read_given_tier(reply: Reply) -> str | None:
 
 def undo_select(scope: Scope, caps: Caps, contact_id: str, call: Call, reply: Reply) -> Call | None:
     """The call that puts back what a selection was given, if it was given anything."""
-    _, _, *coin = checked(_check_own(scope, call, reply))
+    _, _, *coin = check_reply(_check_own(scope, call, reply))
     return build_release(scope, _read_coin(contact_id, coin), caps) if coin else None
 
 
@@ -192,7 +192,7 @@ def build_release(scope: Scope, entry: InventoryEntry, caps: Caps) -> Call:
 
 def read_release(entry: InventoryEntry, reply: Reply) -> bool:
     """Whether the coin is back."""
-    [released] = checked(reply, contact_id=entry.contact_id)
+    [released] = check_reply(reply, contact_id=entry.contact_id)
     return bool(released)
 
 
@@ -217,7 +217,7 @@ def build_consume(scope: Scope, contact_id: str, key_id: str) -> Call:
 
 def read_consume(reply: Reply) -> bool:
     """Whether the coin was there."""
-    [removed] = checked(reply)
+    [removed] = check_reply(reply)
     return bool(removed)
 
 
@@ -252,8 +252,8 @@ async def list_coins(scope: Scope, contact_id: str) -> list[InventoryEntry]:
             row = row_of(f"coin {key_id!r}", fields)
             coins += [] if row is None else [_read_row(contact_id, key_id, row)]
         except CorruptEntryError:
-            told = {"contact_id": contact_id, "key_id": key_id}
-            _log.warning("corrupt_entry", extra=told)
+            about = {"contact_id": contact_id, "key_id": key_id}
+            _log.warning("corrupt_entry", extra=about)
     return coins
 
 
@@ -273,7 +273,7 @@ async def count_stale(
     stale: dict[str, dict[str, int]] = {}
     for contact_id, reply in zip(contact_ids, replies, strict=True):
         try:
-            counts = checked(reply, contact_id=contact_id)
+            counts = check_reply(reply, contact_id=contact_id)
         except CorruptEntryError:
             _log.warning("corrupt_entry", extra={"contact_id": contact_id})
             continue

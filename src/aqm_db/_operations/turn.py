@@ -4,7 +4,7 @@ from aqm_db._io.seam import Call, Reply
 from aqm_db._lua.loader import Script
 
 from . import Scope
-from .outcome import checked
+from .outcome import check_reply
 
 TAKE = Script("turn/take")
 DROP = Script("turn/drop")
@@ -23,7 +23,7 @@ def build_take(scope: Scope, holder: str, lasting_ms: int) -> Call:
 
 def read_take(reply: Reply) -> bool:
     """Whether it's this program's turn."""
-    [taken] = checked(reply)
+    [taken] = check_reply(reply)
     return bool(taken)
 
 

@@ -113,9 +113,9 @@ class Share:
                 if is_ready(self.socket_path):
                     break
                 if process is not None and process.poll() is not None:
-                    raise self._failure("ended while it started")
+                    raise self._make_error("ended while it started")
                 if time.monotonic() > until:
-                    raise self._failure(f"didn't answer for {seconds:g} seconds")
+                    raise self._make_error(f"didn't answer for {seconds:g} seconds")
                 time.sleep(POLL_SECONDS)
             undo.pop_all()
         if process is not None:
@@ -152,7 +152,7 @@ class Share:
         if in_place and self._server.take(until):
             remove_socket(self.socket_path, self.directory)
 
-    def _failure(self, what: str) -> EmbeddedServerError:
+    def _make_error(self, what: str) -> EmbeddedServerError:
         return EmbeddedServerError(
             f"the embedded server in {str(self.directory)!r} {what}; "
             f"its log ends: {quote_log(self.directory)}"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from aqm_db._io.seam import Argument, Call
 from aqm_db._lua.loader import Script
-from aqm_db._model.keys import valid_id
+from aqm_db._model.keys import parse_id
 from aqm_db._model.rows import row_of
 from aqm_db._model.tiers import TIERS, flatten_caps
 from aqm_db._operations.stock import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS
@@ -32,7 +32,7 @@ async def check_inventory(inventory: AsyncSmartInventory, inspection: Inspection
 
     def coin(contact_id: str, key_id: bytes) -> Item:
         names = inspection.keys.of(contact_id)
-        valid = int(valid_id(key_id) is not None)
+        valid = int(parse_id(key_id) is not None)
         times = (now, COIN_TTL_MS, USED_TTL_MS)
         keys = (names.meta, names.used, *names.queues)
         arguments: tuple[Argument, ...] = (

@@ -6,7 +6,7 @@ from contextlib import suppress
 from aqm_db._io.seam import SCAN_COUNT, Argument, Call
 from aqm_db._lua.loader import Script
 from aqm_db._model.defaults import DAY_MS
-from aqm_db._model.keys import valid_id
+from aqm_db._model.keys import parse_id
 from aqm_db._operations.private_halves import GRACE_MS, TTL_MS
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
 from aqm_db.vault import AsyncSecureVault
@@ -32,7 +32,7 @@ async def check_vault(vault: AsyncSecureVault, inspection: Inspection, now: int)
 
     def item(key_id: bytes) -> Item:
         name = keys.vault(decode_name(key_id))
-        valid = int(valid_id(key_id) is not None)
+        valid = int(parse_id(key_id) is not None)
         times = (now, TTL_MS, GRACE_MS, _CLOCK_SLACK_MS)
         looking = (key_id, valid, inspection.mode, *times)
         call = Call(CHECK_KEY, (name, keys.vault_expiry), looking)

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from aqm_db._io.seam import Call
-from aqm_db._model.keys import valid_id
-from aqm_db._model.kinds import Kind, all_pattern, parsed
+from aqm_db._model.keys import parse_id
+from aqm_db._model.kinds import Kind, all_pattern, parse_name
 from aqm_db._operations import Scope
-from aqm_db._operations.outcome import Progress, checked
+from aqm_db._operations.outcome import Progress, check_reply
 from aqm_db.errors import AQMDatabaseError
 
 _PROBES: dict[str, tuple[str, ...]] = {
@@ -94,7 +94,7 @@ class Inspection:
             others: list[tuple[str, Kind]] = []
             for key in page:
                 name = decode_name(key)
-                read = parsed(self.keys, key, self._kinds)
+                read = parse_name(self.keys, key, self._kinds)
                 if read is None:
                     self.note_foreign(name)
                 elif read[0].name in own:
@@ -115,7 +115,7 @@ class Inspection:
         self._progress.made |= bool(items) and self.mode == "repair"
         faulty: list[bytes] = []
         for item, reply in zip(items, replies, strict=True):
-            found = checked(reply)
+            found = check_reply(reply)
             if found:
                 faulty.append(item.key_id)
             for kind, detail, repaired in zip(found[::3], found[1::3], found[2::3], strict=True):
@@ -129,7 +129,7 @@ class Inspection:
         return await self.examine(
             entry
             for entry, row in zip(entries, rows, strict=True)
-            if not row or valid_id(entry.key_id) is None
+            if not row or parse_id(entry.key_id) is None
         )
 
     async def find_existing(self, names: Sequence[str]) -> list[bool]:

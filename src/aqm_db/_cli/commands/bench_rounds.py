@@ -78,7 +78,7 @@ class Bench:
         return timings
 
     async def _run_round(self, db: AsyncClientDatabase, timings: Timings) -> None:
-        await self._stock(db)
+        await self._store_stock(db)
         # The same connection that the inventory's calls take.
         read = db.gates.inventory.read
         for _ in range(ROUND):
@@ -86,7 +86,7 @@ class Bench:
             await _time_call(db.inventory.select_coin(_CONTACT, "GOLD"), timings.select_coin)
         await self._remove(db)
 
-    async def _stock(self, db: AsyncClientDatabase) -> None:
+    async def _store_stock(self, db: AsyncClientDatabase) -> None:
         # Coins wait before they're used, as a rule; one of the last 30 seconds costs a write more.
         self._behind_ms = _HOUR_MS
         await db.inventory.register_contact(_CONTACT, "BESTIE")

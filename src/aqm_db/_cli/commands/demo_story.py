@@ -56,7 +56,7 @@ async def play_demo(url: str | None, owner: str, keep: Path | None, *, json: boo
 async def open_temporary_homes() -> AsyncGenerator[Homes]:
     """Two embedded databases in a temporary directory, which is removed."""
     with tempfile.TemporaryDirectory(prefix="aqm-db-demo-") as directory:
-        alice, bob = (_home_in(Path(directory) / name) for name in _NAMES)
+        alice, bob = (_make_home(Path(directory) / name) for name in _NAMES)
         yield Homes(alice, bob, "Nothing is left: the temporary directory was removed.")
 
 
@@ -67,7 +67,7 @@ async def open_kept_homes(directory: Path) -> AsyncGenerator[Homes]:
     Raises:
         DemoError: there are such already.
     """
-    alice, bob = (_home_in(path) for path in _name_paths(directory))
+    alice, bob = (_make_home(path) for path in _name_paths(directory))
     calls = "".join(f'\n      aqm_db.connect("{home.url}")' for home in (alice, bob))
     left = f"Both databases are kept; to look at them:{calls}"
     yield Homes(alice, bob, left)
@@ -106,7 +106,7 @@ def _name_paths(directory: Path) -> list[Path]:
     return paths
 
 
-def _home_in(path: Path) -> Home:
+def _make_home(path: Path) -> Home:
     return Home(f"embedded://{quote(str(path))}", None, f"embedded Valkey in {path}")
 
 

@@ -236,7 +236,7 @@ class Nodes(Holds):
         if cluster.nodes_manager.get_node(redirect.host or "?", redirect.port) is None:
             self.is_stale = True
         else:
-            await cluster.nodes_manager.move_slot(redirect.as_moved_error())
+            await cluster.nodes_manager.move_slot(redirect.make_moved_error())
 
     def get_channel(self, node: ClusterNode) -> Channels:
         """The channel to a node."""

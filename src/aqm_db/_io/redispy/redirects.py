@@ -36,7 +36,7 @@ class Redirect(NamedTuple):
     port: int
     is_moved: bool
 
-    def as_moved_error(self) -> MovedError:
+    def make_moved_error(self) -> MovedError:
         """The same as redis-py takes it."""
         return MovedError(f"{self.slot} {self.host}:{self.port}")
 

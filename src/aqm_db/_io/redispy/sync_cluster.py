@@ -133,7 +133,7 @@ class ClusterExchange(Exchange):
             if node is None:
                 self._is_stale = True
             else:
-                self._cluster.nodes_manager.move_slot(redirect.as_moved_error())
+                self._cluster.nodes_manager.move_slot(redirect.make_moved_error())
             # What follows may be about what was sent on, as WAIT is.
             first = min(redirects)
             replies[first:] = self._ask_once(commands[first:])
