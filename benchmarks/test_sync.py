@@ -118,7 +118,7 @@ def selecting(client: redis.Redis, plain: redis.Redis) -> Pair:
 def recorded(client: redis.Redis, count: int) -> Sequence[Call]:
     """What select_coin would send."""
     inventory, recorder = SmartInventory(client), Recorder()
-    cast("Any", inventory)._async._seam = recorder  # noqa: SLF001 - all that it sends goes through it
+    cast("Any", inventory).asynchronous._seam = recorder  # noqa: SLF001 - all that it sends goes through it
     for _ in range(count):
         inventory.select_coin("bob", "GOLD")
     return recorder.calls

@@ -246,7 +246,7 @@ def _attribute(owner: ast.ClassDef, name: str, kind: ast.expr | None) -> Iterato
     if kind is None:
         raise ValueError(f"{owner.name}.{name} needs an annotation")
     wraps = ast.unparse(kind) in CLASSES.values()
-    value = f"self._async.{name}"
+    value = f"self.asynchronous.{name}"
     yield "    @cached_property" if wraps else "    @property"
     yield f"    def {name}(self) -> {_text(kind)}:"
     yield f'        """{_description(owner, name)}"""'
@@ -266,7 +266,7 @@ def _description(owner: ast.ClassDef, attribute: str) -> str:
 
 def _method(node: Function, *, is_overloaded: bool) -> Iterator[str]:
     decorators = _decorators(node)
-    call = Call(f"self._async.{node.name}", _arguments(node, ""))
+    call = Call(f"self.asynchronous.{node.name}", _arguments(node, ""))
     for decorator in decorators:
         if decorator not in {"overload", "asynccontextmanager"}:
             raise ValueError(f"{node.name} has a decorator that isn't copied: {decorator}")

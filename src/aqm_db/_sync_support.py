@@ -53,10 +53,14 @@ def drive_iterator(source: AsyncIterator[T]) -> Iterator[T]:
 
 
 class Wrapper(Generic[A]):
-    """A synchronous object over an asynchronous one, whose coroutines it drives."""
+    """A synchronous object over an asynchronous one, whose coroutines it drives.
+
+    Attributes:
+        asynchronous: that one; for other parts of this package.
+    """
 
     def __init__(self, asynchronous: A) -> None:
-        self._async = asynchronous
+        self.asynchronous: A = asynchronous
 
 
 def wrap(kind: type[W], asynchronous: object) -> W:
@@ -73,7 +77,7 @@ def unwrap(argument: str, value: Wrapper[A], kind: type[Wrapper[A]]) -> A:
         TypeError: something else was passed.
     """
     check_kind(argument, value, kind)
-    return value._async  # noqa: SLF001 - its own class's
+    return value.asynchronous
 
 
 async def _next(source: AsyncIterator[T]) -> T:

@@ -149,7 +149,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
             CorruptEntryError: the stored counters are malformed; nothing was stored.
         """
         return drive(
-            self._async.store_key(
+            self.asynchronous.store_key(
                 key_id, coin_category, encrypted_blob, encryption_iv, auth_tag, coin_version
             )
         )
@@ -168,7 +168,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         Raises:
             InvalidArgumentError: an item isn't a NewKey; nothing was stored.
         """
-        return drive(self._async.store_keys(keys))
+        return drive(self.asynchronous.store_keys(keys))
 
     def restore_keys(self, entries: Sequence[VaultEntry]) -> list[bool | AQMDatabaseError]:
         """Stores private halves that were fetched before, each with its age: from a backup, say.
@@ -183,7 +183,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         Raises:
             InvalidArgumentError: an item isn't a VaultEntry; nothing was stored.
         """
-        return drive(self._async.restore_keys(entries))
+        return drive(self.asynchronous.restore_keys(entries))
 
     def burn_key(self, key_id: str) -> bool:
         """Erases a private half after its message was decrypted.
@@ -200,7 +200,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
             CorruptEntryError: the stored row or the counters are malformed; they were left as they
                 are.
         """
-        return drive(self._async.burn_key(key_id))
+        return drive(self.asynchronous.burn_key(key_id))
 
     def fetch_key(self, key_id: str) -> VaultEntry | None:
         """Reads a private half, and changes nothing.
@@ -212,7 +212,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
             InvalidIdentifierError: the id is no valid id.
             CorruptEntryError: the stored row is malformed; it was left as it is.
         """
-        return drive(self._async.fetch_key(key_id))
+        return drive(self.asynchronous.fetch_key(key_id))
 
     @contextmanager
     def use_key(self, key_id: str) -> Generator[VaultEntry]:
@@ -234,7 +234,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
             KeyAlreadyBurnedError: it was burned before, or by someone else during the block.
             CorruptEntryError: the stored row is malformed; it was left as it is.
         """
-        with drive_block(self._async.use_key(key_id)) as value:
+        with drive_block(self.asynchronous.use_key(key_id)) as value:
             yield value
 
     def exists(self, key_id: str) -> bool:
@@ -243,7 +243,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         Raises:
             InvalidIdentifierError: the id is no valid id.
         """
-        return drive(self._async.exists(key_id))
+        return drive(self.asynchronous.exists(key_id))
 
     @overload
     def count_active(self, coin_category: None = None) -> dict[str, int]: ...
@@ -258,7 +258,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
             InvalidCoinCategoryError: there is no such tier.
             CorruptEntryError: the stored counters are malformed.
         """
-        coroutine: Any = self._async.count_active(coin_category)
+        coroutine: Any = self.asynchronous.count_active(coin_category)
         result: dict[str, int] | int = drive(coroutine)
         return result
 
@@ -270,7 +270,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         Raises:
             InvalidCoinCategoryError: there is no such tier.
         """
-        return drive(self._async.get_all_active_ids(coin_category))
+        return drive(self.asynchronous.get_all_active_ids(coin_category))
 
     def purge_expired(self, max_age_days: int = config.VAULT_PURGE_MAX_AGE_DAYS) -> int:
         """Deletes active keys that are older than some days; malformed rows are logged and kept.
@@ -288,7 +288,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
             InvalidArgumentError: the number of days is out of range.
             CorruptEntryError: the stored counters are malformed.
         """
-        return drive(self._async.purge_expired(max_age_days))
+        return drive(self.asynchronous.purge_expired(max_age_days))
 
     def get_stats(self) -> VaultStats:
         """Reads the counters, after taking off what the server expired meanwhile.
@@ -296,10 +296,10 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         Raises:
             CorruptEntryError: the stored counters are malformed.
         """
-        return drive(self._async.get_stats())
+        return drive(self.asynchronous.get_stats())
 
     def _vault_key(self, key_id: str) -> str:
-        return self._async._vault_key(key_id)  # noqa: SLF001 - specified
+        return self.asynchronous._vault_key(key_id)  # noqa: SLF001 - specified
 
 
 class SmartInventory(Wrapper[AsyncSmartInventory]):
@@ -370,27 +370,27 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
     @property
     def keys(self) -> Keys:
         """The names of its Redis keys."""
-        return self._async.keys
+        return self.asynchronous.keys
 
     @property
     def clock(self) -> Callable[[], int]:
         """Milliseconds since the epoch."""
-        return self._async.clock
+        return self.asynchronous.clock
 
     @property
     def budget_caps(self) -> Mapping[str, Mapping[str, int]]:
         """Coins per contact, by priority and tier."""
-        return self._async.budget_caps
+        return self.asynchronous.budget_caps
 
     @property
     def budget_bytes(self) -> int:
         """Payload bytes of all cached coins together; see :meth:`store_key`."""
-        return self._async.budget_bytes
+        return self.asynchronous.budget_bytes
 
     @property
     def request_ids(self) -> Callable[[], str]:
         """A fresh id for every call, of ASCII letters, digits, ``-`` and ``_``."""
-        return self._async.request_ids
+        return self.asynchronous.request_ids
 
     def register_contact(self, contact_id: str, priority: str, display_name: str = "") -> bool:
         """Registers a contact; one that is registered stays as it is.
@@ -409,7 +409,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             InvalidArgumentError: the display name is no text of at most 64 KiB.
             CorruptEntryError: what is stored in the contact's place is malformed.
         """
-        return drive(self._async.register_contact(contact_id, priority, display_name))
+        return drive(self.asynchronous.register_contact(contact_id, priority, display_name))
 
     def set_contact_priority(self, contact_id: str, priority: str) -> bool:
         """Changes a contact's priority.
@@ -426,7 +426,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             ContactNotRegisteredError: there is no such contact.
             CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
-        return drive(self._async.set_contact_priority(contact_id, priority))
+        return drive(self.asynchronous.set_contact_priority(contact_id, priority))
 
     def forget_contact(self, contact_id: str) -> int:
         """Removes a contact with all coins, in whatever state they are.
@@ -443,7 +443,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             ContactNotRegisteredError: there is no such contact.
             CorruptEntryError: the memory of used coins is malformed; nothing was removed.
         """
-        return drive(self._async.forget_contact(contact_id))
+        return drive(self.asynchronous.forget_contact(contact_id))
 
     def get_contact_meta(self, contact_id: str) -> ContactMeta | None:
         """Reads a contact.
@@ -455,7 +455,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             InvalidIdentifierError: the id is no valid id.
             CorruptEntryError: the stored contact is malformed; it was left as it is.
         """
-        return drive(self._async.get_contact_meta(contact_id))
+        return drive(self.asynchronous.get_contact_meta(contact_id))
 
     def store_key(
         self,
@@ -495,7 +495,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
         return drive(
-            self._async.store_key(
+            self.asynchronous.store_key(
                 contact_id,
                 key_id,
                 coin_category,
@@ -524,7 +524,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         Raises:
             InvalidArgumentError: an item isn't a NewCoin; nothing was stored.
         """
-        return drive(self._async.store_keys(coins, enforce_budget=enforce_budget))
+        return drive(self.asynchronous.store_keys(coins, enforce_budget=enforce_budget))
 
     def select_coin(self, contact_id: str, desired_tier: str) -> InventoryEntry | None:
         """Takes the oldest coin of a tier, or of the next lower tier that has one.
@@ -547,7 +547,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             CorruptEntryError: the stored contact or one of its indexes is malformed; no coin was
                 taken.
         """
-        return drive(self._async.select_coin(contact_id, desired_tier))
+        return drive(self.asynchronous.select_coin(contact_id, desired_tier))
 
     def select_coins(
         self, contact_ids: Sequence[str], desired_tier: str
@@ -568,7 +568,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             InvalidArgumentError: an item isn't a str, or is there twice; nothing was taken.
             InvalidCoinCategoryError: there is no such tier.
         """
-        return drive(self._async.select_coins(contact_ids, desired_tier))
+        return drive(self.asynchronous.select_coins(contact_ids, desired_tier))
 
     def release_coin(self, entry: InventoryEntry) -> bool:
         """Puts a coin that was selected and never used back at the head of its queue.
@@ -584,7 +584,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             InvalidArgumentError: the entry isn't one that ``select_coin`` returned.
             CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
-        return drive(self._async.release_coin(entry))
+        return drive(self.asynchronous.release_coin(entry))
 
     def consume_key(self, contact_id: str, key_id: str) -> bool:
         """Removes one coin, for example when its signature turned out to be wrong.
@@ -596,7 +596,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             InvalidIdentifierError: an id is no valid id.
             CorruptEntryError: one of the contact's indexes is malformed; nothing was removed.
         """
-        return drive(self._async.consume_key(contact_id, key_id))
+        return drive(self.asynchronous.consume_key(contact_id, key_id))
 
     @overload
     def get_inventory(self, contact_id: None = None) -> dict[str, InventorySummary]: ...
@@ -617,7 +617,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             ContactNotRegisteredError: there is no such contact.
             CorruptEntryError: the stored contact is malformed.
         """
-        coroutine: Any = self._async.get_inventory(contact_id)
+        coroutine: Any = self.asynchronous.get_inventory(contact_id)
         result: dict[str, InventorySummary] | InventorySummary = drive(coroutine)
         return result
 
@@ -628,7 +628,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             InvalidIdentifierError: the id is no valid id.
             CorruptEntryError: a stored index is malformed.
         """
-        return drive(self._async.has_keys_for(contact_id))
+        return drive(self.asynchronous.has_keys_for(contact_id))
 
     def get_available_tiers(self, contact_id: str) -> list[str]:
         """The tiers that have at least one coin cached, best first.
@@ -637,7 +637,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             InvalidIdentifierError: the id is no valid id.
             CorruptEntryError: a stored index is malformed.
         """
-        return drive(self._async.get_available_tiers(contact_id))
+        return drive(self.asynchronous.get_available_tiers(contact_id))
 
     def list_coins(self, contact_id: str) -> list[InventoryEntry]:
         """Reads a contact's cached coins, best tier and oldest first, and takes none of them.
@@ -649,7 +649,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             InvalidIdentifierError: the id is no valid id.
             CorruptEntryError: a stored index is malformed.
         """
-        return drive(self._async.list_coins(contact_id))
+        return drive(self.asynchronous.list_coins(contact_id))
 
     def count_stale(self, within_days: int = 0) -> dict[str, dict[str, int]]:
         """Counts cached coins whose private half is gone by then, by contact id and tier.
@@ -665,20 +665,20 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         Raises:
             InvalidArgumentError: the number of days is out of range.
         """
-        return drive(self._async.count_stale(within_days))
+        return drive(self.asynchronous.count_stale(within_days))
 
     def contact_pages(self) -> Iterator[list[str]]:
         """The ids of all contacts, page by page (SCAN): each at least once."""
-        return drive_iterator(self._async.contact_pages())
+        return drive_iterator(self.asynchronous.contact_pages())
 
     def _inv_key(self, contact_id: str, key_id: str) -> str:
-        return self._async._inv_key(contact_id, key_id)  # noqa: SLF001 - specified
+        return self.asynchronous._inv_key(contact_id, key_id)  # noqa: SLF001 - specified
 
     def _idx_key(self, contact_id: str, coin_category: str) -> str:
-        return self._async._idx_key(contact_id, coin_category)  # noqa: SLF001 - specified
+        return self.asynchronous._idx_key(contact_id, coin_category)  # noqa: SLF001 - specified
 
     def _meta_key(self, contact_id: str) -> str:
-        return self._async._meta_key(contact_id)  # noqa: SLF001 - specified
+        return self.asynchronous._meta_key(contact_id)  # noqa: SLF001 - specified
 
 
 class GarbageCollector(Wrapper[AsyncGarbageCollector]):
@@ -721,7 +721,7 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
         Raises:
             InvalidArgumentError: the number of days is out of range.
         """
-        return drive(self._async.garbage_collect(inactive_days))
+        return drive(self.asynchronous.garbage_collect(inactive_days))
 
     def collect_single_contact(self, contact_id: str) -> GCResult:
         """Removes all coins of one contact, who becomes a STRANGER: someone was blocked, say.
@@ -731,7 +731,7 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
             ContactNotRegisteredError: there is no such contact.
             CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
-        return drive(self._async.collect_single_contact(contact_id))
+        return drive(self.asynchronous.collect_single_contact(contact_id))
 
     def dry_run(self, inactive_days: int = config.INV_GC_INACTIVE_DAYS) -> GCResult:
         """What :meth:`garbage_collect` would remove now; nothing is changed.
@@ -739,7 +739,7 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
         Raises:
             InvalidArgumentError: the number of days is out of range.
         """
-        return drive(self._async.dry_run(inactive_days))
+        return drive(self.asynchronous.dry_run(inactive_days))
 
 
 class StorageReporter(Wrapper[AsyncStorageReporter]):
@@ -764,22 +764,22 @@ class StorageReporter(Wrapper[AsyncStorageReporter]):
 
     def get_storage_usage(self) -> StorageReport:
         """Payload bytes of cached coins, against the inventory's budget."""
-        return drive(self._async.get_storage_usage())
+        return drive(self.asynchronous.get_storage_usage())
 
     def get_vault_report(self) -> VaultStats:
         """The vault's counters."""
-        return drive(self._async.get_vault_report())
+        return drive(self.asynchronous.get_vault_report())
 
     def get_replenish_needs(self) -> dict[str, dict[str, int]]:
         """How many coins to fetch, by contact id and tier, until each cap is reached.
 
         Contacts who are STRANGERs are left out; 0 means that a tier is full.
         """
-        return drive(self._async.get_replenish_needs())
+        return drive(self.asynchronous.get_replenish_needs())
 
     def get_full_dashboard(self) -> Dashboard:
         """All reports, from one reading of each database."""
-        return drive(self._async.get_full_dashboard())
+        return drive(self.asynchronous.get_full_dashboard())
 
 
 class ClientDatabase(Wrapper[AsyncClientDatabase]):
@@ -850,26 +850,26 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
     @cached_property
     def vault(self) -> SecureVault:
         """The owner's private halves."""
-        return wrap(SecureVault, self._async.vault)
+        return wrap(SecureVault, self.asynchronous.vault)
 
     @cached_property
     def inventory(self) -> SmartInventory:
         """Contacts' public halves."""
-        return wrap(SmartInventory, self._async.inventory)
+        return wrap(SmartInventory, self.asynchronous.inventory)
 
     @cached_property
     def gc(self) -> GarbageCollector:
         """The inventory's garbage collector."""
-        return wrap(GarbageCollector, self._async.gc)
+        return wrap(GarbageCollector, self.asynchronous.gc)
 
     @cached_property
     def reporter(self) -> StorageReporter:
         """Reports over both."""
-        return wrap(StorageReporter, self._async.reporter)
+        return wrap(StorageReporter, self.asynchronous.reporter)
 
     def health(self) -> HealthStatus:
         """Whether both databases answer, and what they hold."""
-        return drive(self._async.health())
+        return drive(self.asynchronous.health())
 
     def for_owner(self, owner: str) -> "ClientDatabase":
         """The database of another owner, over the same clients and their connections.
@@ -888,7 +888,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
             InvalidIdentifierError: the owner is no valid id.
             VaultUnavailableError: the database was closed.
         """
-        return wrap(ClientDatabase, self._async.for_owner(owner))
+        return wrap(ClientDatabase, self.asynchronous.for_owner(owner))
 
     def iter_owners(self) -> Iterator[str]:
         """The owners that have any data here, each once, in no order.
@@ -902,7 +902,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
             InventoryUnavailableError: the same, between the first database and the second.
             AccessDeniedError: the user may not walk the database.
         """
-        return drive_iterator(self._async.iter_owners())
+        return drive_iterator(self.asynchronous.iter_owners())
 
     def delete_owner(self, owner: str) -> int:
         """Deletes all that is kept of an owner, claims and tombstones included (UNLINK).
@@ -924,7 +924,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
             NotWritableError: the server takes no writes now.
             ConcurrencyError: the owner's slot is being moved.
         """
-        return drive(self._async.delete_owner(owner))
+        return drive(self.asynchronous.delete_owner(owner))
 
     def doctor(self) -> "Diagnosis":
         """Looks for what could lose keys or give them away, and for what the user may not do.
@@ -939,7 +939,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
             VaultUnavailableError: the vault's server can't be reached.
             InventoryUnavailableError: the inventory's server can't be reached.
         """
-        return drive(self._async.doctor())
+        return drive(self.asynchronous.doctor())
 
     def check(self, *, repair: bool = False) -> "IntegrityReport":
         """Finds what doesn't fit: counters, lost rows and entries, malformed or foreign keys.
@@ -956,7 +956,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
             AccessDeniedError: the server forbids a command or a key.
             NotWritableError: the server takes no writes now.
         """
-        return drive(self._async.check(repair=repair))
+        return drive(self.asynchronous.check(repair=repair))
 
     def close(self) -> None:
         """Closes everything that ``connect`` opened; calling it again does nothing.
@@ -964,10 +964,10 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         Later ones raise VaultUnavailableError or InventoryUnavailableError, those of the databases
         that :meth:`for_owner` gave too; closing one of these closes nothing.
         """
-        drive(self._async.aclose())
+        drive(self.asynchronous.aclose())
 
     def __enter__(self) -> Self:
-        drive(self._async.__aenter__())
+        drive(self.asynchronous.__aenter__())
         return self
 
     def __exit__(
@@ -976,7 +976,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        drive(self._async.__aexit__(kind, error, traceback))
+        drive(self.asynchronous.__aexit__(kind, error, traceback))
 
 
 def connect(

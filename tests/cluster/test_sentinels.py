@@ -46,7 +46,7 @@ def client(face: Face, database: Any) -> Any:
     return (
         database.resources.clients[0]
         if face is ASYNC
-        else database._async.resources.clients[0].client
+        else database.asynchronous.resources.clients[0].client
     )
 
 

@@ -57,7 +57,7 @@ def test_nothing_speaks_of_event_loops() -> None:
     """Docstrings became synchronous, below the header that says where they come from."""
     _, header, text = FILE.read_text("utf-8").split('"""', 2)
     assert "do not edit" in header
-    prose = re.sub(r"self\._async\S*|Async\w+", "", text)
+    prose = re.sub(r"self\.asynchronous\S*|Async\w+", "", text)
     assert re.findall(r".*\b(?:a?sync|await|cancel|loop|aclose|in flight).*", prose) == []
 
 
@@ -142,7 +142,7 @@ def test_the_specified_classes_are_exported_beside_the_asynchronous_ones() -> No
             "    async def ids(self, prefix: str) -> list[str]:\n"
             "        return []\n\n"
             "    async def exists(",
-            "        return drive(self._async.ids(prefix))",
+            "        return drive(self.asynchronous.ids(prefix))",
             id="a method",
         ),
         pytest.param(
@@ -151,7 +151,7 @@ def test_the_specified_classes_are_exported_beside_the_asynchronous_ones() -> No
             "    def label(self, contact_id: str) -> str:\n"
             "        return contact_id\n\n"
             "    async def consume_key(",
-            "        return self._async.label(contact_id)",
+            "        return self.asynchronous.label(contact_id)",
             id="a method that waits for nothing",
         ),
         pytest.param(

@@ -4,16 +4,16 @@ import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
+from typing import TypeVar, cast
 
 from aqm_db._model.checks import check_id
 from aqm_db._operations.stock import COIN_TTL_MS
 from aqm_db.errors import InvalidArgumentError, InvalidIdentifierError
 from aqm_db.types import CoinCategory, ContactMeta, InventoryEntry, NewCoin, VaultEntry
 
-from ._fields import Fields
 from ._file import Record
 
+T = TypeVar("T")
 _FIRST_LINE = 2
 """Where the first record stands in its file, below the header."""
 
@@ -80,7 +80,7 @@ def parse_records(records: Sequence[object]) -> Content:
     content = Content()
     for line, record in enumerate(records, _FIRST_LINE):
         fault = partial(_make_fault, line)
-        fields = Fields(record, fault)
+        fields = _Fields(record, fault)
         match fields.text("kind"):
             case "private":
                 content.private.append(_read_private(fields, fault))
@@ -98,7 +98,7 @@ def _make_fault(line: int, what: str) -> InvalidArgumentError:
     return InvalidArgumentError("path", reason)
 
 
-def _read_private(fields: Fields, fault: Callable[[str], InvalidArgumentError]) -> VaultEntry:
+def _read_private(fields: "_Fields", fault: Callable[[str], InvalidArgumentError]) -> VaultEntry:
     key_id = fields.text("key_id")
     try:
         check_id("key_id", key_id)
@@ -117,11 +117,11 @@ def _read_private(fields: Fields, fault: Callable[[str], InvalidArgumentError]) 
     )
 
 
-def _read_contact(fields: Fields) -> tuple[str, str, str]:
+def _read_contact(fields: "_Fields") -> tuple[str, str, str]:
     return fields.text("contact_id"), fields.text("priority"), fields.text("display_name")
 
 
-def _read_public(fields: Fields) -> NewCoin:
+def _read_public(fields: "_Fields") -> NewCoin:
     return NewCoin(
         contact_id=fields.text("contact_id"),
         key_id=fields.text("key_id"),
@@ -134,3 +134,45 @@ def _read_public(fields: Fields) -> NewCoin:
 
 def _encode(blob: bytes) -> str:
     return base64.b64encode(blob).decode()
+
+
+class _Fields:
+    """The fields of an object.
+
+    Args:
+        value: it, or whatever stands in its place.
+        fault: makes the error that is raised; told what is wrong, and nothing of what is there.
+
+    Every method raises that error.
+    """
+
+    def __init__(self, value: object, fault: Callable[[str], Exception]) -> None:
+        if not isinstance(value, dict):
+            raise fault("it's no object")
+        self._fields = cast("dict[str, object]", value)
+        self._fault = fault
+
+    def text(self, name: str) -> str:
+        """A text."""
+        return self._of_type(name, str, "text")
+
+    def number(self, name: str) -> int:
+        """A whole number."""
+        return self._of_type(name, int, "whole number")
+
+    def blob(self, name: str) -> bytes:
+        """Bytes, from their Base64 (RFC 4648)."""
+        text = self.text(name)
+        try:
+            return base64.b64decode(text, validate=True)
+        except ValueError as error:
+            raise self._fault(f"{name} is no Base64") from error
+
+    def _of_type(self, name: str, wanted: type[T], noun: str) -> T:
+        if name not in self._fields:
+            raise self._fault(f"{name} is missing")
+        value = self._fields[name]
+        # True is no whole number.
+        if type(value) is not wanted:
+            raise self._fault(f"{name} is no {noun}")
+        return value

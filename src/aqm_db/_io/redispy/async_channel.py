@@ -147,9 +147,12 @@ class Channel(Holds):
     def succeed(self, others: Sequence["Channel"]) -> None:
         """Gives back, before it connects, what channels of event loops had that are closed."""
         if others:
-            # Each is of this class.
-            loans = [(other._loan, other._source) for other in others]  # noqa: SLF001
+            loans = [other.get_legacy() for other in others]
             self._returning = asyncio.get_running_loop().create_task(_bury(loans, self._source))
+
+    def get_legacy(self) -> "tuple[_Loan | None, Source]":
+        """What it leaves to its successor, and where that came from, once its loop was closed."""
+        return self._loan, self._source
 
     def leave_to_parent(self) -> None:
         """Parts with a connection that is the parent's, in a process that was forked."""
