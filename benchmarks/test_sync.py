@@ -18,6 +18,7 @@ import redis
 from aqm_db import SecureVault, SmartInventory, config
 from aqm_db._io.seam import Call
 from aqm_db._lua.loader import Code
+from aqm_db._sync_support import unwrap
 from aqm_db.embedded import EmbeddedServer
 from benchmarks.conftest import AsyncBenchmark
 from benchmarks.measuring import names
@@ -118,7 +119,8 @@ def selecting(client: redis.Redis, plain: redis.Redis) -> Pair:
 def recorded(client: redis.Redis, count: int) -> Sequence[Call]:
     """What select_coin would send."""
     inventory, recorder = SmartInventory(client), Recorder()
-    cast("Any", inventory).asynchronous._seam = recorder  # noqa: SLF001 - all that it sends goes through it
+    own = unwrap("inventory", inventory, SmartInventory)
+    own.scope = own.scope.replace_seam(cast("Any", recorder))
     for _ in range(count):
         inventory.select_coin("bob", "GOLD")
     return recorder.calls

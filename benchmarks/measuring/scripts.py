@@ -43,7 +43,7 @@ async def recorded(
         calls: makes calls of the store.
     """
     recorder = _Recorder()
-    cast("Any", store)._seam = recorder  # noqa: SLF001 - all that it sends goes through it
+    store.scope = store.scope.replace_seam(cast("Any", recorder))
     for call in calls(store):
         await call()
     await client.script_load(recorder.calls[0].script.source)
