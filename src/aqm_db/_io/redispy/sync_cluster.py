@@ -27,7 +27,6 @@ from .redirects import (
     is_down,
     mark_moving,
 )
-from .replies import explain_unconnected
 from .retries import AttemptError, clean_nothing
 from .sync_exchange import Exchange, ServerExchange, stand_in
 from .sync_seam import SyncSeam
@@ -216,10 +215,8 @@ def _ask_topology(ask: Callable[[], T], policy: Retry, unavailable: type[Unavail
     def attempt() -> T:
         try:
             return ask()
-        except RedisClusterException as error:
+        except (RedisError, RedisClusterException) as error:
             reply = explain_unreachable(error)
-        except RedisError as error:
-            reply = explain_unconnected(error)
         if isinstance(reply, ErrorReply):
             raise make_error(reply, "CLUSTER SLOTS")
         raise AttemptError(reply)
