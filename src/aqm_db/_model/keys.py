@@ -6,6 +6,7 @@ keys, and an ordinary id reads as itself. ``_lua/shared/encode.lua`` does the sa
 """
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from aqm_db import config
@@ -70,7 +71,7 @@ class Keys:
 
     def of(self, contact_id: str) -> "ContactKeys":
         """All that is kept of one contact."""
-        return ContactKeys(self.prefix, encode_id(contact_id))
+        return _name_contact_keys(self.prefix, contact_id)
 
     def inv_pattern(self) -> str:
         """All public halves, for SCAN."""
@@ -125,6 +126,12 @@ class ContactKeys:
     def row(self, key_id: str) -> str:
         """A public half."""
         return self.rows + encode_id(key_id)
+
+
+@lru_cache(maxsize=1024)
+def _name_contact_keys(prefix: str, contact_id: str) -> ContactKeys:
+    # Programs ask for the same contacts again and again, and this is a part of each call.
+    return ContactKeys(prefix, encode_id(contact_id))
 
 
 def pattern_of(prefix: str) -> str:

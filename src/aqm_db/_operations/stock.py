@@ -78,11 +78,7 @@ def build_store(scope: Scope, coin: NewCoin, caps: Caps, lease: str | None = Non
 
 def read_store(coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
     """True, once the reply says that the coin is stored."""
-    about = {
-        "contact_id": coin.contact_id,
-        "key_id": coin.key_id,
-        "coin_category": coin.coin_category,
-    }
+    about = _describe(coin)
     try:
         check_reply(reply, contact_id=coin.contact_id, key_id=coin.key_id, tier=coin.coin_category)
     except (KeyAlreadyExistsError, KeyAlreadyUsedError):
@@ -131,14 +127,11 @@ def read_select(
     if not coin:
         return None
     entry = _read_coin(contact_id, coin)
-    about = {
-        "contact_id": contact_id,
-        "key_id": entry.key_id,
-        "coin_category": entry.coin_category,
-    }
     if entry.coin_category != call.tier:
-        _log.info("fallback_used", extra={**about, "desired_tier": call.tier})
-    _log.debug("coin_selected", extra=about)
+        _log.info("fallback_used", extra={**_describe(entry), "desired_tier": call.tier})
+    # Each call pays for what is described here, and few programs listen.
+    if _log.isEnabledFor(logging.DEBUG):
+        _log.debug("coin_selected", extra=_describe(entry))
     return entry
 
 
@@ -280,6 +273,15 @@ async def count_stale(
         if any(counts):
             stale[contact_id] = dict(zip(TIERS, counts, strict=True))
     return stale
+
+
+def _describe(coin: NewCoin | InventoryEntry) -> dict[str, str]:
+    """What logs say of a coin."""
+    return {
+        "contact_id": coin.contact_id,
+        "key_id": coin.key_id,
+        "coin_category": coin.coin_category,
+    }
 
 
 def _check_own(
