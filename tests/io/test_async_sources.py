@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +129,7 @@ async def test_a_pool_that_connects_by_itself_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the server says of a password is told as ever."""
-    monkeypatch.setattr(private_parts, "TAKE", replace(private_parts.TAKE, name="gone"))
+    monkeypatch.setattr(private_parts, "TAKE", private_parts.TAKE._replace(name="gone"))
     server = ScriptedServer(lambda _: b":1\r\n")
     server.greeting = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
     async with listening(server, tmp_path / "s"):

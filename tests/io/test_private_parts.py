@@ -3,7 +3,6 @@
 import ast
 import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -94,7 +93,7 @@ async def test_which_way_is_taken_without_a_part(
     servers: Servers, monkeypatch: pytest.MonkeyPatch, name: str, kind: type
 ) -> None:
     """The suites of tests/without_parts try that way."""
-    monkeypatch.setattr(private_parts, name, replace(PARTS[name], name="gone"))
+    monkeypatch.setattr(private_parts, name, PARTS[name]._replace(name="gone"))
     client = servers[VALKEY_9].client(0)
     assert type(await link_of(client)) is kind
     await close_all(client, client)
@@ -105,7 +104,7 @@ async def test_a_cluster_without_the_connections_of_its_nodes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The library makes its own, and closes them."""
-    gone = replace(private_parts.TAKE_OF_NODE, name="gone")
+    gone = private_parts.TAKE_OF_NODE._replace(name="gone")
     monkeypatch.setattr(private_parts, "TAKE_OF_NODE", gone)
     with RunningCluster(VALKEY_9, with_replicas=False) as cluster:
         async with connect(cluster.url, owner="alice") as db:

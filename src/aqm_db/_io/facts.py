@@ -4,7 +4,6 @@ They are read here, and nowhere else. What a server doesn't tell, or the user ma
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from aqm_db._model.rows import read_map
@@ -15,9 +14,14 @@ from .seam import Command, Seam
 _SETTINGS = ("appendfsync", "save", "bind", "protected-mode")
 
 
-@dataclass(frozen=True, slots=True)
+# Plain classes: dataclasses of so many fields would be a tenth of what importing the package costs.
+
+
 class Facts:
     """What a server tells of itself (INFO), as far as it was asked.
+
+    Args:
+        fields: what it said, by the names of INFO's fields.
 
     Attributes:
         run_id: what no other server has, nor the same one once it was started again.
@@ -37,21 +41,24 @@ class Facts:
         has_saved: whether its last snapshot did.
     """
 
-    run_id: str | None = None
-    name: str | None = None
-    version: tuple[int, ...] | None = None
-    uptime_seconds: int | None = None
-    tcp_port: int | None = None
-    is_replica: bool | None = None
-    replicas: int | None = None
-    eviction_policy: str | None = None
-    memory_limit: int = 0
-    used_memory: int | None = None
-    has_file: bool | None = None
-    is_rewriting: bool | None = None
-    has_written: bool | None = None
-    has_rewritten: bool | None = None
-    has_saved: bool | None = None
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        compatible, own = fields.get("redis_version"), fields.get("valkey_version")
+        self.run_id = fields.get("run_id")
+        # Valkey's redis_version is the one that it's compatible with.
+        self.name = f"Valkey {own}" if own else f"Redis {compatible}" if compatible else None
+        self.version = _parse_version(compatible)
+        self.uptime_seconds = _parse_number(fields.get("uptime_in_seconds"))
+        self.tcp_port = _parse_number(fields.get("tcp_port"))
+        self.is_replica = _compare("slave", fields.get("role"))
+        self.replicas = _count_replicas(fields)
+        self.eviction_policy = fields.get("maxmemory_policy")
+        self.memory_limit = _parse_number(fields.get("maxmemory")) or 0
+        self.used_memory = _parse_number(fields.get("used_memory"))
+        self.has_file = _compare("1", fields.get("aof_enabled"))
+        self.is_rewriting = _compare("1", fields.get("aof_rewrite_in_progress"))
+        self.has_written = _compare("ok", fields.get("aof_last_write_status"))
+        self.has_rewritten = _compare("ok", fields.get("aof_last_bgrewrite_status"))
+        self.has_saved = _compare("ok", fields.get("rdb_last_bgsave_status"))
 
     @property
     def evicts_when_full(self) -> bool:
@@ -59,9 +66,11 @@ class Facts:
         return self.eviction_policy not in {None, "noeviction"}
 
 
-@dataclass(frozen=True, slots=True)
 class Settings:
-    """A server's settings (CONFIG GET).
+    """A server's settings (CONFIG GET), but for those that it doesn't tell.
+
+    Args:
+        texts: what it said, by name.
 
     Attributes:
         appendfsync: when its append-only file is flushed.
@@ -70,35 +79,34 @@ class Settings:
         is_protected: whether it refuses other machines as long as it has no password.
     """
 
-    appendfsync: str | None = None
-    takes_snapshots: bool | None = None
-    addresses: tuple[str, ...] | None = None
-    is_protected: bool | None = None
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        bind = texts.get("bind")
+        self.appendfsync = texts.get("appendfsync")
+        self.takes_snapshots = _is_other("", texts.get("save"))
+        self.addresses = (
+            # One that the machine may lack begins so.
+            None if bind is None else tuple(each.removeprefix("-") for each in bind.split())
+        )
+        self.is_protected = _is_other("no", texts.get("protected-mode"))
 
 
 async def read_facts(seam: Seam, *sections: str) -> Facts:
     """Reads some sections of INFO."""
     texts = await read_unless_refused(seam, *(("INFO", section) for section in sections))
     lines = b"\n".join(texts or []).decode("utf-8", "replace").splitlines()
-    return _parse_facts({name: value for name, _, value in (line.partition(":") for line in lines)})
+    return Facts({name: value for name, _, value in (line.partition(":") for line in lines)})
 
 
 async def read_settings(seam: Seam) -> Settings:
     """Reads the settings, but for those that the server doesn't tell."""
     commands = (("CONFIG", "GET", name) for name in _SETTINGS)
     replies = await read_unless_refused(seam, *commands)
-    texts = {
-        name.decode(): value.decode("utf-8", "replace")
-        for reply in replies or []
-        for name, value in read_map(reply).items()
-    }
-    bind = texts.get("bind")
     return Settings(
-        appendfsync=texts.get("appendfsync"),
-        takes_snapshots=_is_other("", texts.get("save")),
-        # One that the machine may lack begins so.
-        addresses=None if bind is None else tuple(each.removeprefix("-") for each in bind.split()),
-        is_protected=_is_other("no", texts.get("protected-mode")),
+        {
+            name.decode(): value.decode("utf-8", "replace")
+            for reply in replies or []
+            for name, value in read_map(reply).items()
+        }
     )
 
 
@@ -125,28 +133,6 @@ def is_refusal(error: AQMDatabaseError) -> bool:
     """Whether the server doesn't know a command, or can't run it: now, later, and for any user."""
     # Each other reason has a class of its own.
     return type(error) is AQMDatabaseError
-
-
-def _parse_facts(fields: Mapping[str, str]) -> Facts:
-    compatible, own = fields.get("redis_version"), fields.get("valkey_version")
-    return Facts(
-        run_id=fields.get("run_id"),
-        # Valkey's redis_version is the one that it's compatible with.
-        name=f"Valkey {own}" if own else f"Redis {compatible}" if compatible else None,
-        version=_parse_version(compatible),
-        uptime_seconds=_parse_number(fields.get("uptime_in_seconds")),
-        tcp_port=_parse_number(fields.get("tcp_port")),
-        is_replica=_compare("slave", fields.get("role")),
-        replicas=_count_replicas(fields),
-        eviction_policy=fields.get("maxmemory_policy"),
-        memory_limit=_parse_number(fields.get("maxmemory")) or 0,
-        used_memory=_parse_number(fields.get("used_memory")),
-        has_file=_compare("1", fields.get("aof_enabled")),
-        is_rewriting=_compare("1", fields.get("aof_rewrite_in_progress")),
-        has_written=_compare("ok", fields.get("aof_last_write_status")),
-        has_rewritten=_compare("ok", fields.get("aof_last_bgrewrite_status")),
-        has_saved=_compare("ok", fields.get("rdb_last_bgsave_status")),
-    )
 
 
 def _count_replicas(fields: Mapping[str, str]) -> int | None:

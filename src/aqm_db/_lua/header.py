@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 from aqm_db._model.tiers import PRIORITIES, TIERS
 
-_ITEM = re.compile(
+# Compiled when a script is first used, and kept by re: no import pays for it.
+_ITEM = (
     r"(?P<name>[a-z_]+)(?P<indexes>(?:\[(?:tier|priority)\])*)\??"
     r"(?: \((?:(?P<unit>ms|bytes|count)|'[^)]+')\))?(?P<rest>(?: \.\.\.)?)"
 )
@@ -85,7 +86,7 @@ def list_items(text: str, part: str) -> list[str]:
 
 
 def _parse_parameter(item: str) -> Parameter:
-    found = _ITEM.fullmatch(item)
+    found = re.fullmatch(_ITEM, item)
     if found is None:
         raise ValueError(f"{item!r} is no name of a key or an argument")
     return Parameter(

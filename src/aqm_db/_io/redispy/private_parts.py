@@ -5,12 +5,10 @@ doesn't behave, the way through public methods is taken. A test takes them away 
 """
 
 import asyncio
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A part that may be gone with the next version.
 
     Attributes:
