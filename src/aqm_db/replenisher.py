@@ -35,7 +35,7 @@ from .errors import (
 from .inventory import AsyncSmartInventory
 from .types import CoinCategory, InventorySummary, NewCoin
 
-anyio = import_anyio(__name__)
+_anyio: Any = import_anyio(__name__)
 _log = logging.getLogger("aqm_db.replenisher")
 
 Source: TypeAlias = Callable[[str, CoinCategory, int], Awaitable[Sequence[NewCoin]]]
@@ -204,7 +204,7 @@ class AsyncReplenisher:
         """
         missing = await self._find_missing(contact_id)
         leases = await self._reservations.reserve(missing, self._lease_ms)
-        limiter = anyio.CapacityLimiter(self._concurrency)
+        limiter = _anyio.CapacityLimiter(self._concurrency)
         results: list[Replenished] = []
 
         async def fill(order: _Order) -> None:
@@ -218,7 +218,7 @@ class AsyncReplenisher:
                     await self._reservations.end([order.lease])
 
         try:
-            async with anyio.create_task_group() as group:
+            async with _anyio.create_task_group() as group:
                 for (whose, tier), lease in leases.items():
                     needed = missing[whose][tier]
                     if isinstance(lease, AQMDatabaseError):

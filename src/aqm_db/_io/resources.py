@@ -37,7 +37,7 @@ class Resources:
     ) -> None:
         self._both = (vault_client, inventory_client)
         self.server = server
-        self.is_closed = False
+        self.is_closed: bool = False
         self._gates: WeakSet[Gate] = WeakSet()
 
     @property

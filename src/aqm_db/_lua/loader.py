@@ -49,7 +49,7 @@ class Script:
 
     def __init__(self, place: str) -> None:
         folder, _, operation = place.partition("/")
-        self.name = f"{_PREFIXES[folder]}_{operation}"
+        self.name: str = f"{_PREFIXES[folder]}_{operation}"
         self._place = place
 
     @cached_property

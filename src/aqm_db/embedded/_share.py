@@ -50,7 +50,7 @@ class Share:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.socket_path = choose_socket_path(directory)
+        self.socket_path: Path = choose_socket_path(directory)
         self._process_id = os.getpid()
         with contextlib.ExitStack() as files:
             # Held by whoever starts or stops the server.

@@ -79,7 +79,7 @@ class Lab:
 
     def __init__(self, maker: Maker, link: Relay, other: Relay) -> None:
         self.link = link
-        self.suspends = maker.suspends
+        self.suspends: bool = maker.suspends
         self._maker = maker
         self._other = other
         self._made: list[Seam] = []
