@@ -234,7 +234,7 @@ async def test_a_mistake_beside_a_meter(
         (_records, "_read_private"),
         (_records, "_read_contact"),
         (_records, "_read_public"),
-        (_records, "Fields"),
+        (_records, "_Fields"),
     ],
 )
 async def test_a_mistake_in_reading_a_backup(

@@ -589,6 +589,8 @@ async def _is_noticed_with_a_replica(
 async def test_ids_in_names_as_they_are(lab: Lab) -> None:
     """Id encoding: test_different_ids_have_different_names."""
     lab.monkeypatch.setattr(keys, "encode_id", str)
+    # What would be remembered outlives the test.
+    lab.monkeypatch.setattr(keys, "_name_contact_keys", keys.ContactKeys)
     await lab.is_noticed_by(of_names.test_different_ids_have_different_names)
 
 

@@ -1,7 +1,6 @@
 """Fixtures of the core suites without one part of another package after another."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -34,5 +33,5 @@ def face() -> Face:
 def _without(request: pytest.FixtureRequest) -> Iterator[None]:
     name = request.param
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(private_parts, name, replace(getattr(private_parts, name), name="gone"))
+        patched.setattr(private_parts, name, getattr(private_parts, name)._replace(name="gone"))
         yield
