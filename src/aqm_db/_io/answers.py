@@ -17,7 +17,8 @@ from .failures import Denial, ErrorKind, ErrorReply, find_denial, make_error
 from .seam import SCAN_COUNT, Argument, Call, Command, Reply, Undo
 
 Ask: TypeAlias = Callable[[Sequence[Command]], Awaitable[list[Any]]]
-"""Sends commands in one round trip. Replies come in order, and an error that the server sent is an
+"""Sends commands in one round trip. Replies come in order and as the server sent them: bytes,
+numbers and lists, of which no client has made anything else. An error that the server sent is an
 ``ErrorReply`` in its place. Where the link fails it raises the seam's unavailable error, which
 stands in the place of a reply where the server could work for other commands only."""
 

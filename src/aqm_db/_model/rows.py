@@ -71,7 +71,7 @@ class Row:
 
 
 def parse_number(value: bytes) -> int | None:
-    """A stored number, as scripts read it (``_lua/shared/integer.lua``); None for what is none."""
+    """A stored number, as scripts read it (``parse_integer.lua``); None for what is none."""
     return int(value) if len(value) <= _MAX_DIGITS and value.isdigit() else None
 
 
