@@ -124,10 +124,12 @@ class AskingTests:
         """As an error of the library's, which quotes nothing; a batch has it in its place."""
         lab.link.answer(line, 3)
         errors: list[Any] = []
-        for call in (lab.seam.run(take("1")), lab.seam.read(("GET", COUNTER))):
-            with pytest.raises(AQMDatabaseError) as caught:
-                await call
-            errors.append(caught.value)
+        with pytest.raises(AQMDatabaseError) as caught:
+            await lab.seam.run(take("1"))
+        errors.append(caught.value)
+        with pytest.raises(AQMDatabaseError) as caught:
+            await lab.seam.read(("GET", COUNTER))
+        errors.append(caught.value)
         errors += await lab.seam.run_all([take("1")])
         assert [type(error) for error in errors] == [_REFUSALS[line]] * 3
         assert not any("secret" in str(error) or error.__cause__ for error in errors)
