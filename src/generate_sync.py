@@ -75,6 +75,12 @@ _WORDS = (
     (re.compile(r"\bAsync(?=[A-Z])"), ""),
     (re.compile(r", or is cancelled,"), ""),
 )
+_WRAPPERS = {
+    "AsyncClient": "wrap_client",
+    "AnyAsyncClient": "wrap_client",
+    "AnyAsyncClient | Seam": "wrap_client_or_seam",
+}
+"""What makes an asynchronous client of a parameter, by its annotation."""
 _LOOP_ONLY = re.compile(r"\bcancel|\bin flight\b")
 _SUPPORT = {
     "Generator": "collections.abc",
@@ -90,6 +96,7 @@ _SUPPORT = {
     "AnySyncClient": "._io.redispy.clients",
     "SyncClient": "._io.redispy.clients",
     "unwrap_client": "._io.redispy.clients",
+    "wrap_client_or_seam": "._io.redispy.clients",
     "wrap_client": "._io.redispy.clients",
     "drive": "._sync_support",
     "drive_block": "._sync_support",
@@ -346,8 +353,8 @@ def _arguments(node: Function, user: str) -> tuple[str, ...]:
 
 def _passed(argument: ast.arg, user: str) -> str:
     kind = ast.unparse(argument.annotation) if argument.annotation else ""
-    if kind.split(" | ")[0] in {"AsyncClient", "AnyAsyncClient"}:
-        return f'wrap_client({argument.arg}, "{user}")'
+    if kind in _WRAPPERS:
+        return f'{_WRAPPERS[kind]}({argument.arg}, "{user}")'
     if kind in CLASSES.values():
         return f'unwrap("{argument.arg}", {argument.arg}, {_renamed(kind)})'
     return argument.arg

@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 from . import backup, config, connection, database
 from ._io import opening
-from ._io.redispy.clients import AnySyncClient, SyncClient, unwrap_client, wrap_client
+from ._io.redispy.clients import (
+    AnySyncClient,
+    SyncClient,
+    unwrap_client,
+    wrap_client,
+    wrap_client_or_seam,
+)
 from ._io.redispy.faces import SYNC
 from ._io.resources import Resources
 from ._io.seam import Seam
@@ -111,7 +117,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
     ) -> None:
         super().__init__(
             AsyncSecureVault(
-                wrap_client(client, "SecureVault"),
+                wrap_client_or_seam(client, "SecureVault"),
                 owner=owner,
                 clock=clock,
                 request_ids=request_ids,
@@ -355,7 +361,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
     ) -> None:
         super().__init__(
             AsyncSmartInventory(
-                wrap_client(client, "SmartInventory"),
+                wrap_client_or_seam(client, "SmartInventory"),
                 owner=owner,
                 budget_caps=budget_caps,
                 budget_bytes=budget_bytes,
@@ -705,7 +711,7 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
         super().__init__(
             AsyncGarbageCollector(
                 unwrap("inventory", inventory, SmartInventory),
-                wrap_client(client, "GarbageCollector"),
+                wrap_client_or_seam(client, "GarbageCollector"),
             )
         )
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import traceback
 from collections.abc import AsyncIterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from aqm_db.errors import (
     KeyAlreadyExistsError,
     NotWritableError,
 )
-from aqm_db.types import InventoryEntry, NewKey, VaultEntry
+from aqm_db.types import ContactMeta, InventoryEntry, NewCoin, NewKey, VaultEntry
 from tests.support.backends import VALKEY_9, RunningServer
 from tests.support.samples import BOB, DAY_MS, Clock, SampleKey, halves, sample_key, snapshot, stock
 
@@ -451,3 +452,18 @@ async def test_restore_keys(vault: AsyncSecureVault, clock: Clock) -> None:
     assert outcomes[1].argument == "created_at"
     assert isinstance(outcomes[2], KeyAlreadyExistsError)
     assert await vault.fetch_key("k1") == entry
+
+
+async def test_a_record_has_every_field(db: AsyncClientDatabase, path: Path, clock: Clock) -> None:
+    """Of a private half, a contact and a coin: a field that is new can't be left out in silence."""
+    await filled(db, clock)
+    await export_backup(db, path)
+    with path.open("rb") as file:
+        _, *records, _ = map(json.loads, file)
+    named = {record["kind"]: record.keys() - {"kind"} for record in records}
+    # What there is of the others is made anew.
+    assert named == {
+        "private": {field.name for field in fields(VaultEntry)} - {"status"},
+        "contact": {field.name for field in fields(ContactMeta)} - {"last_msg_at"},
+        "public": {field.name for field in fields(NewCoin)},
+    }

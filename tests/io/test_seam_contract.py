@@ -11,12 +11,13 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from aqm_db import sync
+from aqm_db import AsyncClientDatabase, sync
 from aqm_db._io.confirming import UNCONFIRMED
 from aqm_db._io.redispy.clients import close_client, make_seam, wrap_client
 from aqm_db._io.seam import ClientSeam, Seam
+from aqm_db._sync_support import drive
 from aqm_db.errors import VaultUnavailableError
-from aqm_db.testing import Address, ClientSeamContract, SeamSettings
+from aqm_db.testing import Address, ClientSeamContract, SeamContract, SeamSettings
 from aqm_db.testing._relay import Relay
 from tests.conftest import VAULT_DB
 from tests.support.backends import REDIS_8, VALKEY_9, Servers
@@ -102,3 +103,25 @@ def options_of(settings: SeamSettings) -> dict[str, Any]:
         "password": settings.password,
         "socket_timeout": settings.timeout,
     }
+
+
+def test_a_class_that_makes_no_seam() -> None:
+    """It fails, where a test runner would pass over an abstract one in silence."""
+    settings: Any = None
+    with pytest.raises(NotImplementedError, match=r"^SeamContract has no make_seam$"):
+        drive(SeamContract().make_seam(settings))
+
+
+def test_a_database_takes_clients() -> None:
+    """Whose connections it closes; a seam is for a vault and for an inventory."""
+    seam: Any = make_seam(
+        wrap_client(redis.Redis(), "test"), VaultUnavailableError, "test", confirming=UNCONFIRMED
+    )
+    with pytest.raises(
+        TypeError, match=r"^client: ClientDatabase takes a redis.Redis, not SyncSeam$"
+    ):
+        sync.ClientDatabase(seam, seam)
+    with pytest.raises(
+        TypeError, match=r"^client: AsyncClientDatabase takes a redis.asyncio.Redis, "
+    ):
+        AsyncClientDatabase(seam, seam)

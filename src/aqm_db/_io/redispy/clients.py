@@ -37,22 +37,25 @@ class SyncStandIn:
         self.client.close()
 
 
-def wrap_client(client: AnySyncClient | Seam, user: str) -> AsyncClient:
+def wrap_client(client: AnySyncClient, user: str) -> AsyncClient:
     """What stands for a synchronous client where an asynchronous one is asked for.
 
     It is the synchronous face's only: callers can't pass it, so no annotation speaks of it.
 
     Args:
-        client: a ``redis.Redis`` or ``redis.RedisCluster`` that returns bytes; or a seam, as it is.
+        client: a ``redis.Redis`` or ``redis.RedisCluster`` that returns bytes.
         user: the synchronous class or function that the client was passed to.
 
     Raises:
         TypeError: the client is of another kind.
         ValueError: the client decodes its responses.
     """
-    if isinstance(client, Seam):
-        return cast("AsyncClient", client)
     return cast("AsyncClient", SyncStandIn(_check_client(client, _SYNC, user)))
+
+
+def wrap_client_or_seam(client: AnySyncClient | Seam, user: str) -> AsyncClient | Seam:
+    """The same where a seam is taken too, which stays as it is."""
+    return client if isinstance(client, Seam) else wrap_client(client, user)
 
 
 def unwrap_client(client: AsyncClient) -> SyncClient:
