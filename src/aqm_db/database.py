@@ -92,8 +92,15 @@ class AsyncClientDatabase:
         self._is_borrowed = resources is not None
         self.resources: Resources = resources or Resources(vault_client, inventory_client, server)
         self.gates: Gates = self.resources.open_gates(type(self).__name__, keys, self._confirming)
+        # The gates confirm by themselves; what is made of these parts later has to, as well.
         self.vault: AsyncSecureVault = AsyncSecureVault(
-            self.gates.vault, owner=owner, clock=clock, request_ids=request_ids
+            self.gates.vault,
+            owner=owner,
+            clock=clock,
+            request_ids=request_ids,
+            confirm_replicas=confirm_replicas,
+            confirm_timeout=confirm_timeout,
+            confirm_fsync=confirm_fsync,
         )
         self.inventory: AsyncSmartInventory = AsyncSmartInventory(
             self.gates.inventory,
@@ -102,6 +109,9 @@ class AsyncClientDatabase:
             budget_bytes=budget_bytes,
             clock=clock,
             request_ids=request_ids,
+            confirm_replicas=confirm_replicas,
+            confirm_timeout=confirm_timeout,
+            confirm_fsync=confirm_fsync,
         )
         self.gc: AsyncGarbageCollector = AsyncGarbageCollector(self.inventory, self.gates.inventory)
         self.reporter: AsyncStorageReporter = AsyncStorageReporter(self.vault, self.inventory)

@@ -105,6 +105,17 @@ async def test_disks_confirm(face: Face, pair: RunningPrimary) -> None:
     assert waited["failed_calls"] == 0
 
 
+async def test_a_collector_of_ones_own_for_a_database(face: Face, pair: RunningPrimary) -> None:
+    """Over the database's inventory and a client, it confirms as the database does."""
+    async with client_of(face, pair.nodes[0].port) as client:
+        await stocked(face, client)
+        options = {"confirm_replicas": 2, "confirm_timeout": 20}
+        database = face.database(client, client, owner="alice", **options)
+        collector = face.gc(database.inventory, client)
+        with pytest.raises(InventoryUnavailableError, match="1 of 2 replicas"):
+            await collector.collect_single_contact(BOB)
+
+
 async def test_a_replica_without_a_disk(face: Face, pair: RunningPrimary) -> None:
     """It has the change, which WAIT would take for enough."""
     primary, replica = pair.nodes
