@@ -275,14 +275,16 @@ def _method(node: Function, *, is_overloaded: bool) -> Iterator[str]:
     decorators = _decorators(node)
     call = Call(f"self.asynchronous.{node.name}", _arguments(node, ""))
     for decorator in decorators:
-        if decorator not in {"overload", "asynccontextmanager"}:
+        if decorator not in {"overload", "asynccontextmanager", "property"}:
             raise ValueError(f"{node.name} has a decorator that isn't copied: {decorator}")
         yield f"    @{_renamed(decorator)}"
     yield from _signature(4, node, ": ..." if "overload" in decorators else ":")
     if "overload" in decorators:
         return
     yield from _docstring(node, 8)
-    if "asynccontextmanager" in decorators:
+    if "property" in decorators:
+        yield f"        return {call.name}"
+    elif "asynccontextmanager" in decorators:
         yield from _wrapped(8, "with ", Call("drive_block", (call,)), " as value:")
         yield "            yield value"
     elif _returned(node).strip('"') in CLASSES.values():

@@ -5,13 +5,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from inspect import isawaitable
-from typing import Any, TypeAlias
+from typing import Any
 
 from ._io.shielding import await_result
+from ._model.defaults import Sleep
 from .errors import InvalidArgumentError
-
-Sleep: TypeAlias = Callable[[float], Awaitable[object]]
-"""Waits for some seconds; ``anyio.sleep``, unless a test decides when time passes."""
 
 _MOST_DOUBLINGS = 30
 """Keeps the numbers small; by then every sensible maximum is reached."""

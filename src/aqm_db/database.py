@@ -17,7 +17,7 @@ from ._io.redispy.faces import ASYNC, Face
 from ._io.resources import Resources
 from ._io.target import Cluster, Embedded
 from ._model.checks import check_caps, check_count, check_flag, check_id
-from ._model.defaults import new_request_id, now_ms
+from ._model.defaults import Sleep, new_request_id, now_ms
 from ._model.keys import Keys, owner_of
 from ._operations.outcome import Progress
 from ._operations.owners import scan_owners
@@ -34,7 +34,6 @@ from .types import HealthStatus
 from .vault import AsyncSecureVault
 
 if TYPE_CHECKING:
-    from ._background import Sleep
     from .doctor import Diagnosis
     from .integrity import IntegrityReport
 
@@ -92,15 +91,8 @@ class AsyncClientDatabase:
         self._is_borrowed = resources is not None
         self.resources: Resources = resources or Resources(vault_client, inventory_client, server)
         self.gates: Gates = self.resources.open_gates(type(self).__name__, keys, self._confirming)
-        # The gates confirm by themselves; what is made of these parts later has to, as well.
         self.vault: AsyncSecureVault = AsyncSecureVault(
-            self.gates.vault,
-            owner=owner,
-            clock=clock,
-            request_ids=request_ids,
-            confirm_replicas=confirm_replicas,
-            confirm_timeout=confirm_timeout,
-            confirm_fsync=confirm_fsync,
+            self.gates.vault, owner=owner, clock=clock, request_ids=request_ids
         )
         self.inventory: AsyncSmartInventory = AsyncSmartInventory(
             self.gates.inventory,
@@ -109,9 +101,6 @@ class AsyncClientDatabase:
             budget_bytes=budget_bytes,
             clock=clock,
             request_ids=request_ids,
-            confirm_replicas=confirm_replicas,
-            confirm_timeout=confirm_timeout,
-            confirm_fsync=confirm_fsync,
         )
         self.gc: AsyncGarbageCollector = AsyncGarbageCollector(self.inventory, self.gates.inventory)
         self.reporter: AsyncStorageReporter = AsyncStorageReporter(self.vault, self.inventory)
@@ -223,7 +212,7 @@ class AsyncClientDatabase:
         every: float = 3600.0,
         inactive_days: int = config.INV_GC_INACTIVE_DAYS,
         max_age_days: int = config.VAULT_PURGE_MAX_AGE_DAYS,
-        sleep: "Sleep | None" = None,
+        sleep: Sleep | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> AbstractAsyncContextManager[None]:
         """Cares for the database in the background, until the block ends.

@@ -43,7 +43,7 @@ class AsyncGarbageCollector:
     def __init__(self, inventory: AsyncSmartInventory, client: AnyAsyncClient | Seam) -> None:
         check_kind("inventory", inventory, AsyncSmartInventory)
         scope, name = inventory.scope, type(self).__name__
-        seam = take_seam(client, InventoryUnavailableError, name, scope.keys, scope.confirming)
+        seam, _ = take_seam(client, InventoryUnavailableError, name, scope.keys, scope.confirming)
         self._inventory = inventory
         self._scope = scope.replace_seam(seam)
 

@@ -51,11 +51,8 @@ class AsyncSmartInventory:
             cluster's and there is no owner.
 
     Attributes:
-        keys: the names of its Redis keys.
-        clock: milliseconds since the epoch.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
-        request_ids: a fresh id for every call.
         scope: what operations on it are made with, for other parts of this package.
 
     Every method also raises InventoryUnavailableError, AccessDeniedError, NotWritableError and (on
@@ -76,15 +73,28 @@ class AsyncSmartInventory:
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
         confirm_fsync: bool = False,
     ) -> None:
-        self.keys: Keys = Keys(owner)
+        keys = Keys(owner)
         confirming = check_confirming(confirm_replicas, confirm_timeout, confirm_fsync)
         name = type(self).__name__
-        seam = take_seam(client, InventoryUnavailableError, name, self.keys, confirming)
-        self.scope: Scope = Scope(seam, self.keys, clock, request_ids, confirming)
-        self.clock = clock
+        seam, confirming = take_seam(client, InventoryUnavailableError, name, keys, confirming)
+        self.scope: Scope = Scope(seam, keys, clock, request_ids, confirming)
         self.budget_caps: Mapping[str, Mapping[str, int]] = check_caps("budget_caps", budget_caps)
         self.budget_bytes: int = check_count("budget_bytes", budget_bytes, 1)
-        self.request_ids = request_ids
+
+    @property
+    def keys(self) -> Keys:
+        """The names of its Redis keys."""
+        return self.scope.keys
+
+    @property
+    def clock(self) -> Callable[[], int]:
+        """Milliseconds since the epoch."""
+        return self.scope.clock
+
+    @property
+    def request_ids(self) -> Callable[[], str]:
+        """A fresh id for every call."""
+        return self.scope.request_ids
 
     async def register_contact(
         self, contact_id: str, priority: str, display_name: str = ""

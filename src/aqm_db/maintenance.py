@@ -4,10 +4,11 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from ._background import Sleep, delay_cancellation, run_beside
+from ._background import delay_cancellation, run_beside
 from ._io.facts import read_facts
 from ._io.seam import Call
 from ._model.checks import check_days, check_seconds
+from ._model.defaults import Sleep
 from ._operations import Scope
 from ._operations.turn import build_drop, build_take, read_take
 from .errors import AQMDatabaseError

@@ -15,13 +15,13 @@ from . import config
 from ._background import (
     Backoff,
     Raised,
-    Sleep,
     call_client,
     delay_cancellation,
     import_anyio,
     run_beside,
 )
 from ._model.checks import check_callable, check_count, check_kind, check_seconds, check_tiers
+from ._model.defaults import Sleep
 from ._model.tiers import PRIORITIES, counts_of, needs_of
 from ._operations.reservations import Lease, Leases, Reservations
 from .errors import (

@@ -334,11 +334,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             cluster's and there is no owner.
 
     Attributes:
-        keys: the names of its Redis keys.
-        clock: milliseconds since the epoch.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
-        request_ids: a fresh id for every call.
         scope: what operations on it are made with, for other parts of this package.
 
     Every method also raises InventoryUnavailableError, AccessDeniedError, NotWritableError and (on
@@ -374,16 +371,6 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         )
 
     @property
-    def keys(self) -> Keys:
-        """The names of its Redis keys."""
-        return self.asynchronous.keys
-
-    @property
-    def clock(self) -> Callable[[], int]:
-        """Milliseconds since the epoch."""
-        return self.asynchronous.clock
-
-    @property
     def budget_caps(self) -> Mapping[str, Mapping[str, int]]:
         """Coins per contact, by priority and tier."""
         return self.asynchronous.budget_caps
@@ -394,8 +381,18 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         return self.asynchronous.budget_bytes
 
     @property
+    def keys(self) -> Keys:
+        """The names of its Redis keys."""
+        return self.asynchronous.keys
+
+    @property
+    def clock(self) -> Callable[[], int]:
+        """Milliseconds since the epoch."""
+        return self.asynchronous.clock
+
+    @property
     def request_ids(self) -> Callable[[], str]:
-        """A fresh id for every call, of ASCII letters, digits, ``-`` and ``_``."""
+        """A fresh id for every call."""
         return self.asynchronous.request_ids
 
     def register_contact(self, contact_id: str, priority: str, display_name: str = "") -> bool:

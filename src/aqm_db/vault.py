@@ -71,7 +71,7 @@ class AsyncSecureVault:
         keys = Keys(owner)
         confirming = check_confirming(confirm_replicas, confirm_timeout, confirm_fsync)
         name = type(self).__name__
-        seam = take_seam(client, VaultUnavailableError, name, keys, confirming)
+        seam, confirming = take_seam(client, VaultUnavailableError, name, keys, confirming)
         self.scope: Scope = Scope(seam, keys, clock, request_ids, confirming)
 
     async def store_key(

@@ -1,12 +1,14 @@
 """The Smart Inventory, on every backend and face."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 from redis.asyncio import Redis
 
-from aqm_db import AsyncSmartInventory, config
+from aqm_db import AsyncSmartInventory, SmartInventory, config
 from aqm_db.errors import (
     BudgetExceededError,
     ContactNotRegisteredError,
@@ -735,3 +737,17 @@ async def test_owners_do_not_meet(inventory_client: Redis, clock: Clock) -> None
         b"aqm:{alice}",
         b"aqm:{carol%3A%2A}",
     }
+
+
+@pytest.mark.parametrize("name", ["keys", "clock", "request_ids"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: AsyncSmartInventory(Redis()), lambda: SmartInventory(redis.Redis())],
+    ids=["aio", "sync"],
+)
+async def test_what_operations_are_made_with_can_not_be_exchanged(
+    make: Callable[[], object], name: str
+) -> None:
+    """A change that half of the operations would not see is none."""
+    with pytest.raises(AttributeError, match=f"property '{name}' of "):
+        setattr(make(), name, None)

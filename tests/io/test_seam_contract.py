@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -11,12 +12,12 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from aqm_db import AsyncClientDatabase, sync
+from aqm_db import AsyncClientDatabase, AsyncSecureVault, AsyncSmartInventory, sync
 from aqm_db._io.confirming import UNCONFIRMED
 from aqm_db._io.redispy.clients import close_client, make_seam, wrap_client
 from aqm_db._io.seam import ClientSeam, Seam
 from aqm_db._sync_support import drive
-from aqm_db.errors import VaultUnavailableError
+from aqm_db.errors import InvalidArgumentError, VaultUnavailableError
 from aqm_db.testing import Address, ClientSeamContract, SeamContract, SeamSettings
 from aqm_db.testing._relay import Relay
 from tests.conftest import VAULT_DB
@@ -114,9 +115,7 @@ def test_a_class_that_makes_no_seam() -> None:
 
 def test_a_database_takes_clients() -> None:
     """Whose connections it closes; a seam is for a vault and for an inventory."""
-    seam: Any = make_seam(
-        wrap_client(redis.Redis(), "test"), VaultUnavailableError, "test", confirming=UNCONFIRMED
-    )
+    seam = some_seam()
     with pytest.raises(
         TypeError, match=r"^client: ClientDatabase takes a redis.Redis, not SyncSeam$"
     ):
@@ -125,3 +124,27 @@ def test_a_database_takes_clients() -> None:
         TypeError, match=r"^client: AsyncClientDatabase takes a redis.asyncio.Redis, "
     ):
         AsyncClientDatabase(seam, seam)
+
+
+@pytest.mark.parametrize("options", [{"confirm_replicas": 1}, {"confirm_fsync": True}])
+@pytest.mark.parametrize(
+    "part", [AsyncSecureVault, AsyncSmartInventory, sync.SecureVault, sync.SmartInventory]
+)
+def test_a_seam_confirms_by_itself(part: Any, options: dict[str, Any]) -> None:
+    """Who wants a change confirmed is told that nobody here would see to it."""
+    with pytest.raises(InvalidArgumentError, match=r"^confirm_replicas: .* a seam confirms by its"):
+        part(some_seam(), **options)
+
+
+@pytest.mark.parametrize("imposter", [Mock(), type(Mock()), ValkeySeam])
+@pytest.mark.parametrize("part", [AsyncSecureVault, AsyncSmartInventory])
+def test_what_is_no_seam(part: Any, imposter: Any) -> None:
+    """Whatever has everything, or is only a class, is refused before the first call."""
+    with pytest.raises(TypeError, match=rf"^client: {part.__name__} takes a redis.asyncio.Redis"):
+        part(imposter)
+
+
+def some_seam() -> Any:
+    """A seam that nobody asks."""
+    client = wrap_client(redis.Redis(), "test")
+    return make_seam(client, VaultUnavailableError, "test", confirming=UNCONFIRMED)

@@ -120,14 +120,16 @@ def reservations_of(scope: Scope) -> Reservations:
 
 async def check_vault(scope: Scope) -> None:
     """Looks for what is wrong in the vault."""
-    vault: Any = AsyncSecureVault(Gate(scope.seam, VaultUnavailableError), owner="alice")
+    vault: Any = AsyncSecureVault(
+        Gate(scope.seam, VaultUnavailableError, UNCONFIRMED), owner="alice"
+    )
     inspection = Inspection(scope, VAULT_KINDS, repair=False, progress=Progress())
     await _vault.check_vault(vault, inspection, NOW)
 
 
 async def check_inventory(scope: Scope) -> None:
     """Looks for what is wrong in the inventory."""
-    gate = Gate(scope.seam, InventoryUnavailableError)
+    gate = Gate(scope.seam, InventoryUnavailableError, UNCONFIRMED)
     inventory: Any = AsyncSmartInventory(gate, owner="alice", clock=lambda: NOW)
     inspection = Inspection(scope, INVENTORY_KINDS, repair=True, progress=Progress())
     await _inventory.check_inventory(inventory, inspection)

@@ -195,8 +195,18 @@ def test_a_removal_is_caught(copy: Path, module: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("module", "before", "after", "complaint"),
     [
-        ("inventory", "self.keys: Keys =", "self.keys =", "AsyncSmartInventory.keys needs an anno"),
-        ("inventory", "        keys: the names", "        The names", "needs a line under Attrib"),
+        (
+            "inventory",
+            "self.budget_bytes: int =",
+            "self.budget_bytes =",
+            "needs an anno",
+        ),
+        (
+            "database",
+            "        vault: the owner's",
+            "        The owner's",
+            "a line under",
+        ),
         ("vault", "def exists(self, key_id: str)", "def exists(self, *key_id: str)", "parameters"),
         ("vault", "    @asynccontextmanager", "    @cache", "use_key has a decorator .*: cache"),
     ],

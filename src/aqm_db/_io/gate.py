@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 
 from aqm_db.errors import AQMDatabaseError, UnavailableError
 
+from .confirming import Confirming
 from .seam import Argument, Call, Reply, Seam, Undo
 
 REASON = "the database was closed"
@@ -16,9 +17,16 @@ class Gate:
     Args:
         seam: what is behind it.
         unavailable: what is raised once it's closed.
+        confirming: what that seam confirms.
+
+    Attributes:
+        confirming: what has to have each change.
     """
 
-    def __init__(self, seam: Seam, unavailable: type[UnavailableError]) -> None:
+    def __init__(
+        self, seam: Seam, unavailable: type[UnavailableError], confirming: Confirming
+    ) -> None:
+        self.confirming: Confirming = confirming
         self._behind: Seam = seam
         self._unavailable = unavailable
 

@@ -124,4 +124,4 @@ def _open_gate(
     confirming: Confirming,
 ) -> Gate:
     seam = make_seam(client, unavailable, user, keys, confirming=confirming)
-    return Gate(seam, unavailable)
+    return Gate(seam, unavailable, confirming)

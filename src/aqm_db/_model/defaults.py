@@ -3,9 +3,12 @@
 import os
 import time
 from base64 import urlsafe_b64encode
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
 
 DAY_MS: Final = 86_400_000
+Sleep: TypeAlias = Callable[[float], Awaitable[object]]
+"""Waits for some seconds; ``anyio.sleep``, unless a test decides when time passes."""
 
 
 def now_ms() -> int:

@@ -25,6 +25,8 @@ whether its last writes to files worked; ``password``: who can use it; ``tls``: 
 ``confirmation``: whether changes that have to be confirmed can be; ``permissions``: whether the
 user may do all that the library does.
 """
+PUBLIC: Final = "aqm_db.doctor"
+"""Where users find these classes, and pickles too."""
 Severity: TypeAlias = Literal["ok", "warning", "error"]
 
 _WORST_FIRST: Final[tuple[Severity, ...]] = ("error", "warning", "ok")
@@ -42,6 +44,8 @@ class Finding:
         remedy: a sentence of what to do; empty if all is well.
     """
 
+    __module__ = PUBLIC
+
     name: FindingName
     severity: Severity
     message: str
@@ -51,6 +55,8 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """All that was found."""
+
+    __module__ = PUBLIC
 
     findings: tuple[Finding, ...]
 

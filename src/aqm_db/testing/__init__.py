@@ -36,7 +36,10 @@ server, the fixture ``server_address`` is overridden::
             return "localhost", 6379
 """
 
-import pytest
+try:
+    import pytest
+except ImportError as error:
+    raise ImportError("aqm_db.testing needs pytest: pip install 'aqm-db[testing]'") from error
 
 # What fails there says as much as if it stood in the test file.
 pytest.register_assert_rewrite(

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias, cast
+from inspect import iscoroutinefunction
+from typing import Any, TypeAlias, TypeGuard, cast
 
 import redis
 from redis.asyncio import Redis, RedisCluster, SSLConnection
 
 from aqm_db._io.confirming import UNCONFIRMED, Confirmation, Confirming
+from aqm_db._io.gate import Gate
 from aqm_db._io.seam import ClientSeam, Seam
 from aqm_db._model.keys import Keys
 from aqm_db.errors import InvalidArgumentError, UnavailableError
@@ -55,7 +57,7 @@ def wrap_client(client: AnySyncClient, user: str) -> AsyncClient:
 
 def wrap_client_or_seam(client: AnySyncClient | Seam, user: str) -> AsyncClient | Seam:
     """The same where a seam is taken too, which stays as it is."""
-    return client if isinstance(client, Seam) else wrap_client(client, user)
+    return client if is_seam(client) else wrap_client(cast("AnySyncClient", client), user)
 
 
 def unwrap_client(client: AsyncClient) -> SyncClient:
@@ -142,17 +144,30 @@ def take_seam(
     user: str,
     keys: Keys,
     confirming: Confirming,
-) -> Seam:
-    """The seam over a client, or a seam as it is: it was made to confirm changes, or not to.
+) -> tuple[Seam, Confirming]:
+    """The seam over a client, or one that somebody made, and what it confirms as far as is known.
 
     Raises:
         TypeError: as of :func:`make_seam`.
         ValueError: the same.
-        InvalidArgumentError: the same.
+        InvalidArgumentError: the same; or changes are to be confirmed by somebody's own seam.
     """
-    if isinstance(client, Seam):
-        return client
-    return make_seam(client, unavailable, user, keys, confirming=confirming)
+    if isinstance(client, Gate):
+        return client, client.confirming
+    if not is_seam(client):
+        return make_seam(client, unavailable, user, keys, confirming=confirming), confirming
+    if confirming.is_wanted:
+        raise InvalidArgumentError(
+            "confirm_replicas", "and confirm_fsync are for clients: a seam confirms by itself"
+        )
+    return client, confirming
+
+
+def is_seam(client: object) -> TypeGuard[Seam]:
+    """Whether it's a seam: an object, not a class, whose methods are coroutine functions."""
+    if isinstance(client, type) or not isinstance(client, Seam):
+        return False
+    return iscoroutinefunction(client.run) and iscoroutinefunction(client.read)
 
 
 async def make_seams(
