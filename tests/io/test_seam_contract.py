@@ -1,5 +1,7 @@
 """The seams of the library, and one over another client library, keep the contract."""
 
+import importlib
+import sys
 from collections.abc import Iterator
 from typing import Any, ClassVar
 from unittest.mock import Mock
@@ -142,6 +144,14 @@ def test_what_is_no_seam(part: Any, imposter: Any) -> None:
     """Whatever has everything, or is only a class, is refused before the first call."""
     with pytest.raises(TypeError, match=rf"^client: {part.__name__} takes a redis.asyncio.Redis"):
         part(imposter)
+
+
+def test_without_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to install."""
+    monkeypatch.setitem(sys.modules, "pytest", None)
+    monkeypatch.delitem(sys.modules, "aqm_db.testing")
+    with pytest.raises(ImportError, match=r"^aqm_db\.testing needs .*'aqm-db\[testing\]'$"):
+        importlib.import_module("aqm_db.testing")
 
 
 def some_seam() -> Any:

@@ -38,8 +38,8 @@ server, the fixture ``server_address`` is overridden::
 
 try:
     import pytest
-except ImportError as error:
-    raise ImportError("aqm_db.testing needs pytest: pip install 'aqm-db[testing]'") from error
+except ImportError as _error:
+    raise ImportError("aqm_db.testing needs pytest: pip install 'aqm-db[testing]'") from _error
 
 # What fails there says as much as if it stood in the test file.
 pytest.register_assert_rewrite(
