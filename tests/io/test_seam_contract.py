@@ -95,6 +95,7 @@ def test_the_synchronous_face_takes_a_seam(servers: Servers) -> None:
         vault = sync.SecureVault(ValkeySeam(client, VaultUnavailableError), owner="seam")
         assert vault.store_key(**sample_key("k", "GOLD")) is True
         assert vault.burn_key("k") is True
+        client.flushdb()
 
 
 def options_of(settings: SeamSettings) -> dict[str, Any]:
