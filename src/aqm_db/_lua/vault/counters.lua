@@ -12,7 +12,7 @@ if not counters then
 end
 -- The index is in the order of expiry, so the first row that is still there ends the search.
 -- No clock is asked: the server's decides, and clients' may differ from it.
-local gone, changed = {}, {}
+local gone = {}
 while #gone < most do
   local head = redis.call('ZRANGE', expiry, #gone, #gone, 'WITHSCORES')
   if not head[1] or redis.call('EXISTS', row_prefix .. encode_id(head[1])) == 1 then
@@ -23,14 +23,15 @@ while #gone < most do
   counters[active] = math.max(counters[active] - 1, 0)
   counters.total_expired = counters.total_expired + 1
 end
-for _, field in ipairs(COUNTER_FIELDS) do
-  if field ~= 'total_burned' then
-    changed[#changed + 1] = field
-    changed[#changed + 1] = format_count(counters[field])
-  end
-end
 local taken_off = #gone
 if taken_off > 0 then
+  local changed = {}
+  for _, field in ipairs(COUNTER_FIELDS) do
+    if field ~= 'total_burned' then
+      changed[#changed + 1] = field
+      changed[#changed + 1] = format_count(counters[field])
+    end
+  end
   local written, failure = pcall(function()
     redis.call('ZREM', expiry, '')
     redis.call('HSET', stats, unpack(changed))
