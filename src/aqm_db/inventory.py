@@ -420,8 +420,7 @@ class AsyncSmartInventory:
     async def _store_within_budget(self, coins: Sequence[NewCoin]) -> list[bool | AQMDatabaseError]:
         from ._operations.reservations import Reservations  # noqa: PLC0415 - few programs reserve
 
-        reservations = Reservations(self.scope, self.budget_caps, self.budget_bytes)
-        return await reservations.store_within_budget(coins)
+        return await Reservations(self).store_within_budget(coins)
 
     def _inv_key(self, contact_id: str, key_id: str) -> str:
         return self.keys.of(contact_id).row(key_id)

@@ -171,9 +171,7 @@ class AsyncReplenisher:
     ) -> None:
         check_kind("inventory", inventory, AsyncSmartInventory)
         self._inventory = inventory
-        self._reservations = Reservations(
-            inventory.scope, inventory.budget_caps, inventory.budget_bytes
-        )
+        self._reservations = Reservations(inventory)
         self._source = check_callable("source", source)
         self._verifier = None if verifier is None else check_callable("verifier", verifier)
         self._marks = {} if low_water is None else check_tiers("low_water", low_water)

@@ -881,3 +881,12 @@ async def test_the_package_needs_no_anyio() -> None:
     )
     ran = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
     assert await ran.wait() == 0
+
+
+async def test_a_budget_that_is_changed_holds_from_the_next_run(
+    inventory: AsyncSmartInventory, bob: str
+) -> None:
+    """It's the inventory's, and not what it was when the replenisher was made."""
+    replenisher = AsyncReplenisher(inventory, CoinServer().fetch)
+    inventory.budget_bytes = 1
+    assert (await replenisher.replenish()).stored == 0

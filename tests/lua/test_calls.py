@@ -5,7 +5,8 @@ import pkgutil
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -115,7 +116,8 @@ def send(script: Script, act: Callable[[Scope], Awaitable[object]]) -> Callable[
 
 def reservations_of(scope: Scope) -> Reservations:
     """The reservations of an inventory of 9,000 bytes."""
-    return Reservations(scope, config.BUDGET_CAPS, 9_000)
+    budgeted = SimpleNamespace(scope=scope, budget_caps=config.BUDGET_CAPS, budget_bytes=9_000)
+    return Reservations(cast("Any", budgeted))
 
 
 async def check_vault(scope: Scope) -> None:

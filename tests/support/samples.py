@@ -84,4 +84,4 @@ async def snapshot(client: Redis) -> dict[Any, Any]:
 
 def reservations_of(inventory: AsyncSmartInventory) -> Reservations:
     """The reservations of an inventory."""
-    return Reservations(inventory.scope, inventory.budget_caps, inventory.budget_bytes)
+    return Reservations(inventory)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from aqm_db import config
 from aqm_db._io.seam import Argument, Call, Reply
@@ -54,19 +54,30 @@ Leases: TypeAlias = dict[tuple[str, CoinCategory], Lease | AQMDatabaseError]
 """By contact id and tier, what was reserved, or why the contact could not be looked at."""
 
 
+class Budgeted(Protocol):
+    """What has slots: an inventory.
+
+    Attributes:
+        scope: what operations on it are made with.
+        budget_caps: coins per contact, by priority and tier.
+        budget_bytes: payload bytes of all cached coins together.
+    """
+
+    scope: Scope
+    budget_caps: Caps
+    budget_bytes: int
+
+
 class Reservations:
     """The reservations of an inventory.
 
     Args:
-        scope: whose slots they are.
-        caps: coins per contact, by priority and tier.
-        budget_bytes: payload bytes of all cached coins together.
+        budgeted: whose slots they are; its budgets hold as they are when slots are reserved.
     """
 
-    def __init__(self, scope: Scope, caps: Caps, budget_bytes: int) -> None:
-        self._scope = scope
-        self._caps = caps
-        self._budget_bytes = budget_bytes
+    def __init__(self, budgeted: Budgeted) -> None:
+        self._budgeted = budgeted
+        self._scope = budgeted.scope
 
     async def reserve(self, wanted: Wanted, lasting_ms: int = _LEASE_TTL_MS) -> Leases:
         """Reserves what is wanted, or as much of it as the caps and the byte budget leave.
@@ -167,12 +178,12 @@ class Reservations:
             contact_id,
             self._scope.clock(),
             lasting_ms,
-            self._budget_bytes,
+            self._budgeted.budget_bytes,
             stored_bytes,
             epoch,
             *(wanted.get(tier, 0) for tier in TIERS),
             *(config.COIN_SIZE_BYTES[tier] for tier in TIERS),
-            *flatten_caps(self._caps),
+            *flatten_caps(self._budgeted.budget_caps),
         )
         return Call(
             RESERVE,
@@ -199,7 +210,7 @@ class Reservations:
                     BudgetExceededError(contact_id, tier, count, cap)
                     if slots == max(cap - count, 0)
                     else BudgetExceededError(
-                        contact_id, tier, taken, self._budget_bytes, unit="bytes"
+                        contact_id, tier, taken, self._budgeted.budget_bytes, unit="bytes"
                     )
                 )
             if tier in wanted:
@@ -219,7 +230,7 @@ class Reservations:
             raise lease
         if lease is None:
             raise NoSlotError(f"nothing is reserved for key {coin.key_id!r}")
-        return build_store(self._scope, coin, self._caps, lease.name)
+        return build_store(self._scope, coin, self._budgeted.budget_caps, lease.name)
 
     def _read_store(self, leases: Leases, coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
         lease = leases.get(_place_of(coin))
