@@ -11,6 +11,7 @@ from rich.console import Console
 from aqm_db import config
 from aqm_db._cli.commands.status import take_reading
 from aqm_db._cli.views.status_view import render_reading
+from aqm_db._model.defaults import now_ms
 from aqm_db.sync import ClientDatabase, connect
 from aqm_db.types import CoinCategory, Priority
 
@@ -44,7 +45,7 @@ def _fill(db: ClientDatabase) -> None:
     for number in range(_BURNED):
         db.vault.store_key(f"burned {number}", "GOLD", b"sealed", b"nonce", b"tag")
         db.vault.burn_key(f"burned {number}")
-    now = db.inventory.clock()
+    now = now_ms()
     for contact_id, (priority, stock) in _CONTACTS.items():
         db.inventory.register_contact(contact_id, priority)
         # Carol's coins were fetched long ago.

@@ -98,7 +98,7 @@ class Backoff:
     Attributes:
         first_ms: the pause after the first failure.
         most_ms: the longest pause.
-        clock: milliseconds since the epoch.
+        clock: milliseconds.
         random: a number from 0 up to 1.
     """
 

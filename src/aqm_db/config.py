@@ -61,6 +61,8 @@ VAULT_EXPIRY_KEY: Final = "vault:v1:expiry"
 """Active key ids by the time they expire."""
 VAULT_UNPUBLISHED_KEY: Final = "vault:v1:unpublished"
 """Ids of keys whose public half still has to be published, by the time they were minted."""
+VAULT_WATCH_KEY: Final = "vault:v1:watch"
+"""What the server's clock showed when it was last looked at, and where it has jumped from."""
 
 INV_KEY_PREFIX: Final = "inv:v1:key"
 """``inv:v1:key:{contact_id}:{key_id}``: a public half."""
@@ -80,6 +82,8 @@ INV_LEASES_KEY: Final = "inv:v1:leases"
 """Slots reserved for coins that are on their way."""
 INV_EPOCH_KEY: Final = "inv:v1:epoch"
 """How many times leases have ended: what was measured before the last end is out of date."""
+INV_WATCH_KEY: Final = "inv:v1:watch"
+"""What the server's clock showed when it was last looked at, and where it has jumped from."""
 
 # Vault -------------------------------------------------------------------------------------
 
@@ -110,6 +114,12 @@ INV_CLAIM_TTL_SECONDS: Final = 30
 """How long a request that is asked again gets the same coin."""
 INV_LEASE_TTL_SECONDS: Final = 120
 """How long a slot stays reserved for a coin that doesn't come."""
+CLOCK_PAUSE_SECONDS: Final = 600
+"""What the server's clock may go on by, unseen: when it has gone on by more, it may have jumped."""
+CLOCK_CONFIRM_SECONDS: Final = 3600
+"""How long a clock that has jumped must stay before anything is erased by it."""
+SETTLE_TIMEOUT: Final = 2000
+"""Milliseconds that a cancelled call may take to find out what it did."""
 INV_OPTIMISTIC_LOCK_RETRIES: Final = 3
 """Attempts that the specification's WATCH loop makes; scripts need none, a baseline does."""
 

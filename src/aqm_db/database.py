@@ -17,7 +17,7 @@ from ._io.redispy.faces import ASYNC, Face
 from ._io.resources import Resources
 from ._io.target import Cluster, Embedded
 from ._model.checks import check_caps, check_count, check_flag, check_id
-from ._model.defaults import Sleep, new_request_id, now_ms
+from ._model.defaults import Sleep, new_request_id
 from ._model.keys import Keys, owner_of
 from ._operations.outcome import Progress
 from ._operations.owners import scan_owners
@@ -49,11 +49,12 @@ class AsyncClientDatabase:
         owner: as of :func:`connect`, like all that follow.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together.
-        clock: milliseconds since the epoch.
+        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
         request_ids: a fresh id for every call.
         confirm_replicas: how many replicas must have a change before a call returns.
         confirm_timeout: how long they are waited for, in ms.
         confirm_fsync: whether a change must be on the disks.
+        settle_timeout: how long a call whose caller is gone may take, in ms.
 
     Raises:
         TypeError: a client is of the wrong kind.
@@ -80,14 +81,17 @@ class AsyncClientDatabase:
         owner: str | None = None,
         budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
         budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
-        clock: Callable[[], int] = now_ms,
+        clock: Callable[[], int] | None = None,
         request_ids: Callable[[], str] = new_request_id,
         confirm_replicas: int = 0,
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
         confirm_fsync: bool = False,
+        settle_timeout: int = config.SETTLE_TIMEOUT,
     ) -> None:
         keys = Keys(owner)
-        self._confirming = check_confirming(confirm_replicas, confirm_timeout, confirm_fsync)
+        self._confirming = check_confirming(
+            confirm_replicas, confirm_timeout, confirm_fsync, settle_timeout
+        )
         self._is_borrowed = resources is not None
         self.resources: Resources = resources or Resources(vault_client, inventory_client, server)
         self.gates: Gates = self.resources.open_gates(type(self).__name__, keys, self._confirming)
@@ -134,7 +138,7 @@ class AsyncClientDatabase:
             InvalidIdentifierError: the owner is no valid id.
             VaultUnavailableError: the database was closed.
         """
-        replicas, timeout, fsync = self._confirming
+        replicas, timeout, fsync, settle_timeout = self._confirming
         other = AsyncClientDatabase(
             *self.resources.clients,
             resources=self.resources,
@@ -146,6 +150,7 @@ class AsyncClientDatabase:
             confirm_replicas=replicas,
             confirm_timeout=timeout,
             confirm_fsync=fsync,
+            settle_timeout=settle_timeout,
         )
         for layer in self.gates.layers:
             other.gates.add_layer(layer)
@@ -353,11 +358,12 @@ def connect(
     owner: str | None = None,
     budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
     budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
-    clock: Callable[[], int] = now_ms,
+    clock: Callable[[], int] | None = None,
     request_ids: Callable[[], str] = new_request_id,
     confirm_replicas: int = 0,
     confirm_timeout: int = config.CONFIRM_TIMEOUT,
     confirm_fsync: bool = False,
+    settle_timeout: int = config.SETTLE_TIMEOUT,
     allow_unsafe: bool = False,
 ) -> Connecting:
     """Opens a database.
@@ -390,7 +396,7 @@ def connect(
         owner: whose data it is, if several share a database; a cluster needs one.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see the inventory's ``store_key``.
-        clock: milliseconds since the epoch.
+        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT). One
             that isn't confirmed raises VaultUnavailableError or InventoryUnavailableError, and
@@ -400,6 +406,9 @@ def connect(
             server's own and those of ``confirm_replicas`` replicas. It takes Redis 7.2, or Valkey,
             and an append-only file on each. Where appendfsync is everysec, each call waits for up
             to two seconds, so give it as long; where it's always, for a millisecond.
+        settle_timeout: how long a call whose caller is gone may take to find out what it did, and
+            to take it back, in ms. On an event loop it goes on in the background after that, for
+            as long as the server knows the call, which is 30 seconds.
         allow_unsafe: whether to open a server that deletes keys to make room (an eviction policy
             and a memory limit), or a replica.
 
@@ -418,7 +427,7 @@ def connect(
         raise InvalidArgumentError("owner", "a cluster needs one: its name decides on the node")
     check_caps("budget_caps", budget_caps)
     check_count("budget_bytes", budget_bytes, 1)
-    check_confirming(confirm_replicas, confirm_timeout, confirm_fsync)
+    check_confirming(confirm_replicas, confirm_timeout, confirm_fsync, settle_timeout)
     check_flag("allow_unsafe", allow_unsafe)
     make = partial(
         AsyncClientDatabase,
@@ -430,6 +439,7 @@ def connect(
         confirm_replicas=confirm_replicas,
         confirm_timeout=confirm_timeout,
         confirm_fsync=confirm_fsync,
+        settle_timeout=settle_timeout,
     )
     checks = [*([] if allow_unsafe else [check_safety]), *([check_fsync] if confirm_fsync else [])]
     return Connecting(lambda face: open_database(face, target, make, checks))

@@ -16,8 +16,8 @@ from .inventory import AsyncSmartInventory
 from .types import GCResult
 
 _log = logging.getLogger("aqm_db.gc")
-_END_OF_TIME = 2**53
-"""A time that every message is before; the largest that a script's numbers hold exactly."""
+_AT_ONCE = -(2**52)
+"""Since when everybody is inactive, who will ever write (ms)."""
 
 
 class AsyncGarbageCollector:
@@ -79,7 +79,7 @@ class AsyncGarbageCollector:
             CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
         check_id("contact_id", contact_id)
-        call = build_collect(self._scope, contact_id, _END_OF_TIME, "delete")
+        call = build_collect(self._scope, contact_id, _AT_ONCE, "delete")
         reply = await self._scope.seam.run(call)
         [cleaned, *deleted] = check_reply(reply, contact_id=contact_id)
         with Progress() as progress:
@@ -97,7 +97,7 @@ class AsyncGarbageCollector:
 
     async def _collect_inactive(self, inactive_days: int, mode: Mode) -> GCResult:
         check_days("inactive_days", inactive_days)
-        before = self._scope.clock() - inactive_days * DAY_MS
+        inactive_ms = inactive_days * DAY_MS
         cleaned: set[str] = set()
         removed: list[tuple[str, int]] = []
         # SCAN may name a contact twice, which counting must not.
@@ -106,7 +106,7 @@ class AsyncGarbageCollector:
             async for page in self._inventory.contact_pages():
                 contact_ids = [contact_id for contact_id in page if contact_id not in seen]
                 seen.update(contact_ids)
-                build = partial(build_collect, self._scope, before=before, mode=mode)
+                build = partial(build_collect, self._scope, inactive_ms=inactive_ms, mode=mode)
                 replies = await self._scope.seam.run_all(list(map(build, contact_ids)))
                 progress.made = mode == "delete"
                 for contact_id, reply in zip(contact_ids, replies, strict=True):

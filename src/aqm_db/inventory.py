@@ -16,7 +16,7 @@ from ._model.checks import (
     check_entry,
     check_items,
 )
-from ._model.defaults import DAY_MS, new_request_id, now_ms
+from ._model.defaults import DAY_MS, new_request_id
 from ._model.keys import Keys
 from ._model.tiers import TIERS
 from ._operations import Scope, contacts, stock
@@ -36,12 +36,14 @@ class AsyncSmartInventory:
             specification as they are.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
-        clock: milliseconds since the epoch.
+        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT).
         confirm_timeout: how long they are waited for, in ms.
         confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
             server's own and those of ``confirm_replicas`` replicas.
+        settle_timeout: how long a call whose caller is gone may take to find out what it did, and
+            to take it back, in ms.
 
     Raises:
         TypeError: the client is neither a ``redis.asyncio.Redis`` nor a ``RedisCluster``.
@@ -67,14 +69,17 @@ class AsyncSmartInventory:
         owner: str | None = None,
         budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
         budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
-        clock: Callable[[], int] = now_ms,
+        clock: Callable[[], int] | None = None,
         request_ids: Callable[[], str] = new_request_id,
         confirm_replicas: int = 0,
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
         confirm_fsync: bool = False,
+        settle_timeout: int = config.SETTLE_TIMEOUT,
     ) -> None:
         keys = Keys(owner)
-        confirming = check_confirming(confirm_replicas, confirm_timeout, confirm_fsync)
+        confirming = check_confirming(
+            confirm_replicas, confirm_timeout, confirm_fsync, settle_timeout
+        )
         name = type(self).__name__
         seam, confirming = take_seam(client, InventoryUnavailableError, name, keys, confirming)
         self.scope: Scope = Scope(seam, keys, clock, request_ids, confirming)
@@ -87,8 +92,8 @@ class AsyncSmartInventory:
         return self.scope.keys
 
     @property
-    def clock(self) -> Callable[[], int]:
-        """Milliseconds since the epoch."""
+    def clock(self) -> Callable[[], int] | None:
+        """Milliseconds since the epoch; None for the server's own clock."""
         return self.scope.clock
 
     @property
@@ -406,10 +411,9 @@ class AsyncSmartInventory:
             InvalidArgumentError: the number of days is out of range.
         """
         check_days("within_days", within_days)
-        then = self.clock() + within_days * DAY_MS
         stale: dict[str, dict[str, int]] = {}
         async for contact_ids in self.contact_pages():
-            stale |= await stock.count_stale(self.scope, contact_ids, then)
+            stale |= await stock.count_stale(self.scope, contact_ids, within_days * DAY_MS)
         return stale
 
     async def contact_pages(self) -> AsyncIterator[list[str]]:

@@ -29,7 +29,7 @@ from ._io.redispy.clients import (
 from ._io.redispy.faces import SYNC
 from ._io.resources import Resources
 from ._io.seam import Seam
-from ._model.defaults import new_request_id, now_ms
+from ._model.defaults import new_request_id
 from ._model.keys import Keys
 from ._sync_support import Wrapper, drive, drive_block, drive_iterator, unwrap, wrap
 from .backup import BackupReport
@@ -83,12 +83,14 @@ class SecureVault(Wrapper[AsyncSecureVault]):
             too, and confirms changes by itself.
         owner: whose vault it is, if several share a database; None uses the key names of the
             specification as they are.
-        clock: milliseconds since the epoch.
+        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT).
         confirm_timeout: how long they are waited for, in ms.
         confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
             server's own and those of ``confirm_replicas`` replicas.
+        settle_timeout: how long a call whose caller is gone may take to find out what it did, and
+            to take it back, in ms.
 
     Raises:
         TypeError: the client is neither a ``redis.Redis`` nor a ``RedisCluster``.
@@ -109,11 +111,12 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         client: AnySyncClient | Seam,
         *,
         owner: str | None = None,
-        clock: Callable[[], int] = now_ms,
+        clock: Callable[[], int] | None = None,
         request_ids: Callable[[], str] = new_request_id,
         confirm_replicas: int = 0,
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
         confirm_fsync: bool = False,
+        settle_timeout: int = config.SETTLE_TIMEOUT,
     ) -> None:
         super().__init__(
             AsyncSecureVault(
@@ -124,6 +127,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
                 confirm_replicas=confirm_replicas,
                 confirm_timeout=confirm_timeout,
                 confirm_fsync=confirm_fsync,
+                settle_timeout=settle_timeout,
             )
         )
 
@@ -319,12 +323,14 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             specification as they are.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
-        clock: milliseconds since the epoch.
+        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT).
         confirm_timeout: how long they are waited for, in ms.
         confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
             server's own and those of ``confirm_replicas`` replicas.
+        settle_timeout: how long a call whose caller is gone may take to find out what it did, and
+            to take it back, in ms.
 
     Raises:
         TypeError: the client is neither a ``redis.Redis`` nor a ``RedisCluster``.
@@ -350,11 +356,12 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         owner: str | None = None,
         budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
         budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
-        clock: Callable[[], int] = now_ms,
+        clock: Callable[[], int] | None = None,
         request_ids: Callable[[], str] = new_request_id,
         confirm_replicas: int = 0,
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
         confirm_fsync: bool = False,
+        settle_timeout: int = config.SETTLE_TIMEOUT,
     ) -> None:
         super().__init__(
             AsyncSmartInventory(
@@ -367,6 +374,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
                 confirm_replicas=confirm_replicas,
                 confirm_timeout=confirm_timeout,
                 confirm_fsync=confirm_fsync,
+                settle_timeout=settle_timeout,
             )
         )
 
@@ -386,8 +394,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         return self.asynchronous.keys
 
     @property
-    def clock(self) -> Callable[[], int]:
-        """Milliseconds since the epoch."""
+    def clock(self) -> Callable[[], int] | None:
+        """Milliseconds since the epoch; None for the server's own clock."""
         return self.asynchronous.clock
 
     @property
@@ -796,11 +804,12 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         owner: as of :func:`connect`, like all that follow.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together.
-        clock: milliseconds since the epoch.
+        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
         request_ids: a fresh id for every call.
         confirm_replicas: how many replicas must have a change before a call returns.
         confirm_timeout: how long they are waited for, in ms.
         confirm_fsync: whether a change must be on the disks.
+        settle_timeout: how long a call whose caller is gone may take, in ms.
 
     Raises:
         TypeError: a client is of the wrong kind.
@@ -827,11 +836,12 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         owner: str | None = None,
         budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
         budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
-        clock: Callable[[], int] = now_ms,
+        clock: Callable[[], int] | None = None,
         request_ids: Callable[[], str] = new_request_id,
         confirm_replicas: int = 0,
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
         confirm_fsync: bool = False,
+        settle_timeout: int = config.SETTLE_TIMEOUT,
     ) -> None:
         super().__init__(
             AsyncClientDatabase(
@@ -847,6 +857,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
                 confirm_replicas=confirm_replicas,
                 confirm_timeout=confirm_timeout,
                 confirm_fsync=confirm_fsync,
+                settle_timeout=settle_timeout,
             )
         )
 
@@ -988,11 +999,12 @@ def connect(
     owner: str | None = None,
     budget_caps: Mapping[str, Mapping[str, int]] = config.BUDGET_CAPS,
     budget_bytes: int = config.INV_MAX_STORAGE_BYTES,
-    clock: Callable[[], int] = now_ms,
+    clock: Callable[[], int] | None = None,
     request_ids: Callable[[], str] = new_request_id,
     confirm_replicas: int = 0,
     confirm_timeout: int = config.CONFIRM_TIMEOUT,
     confirm_fsync: bool = False,
+    settle_timeout: int = config.SETTLE_TIMEOUT,
     allow_unsafe: bool = False,
 ) -> ClientDatabase:
     """Opens a database.
@@ -1025,7 +1037,7 @@ def connect(
         owner: whose data it is, if several share a database; a cluster needs one.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see the inventory's ``store_key``.
-        clock: milliseconds since the epoch.
+        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT). One
             that isn't confirmed raises VaultUnavailableError or InventoryUnavailableError, and
@@ -1035,6 +1047,9 @@ def connect(
             server's own and those of ``confirm_replicas`` replicas. It takes Redis 7.2, or Valkey,
             and an append-only file on each. Where appendfsync is everysec, each call waits for up
             to two seconds, so give it as long; where it's always, for a millisecond.
+        settle_timeout: how long a call whose caller is gone may take to find out what it did, and
+            to take it back, in ms. On an event loop it goes on in the background after that, for
+            as long as the server knows the call, which is 30 seconds.
         allow_unsafe: whether to open a server that deletes keys to make room (an eviction policy
             and a memory limit), or a replica.
 
@@ -1056,6 +1071,7 @@ def connect(
         confirm_replicas=confirm_replicas,
         confirm_timeout=confirm_timeout,
         confirm_fsync=confirm_fsync,
+        settle_timeout=settle_timeout,
         allow_unsafe=allow_unsafe,
     )
     return wrap(ClientDatabase, drive(connecting.open(SYNC)))

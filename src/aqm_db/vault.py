@@ -11,7 +11,7 @@ from ._io.confirming import check_confirming
 from ._io.redispy.clients import AnyAsyncClient, take_seam
 from ._io.seam import Seam
 from ._model.checks import check_category, check_days, check_id, check_items
-from ._model.defaults import DAY_MS, new_request_id, now_ms
+from ._model.defaults import DAY_MS, new_request_id
 from ._model.keys import Keys
 from ._model.tiers import active_of
 from ._operations import Scope, private_halves
@@ -36,12 +36,14 @@ class AsyncSecureVault:
             too, and confirms changes by itself.
         owner: whose vault it is, if several share a database; None uses the key names of the
             specification as they are.
-        clock: milliseconds since the epoch.
+        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT).
         confirm_timeout: how long they are waited for, in ms.
         confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
             server's own and those of ``confirm_replicas`` replicas.
+        settle_timeout: how long a call whose caller is gone may take to find out what it did, and
+            to take it back, in ms.
 
     Raises:
         TypeError: the client is neither a ``redis.asyncio.Redis`` nor a ``RedisCluster``.
@@ -62,14 +64,17 @@ class AsyncSecureVault:
         client: AnyAsyncClient | Seam,
         *,
         owner: str | None = None,
-        clock: Callable[[], int] = now_ms,
+        clock: Callable[[], int] | None = None,
         request_ids: Callable[[], str] = new_request_id,
         confirm_replicas: int = 0,
         confirm_timeout: int = config.CONFIRM_TIMEOUT,
         confirm_fsync: bool = False,
+        settle_timeout: int = config.SETTLE_TIMEOUT,
     ) -> None:
         keys = Keys(owner)
-        confirming = check_confirming(confirm_replicas, confirm_timeout, confirm_fsync)
+        confirming = check_confirming(
+            confirm_replicas, confirm_timeout, confirm_fsync, settle_timeout
+        )
         name = type(self).__name__
         seam, confirming = take_seam(client, VaultUnavailableError, name, keys, confirming)
         self.scope: Scope = Scope(seam, keys, clock, request_ids, confirming)
@@ -137,7 +142,8 @@ class AsyncSecureVault:
             InvalidArgumentError: an item isn't a VaultEntry; nothing was stored.
         """
         check_items("entries", entries, VaultEntry)
-        build = partial(private_halves.build_restore, self.scope)
+        now = await self.scope.ask_time() if entries else 0
+        build = partial(private_halves.build_restore, self.scope, now)
         return await run_batch(self.scope.seam, entries, build, private_halves.read_store)
 
     async def burn_key(self, key_id: str) -> bool:
@@ -261,8 +267,7 @@ class AsyncSecureVault:
             CorruptEntryError: the stored counters are malformed.
         """
         check_days("max_age_days", max_age_days)
-        before = self.scope.clock() - max_age_days * DAY_MS
-        return await private_halves.purge(self.scope, before)
+        return await private_halves.purge(self.scope, max_age_days * DAY_MS)
 
     async def get_stats(self) -> VaultStats:
         """Reads the counters, after taking off what the server expired meanwhile.

@@ -135,7 +135,7 @@ async def test_asynchronous_inventory() -> None:
         assert_type(await inventory.count_stale(), dict[str, dict[str, int]])
         assert [assert_type(page, list[str]) async for page in inventory.contact_pages()] == [[BOB]]
         assert_type(await inventory.forget_contact(BOB), int)
-        assert_type(inventory.clock, Callable[[], int])
+        assert_type(inventory.clock, Callable[[], int] | None)
         assert_type(inventory.budget_caps, Mapping[str, Mapping[str, int]])
 
 
@@ -163,7 +163,7 @@ def test_synchronous_inventory() -> None:
         assert_type(inventory.count_stale(), dict[str, dict[str, int]])
         assert list(assert_type(inventory.contact_pages(), Iterator[list[str]])) == [[BOB]]
         assert_type(inventory.forget_contact(BOB), int)
-        assert_type(inventory.clock, Callable[[], int])
+        assert_type(inventory.clock, Callable[[], int] | None)
         assert_type(inventory.budget_caps, Mapping[str, Mapping[str, int]])
         assert_type(inventory.budget_bytes, int)
         assert_type(inventory.keys.of(BOB).meta, str)

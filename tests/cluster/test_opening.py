@@ -280,14 +280,14 @@ async def test_an_interrupted_call_is_settled(
         db.inventory.register_contact(BOB, "BESTIE")
         db.inventory.store_key(BOB, "c1", "GOLD", b"public", b"signature")
         interrupts = [KeyboardInterrupt()]
-        reply: Any = sync_exchange._read_reply
+        reply: Any = sync_exchange.read_reply
 
-        def interrupted(connection: Any) -> Any:
+        def interrupted(connection: Any, patience: float | None) -> Any:
             if interrupts:
                 raise interrupts.pop()
-            return reply(connection)
+            return reply(connection, patience)
 
-        monkeypatch.setattr(sync_exchange, "_read_reply", interrupted)
+        monkeypatch.setattr(sync_exchange, "read_reply", interrupted)
         with pytest.raises(KeyboardInterrupt):
             db.inventory.select_coin(BOB, "GOLD")
         assert [coin.key_id for coin in db.inventory.list_coins(BOB)] == ["c1"]

@@ -1,6 +1,7 @@
 """Fixtures of the fault tests, and the table that they print."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -49,10 +50,12 @@ def backoffs(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest_asyncio.fixture
 async def leap(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Makes seconds pass on the event loop, at once."""
+    """Makes seconds pass at once, on the event loop and on the clock that counts suspension."""
     loop = asyncio.get_running_loop()
     real_time, passed = loop.time, [0.0]
     monkeypatch.setattr(loop, "time", lambda: real_time() + passed[0])
+    real_clock = time.clock_gettime
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: real_clock(clock) + passed[0])
 
     def pass_(seconds: float) -> None:
         passed[0] += seconds

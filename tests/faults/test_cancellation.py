@@ -10,7 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory
-from aqm_db._io import answers
+from aqm_db._io.request import REPEATABLE_SECONDS
 from aqm_db.errors import ContactNotRegisteredError, InventoryUnavailableError
 from tests.faults.support.byte_cutter import ByteCutter, Cut, How
 from tests.faults.support.cancelled_callers import (
@@ -237,7 +237,7 @@ async def test_a_cancelled_call_is_not_asked_again_when_its_claim_is_gone(
     tasks: list[asyncio.Task[Any]] = []
 
     async def give_up(_: float) -> None:
-        leap(answers.REPEATABLE_SECONDS)
+        leap(REPEATABLE_SECONDS)
         tasks[0].cancel()
         await asyncio.sleep(0)
 

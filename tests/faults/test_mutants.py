@@ -27,6 +27,7 @@ from aqm_db._io.confirming import UNCONFIRMED, Confirming
 from aqm_db._io.failures import ErrorReply, LinkFailure
 from aqm_db._io.redispy import clients as any_clients, faces
 from aqm_db._io.redispy.async_seam import AsyncSeam
+from aqm_db._io.request import Request
 from aqm_db._io.resources import Resources
 from aqm_db._io.seam import Call, Command, Reply
 from aqm_db._lua.loader import Script
@@ -177,14 +178,14 @@ async def test_a_fresh_request_id_for_each_attempt(lab: Lab, operation: Operatio
     ask_again = AsyncSeam._ask_again
 
     async def renamed(
-        seam: AsyncSeam, commands: Sequence[Command], first: LinkFailure, end: float | None
+        seam: AsyncSeam, commands: Sequence[Command], first: LinkFailure, request: Request
     ) -> list[Any]:
         fresh = f"new{next(numbers)}"
         again = [
             [each.replace(REQUEST_ID, fresh) if isinstance(each, str) else each for each in command]
             for command in commands
         ]
-        return await ask_again(seam, again, first, end)
+        return await ask_again(seam, again, first, request)
 
     lab.monkeypatch.setattr(AsyncSeam, "_ask_again", renamed)
     await lab.is_noticed_by(
@@ -487,8 +488,8 @@ async def test_a_cancelled_call_without(
 async def test_a_server_that_forgot_its_scripts(lab: Lab) -> None:
     """Scripts that are sent again: test_forgotten_scripts."""
 
-    async def once(ask: answers.Ask, call: Call) -> Reply:
-        [reply] = await ask((answers._make_evalsha(call),))
+    async def once(ask: answers.Ask, call: Call, request: Request) -> Reply:
+        [reply] = await ask((answers._make_evalsha(call, request),), request)
         if isinstance(reply, ErrorReply):
             raise AccessDeniedError
         return cast("Reply", reply)

@@ -105,13 +105,13 @@ READING = {
 
 def _reserve(limited: Limited, contact_id: str) -> Awaitable[Any]:
     names = Keys().of(contact_id)
-    keys = (Keys().inv_leases, Keys().inv_epoch, names.meta, *names.queues)
+    keys = (Keys().inv_leases, Keys().inv_epoch, names.meta, *names.queues, Keys().inv_watch)
     # One slot of each tier, of 96 bytes, where there's room; one lease is over.
     return _run(
         limited,
         reservations.RESERVE,
         keys,
-        *("new", contact_id, limited.later.inventory.clock(), 60_000, 65_536, 0, "1"),
+        *(limited.later.inventory.scope.read_clock(), "new", contact_id, 60_000, 65_536, 0, "1"),
         *(1, 1, 1, 96, 96, 96),
         *(9, 9, 9) * 3,
     )
@@ -155,8 +155,8 @@ STEPS: dict[str, Step] = {
     "purge": lambda limited: _run(
         limited,
         private_halves.PURGE,
-        (Keys().vault("k1"), Keys().vault_stats, Keys().vault_expiry),
-        *("k1", limited.later.inventory.clock()),
+        (Keys().vault("k1"), Keys().vault_stats, Keys().vault_expiry, Keys().vault_watch),
+        *(limited.later.inventory.scope.read_clock(), "k1", 0),
     ),
     "publish": lambda limited: _run(
         limited,

@@ -23,6 +23,7 @@ from aqm_db._io.failures import (
 )
 from aqm_db._io.redispy.async_loops import get_channels
 from aqm_db._io.redispy.async_seam import AsyncSeam
+from aqm_db._io.request import Request
 from aqm_db._io.seam import Call, Command, Reply, Seam, Undo
 from aqm_db.errors import AQMDatabaseError
 from aqm_db.testing import ClientSeamContract, Lab, SeamSettings, _relay
@@ -72,12 +73,12 @@ class ForgetsScripts(ValkeySeam):
     async def run(self, call: Call, undo: Undo | None = None) -> Reply:  # noqa: ARG002
         """Takes any error for the last word."""
 
-        async def ask(commands: Sequence[Command]) -> list[Any]:
-            replies = await self._ask(commands)
+        async def ask(commands: Sequence[Command], request: Request) -> list[Any]:
+            replies = await self._ask(commands, request)
             refusal = parse_error("ERR no such script")
             return [refusal if isinstance(reply, ErrorReply) else reply for reply in replies]
 
-        return await answers.run(ask, call)
+        return await answers.run(ask, call, self._begin_request())
 
 
 class RaisesItsOwn(ValkeySeam):
@@ -101,7 +102,7 @@ class RepeatsForEver(ValkeySeam):
 
     def _begin(self, retries: int) -> _Requests:
         class Requests(_Requests):
-            async def ask(self, commands: Sequence[Command]) -> list[Any]:
+            async def ask(self, commands: Sequence[Command], _: Request) -> list[Any]:
                 failures: list[LinkFailure] = []
                 while True:
                     replies = self._attempt(commands)

@@ -28,7 +28,7 @@ from aqm_db.errors import (
     VaultUnavailableError,
 )
 from tests.support.backends import FAKEREDIS, VALKEY_9, Backend, RunningServer, Servers
-from tests.support.peers import ScriptedServer, answer_select, listening
+from tests.support.peers import ScriptedServer, answer_select, listening, tell_time
 from tests.support.samples import BOB, halves, sample_key
 
 DB = 11
@@ -231,6 +231,7 @@ def test_a_call_without_undo_that_is_interrupted_is_not_sent_again(
     """There is nothing to take back, and whoever presses Ctrl-C doesn't wait."""
     server = ScriptedServer(lambda _: b":0\r\n")
     with served(server, tmp_path / "s") as path, interruptible(path, protocol=2) as interrupted:
+        tell_time(interrupted)
         monkeypatch.setattr(Interruptible, "reading", 1)
         with pytest.raises(KeyboardInterrupt):
             CALLS[call](SecureVault(interrupted))
@@ -260,9 +261,10 @@ def test_an_interrupted_selection_that_can_not_be_taken_back(
     """Where the server takes no coin back, the log says so."""
     coin = [b"c", b"SILVER", b"public", b"signature", b"1", b"1", b"1"]
     server = ScriptedServer(
-        lambda command: answer_select(command, *coin) if command[2] == b"6" else b"-OOM\r\n"
+        lambda command: answer_select(command, *coin) if command[2] == b"7" else b"-OOM\r\n"
     )
     with served(server, tmp_path / "s") as path, interruptible(path, protocol=2) as interrupted:
+        tell_time(interrupted)
         monkeypatch.setattr(Interruptible, "reading", 1)
         with pytest.raises(KeyboardInterrupt):
             SmartInventory(interrupted).select_coin(BOB, "SILVER")
@@ -276,6 +278,7 @@ def test_an_interrupted_selection_that_found_nothing(
     """Where nothing was done, nothing is taken back."""
     server = ScriptedServer(lambda _: b"*1\r\n:5\r\n")
     with served(server, tmp_path / "s") as path, interruptible(path, protocol=2) as interrupted:
+        tell_time(interrupted)
         monkeypatch.setattr(Interruptible, "reading", 1)
         with pytest.raises(KeyboardInterrupt):
             SmartInventory(interrupted).select_coin(BOB, "SILVER")
@@ -292,6 +295,7 @@ def test_an_interrupted_selection_without_server(
         served(server, tmp_path / "s") as path,
         interruptible(path, protocol=2, retry=retry) as interrupted,
     ):
+        tell_time(interrupted)
         inventory = SmartInventory(interrupted)
         monkeypatch.setattr(Interruptible, "reading", 1)
         with pytest.raises(KeyboardInterrupt):

@@ -54,7 +54,7 @@ REPLIES: dict[str, list[Any]] = {
     "inv_drop_orphan": [1, b"SILVER"],
     "inv_check_coin": [],
     "inv_check_claim": [],
-    "vault_counters": [0] * (len(TIERS) + 3),
+    "vault_counters": [0] * (len(TIERS) + 4),
     "vault_check_key": [b"no_expiry", b"it would stay for ever", 0],
     "vault_check_counters": [],
 }
@@ -123,10 +123,10 @@ def reservations_of(scope: Scope) -> Reservations:
 async def check_vault(scope: Scope) -> None:
     """Looks for what is wrong in the vault."""
     vault: Any = AsyncSecureVault(
-        Gate(scope.seam, VaultUnavailableError, UNCONFIRMED), owner="alice"
+        Gate(scope.seam, VaultUnavailableError, UNCONFIRMED), owner="alice", clock=lambda: NOW
     )
     inspection = Inspection(scope, VAULT_KINDS, repair=False, progress=Progress())
-    await _vault.check_vault(vault, inspection, NOW)
+    await _vault.check_vault(vault, inspection)
 
 
 async def check_inventory(scope: Scope) -> None:
@@ -145,7 +145,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "used": BOB.used,
             "request_id": "r",
             "priority": "MATE",
-            "now": NOW,
+            "clock": NOW,
             "display_name": "Bob",
         },
     ),
@@ -182,13 +182,14 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "used": BOB.used,
             "claim": f"{BOB.claims}r",
             "queues": QUEUES,
+            "watch": KEYS.inv_watch,
             "leases": KEYS.inv_leases,
             "request_id": "r",
             "key_id": "k1",
             "coin_category": "SILVER",
             "public_key": b"public",
             "signature": b"signature",
-            "now": NOW,
+            "clock": NOW,
             "expires_at": NOW + 5,
             "row_prefix": BOB.rows,
             "coin_ttl": COIN_TTL,
@@ -204,9 +205,10 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "meta": BOB.meta,
             "used": BOB.used,
             "queues": QUEUES,
+            "watch": KEYS.inv_watch,
             "row_prefix": BOB.rows,
             "claim_prefix": BOB.claims,
-            "now": NOW,
+            "clock": NOW,
             "coin_ttl": COIN_TTL,
             "claim_ttl": CLAIM_TTL,
             "tiers": ["SILVER", "BRONZE"],
@@ -227,7 +229,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "fetched_at": NOW - 9,
             "expires_at": NOW + 5,
             "used_at": NOW - 1,
-            "now": NOW,
+            "clock": NOW,
             "coin_ttl": COIN_TTL,
             "claim_ttl": CLAIM_TTL,
             "caps": SILVER_CAPS,
@@ -242,26 +244,27 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "queues": QUEUES,
             "key_id": "k1",
             "claim_prefix": BOB.claims,
-            "now": NOW,
+            "clock": NOW,
             "claim_ttl": CLAIM_TTL,
             "coin_ttl": COIN_TTL,
         },
     ),
     "inv_count_stale": (
-        send(stock.COUNT_STALE, lambda scope: stock.count_stale(scope, ["bob"], NOW + 1)),
-        {"queues": QUEUES, "row_prefix": BOB.rows, "at": NOW + 1, "coin_ttl": COIN_TTL},
+        send(stock.COUNT_STALE, lambda scope: stock.count_stale(scope, ["bob"], 1)),
+        {"queues": QUEUES, "row_prefix": BOB.rows, "clock": NOW, "within": 1, "coin_ttl": COIN_TTL},
     ),
     "inv_collect": (
-        build(lambda scope: collecting.build_collect(scope, "bob", NOW - 1, "count")),
+        build(lambda scope: collecting.build_collect(scope, "bob", 1, "count")),
         {
             "meta": BOB.meta,
             "used": BOB.used,
             "claim": f"{BOB.claims}r",
             "queues": QUEUES,
+            "watch": KEYS.inv_watch,
             "row_prefix": BOB.rows,
-            "now": NOW,
+            "clock": NOW,
             "coin_ttl": COIN_TTL,
-            "before": NOW - 1,
+            "inactive": 1,
             "used_ttl": USED_TTL,
             "claim_ttl": CLAIM_TTL,
             "mode": "count",
@@ -284,9 +287,10 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "epoch": KEYS.inv_epoch,
             "meta": BOB.meta,
             "queues": QUEUES,
+            "watch": KEYS.inv_watch,
             "request_id": "r",
             "contact_id": "bob",
-            "now": NOW,
+            "clock": NOW,
             "lease_ttl": 77,
             "budget": 9_000,
             "stored": 0,
@@ -313,7 +317,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "key_id": b"k1",
             "valid": 1,
             "mode": "repair",
-            "now": NOW,
+            "clock": NOW,
             "coin_ttl": COIN_TTL,
             "used_ttl": USED_TTL,
             "caps": config.BUDGET_CAPS,
@@ -342,9 +346,9 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "encryption_iv": b"iv",
             "auth_tag": b"tag",
             "coin_version": "v1",
-            "created_at": NOW,
+            "since": "",
+            "clock": NOW,
             "ttl": KEY_TTL,
-            "left": KEY_TTL,
             "public_key": b"public",
             "signature": b"signature",
             "most": 20,
@@ -363,13 +367,15 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
         },
     ),
     "vault_purge": (
-        send(private_halves.PURGE, lambda scope: private_halves.purge(scope, NOW - 1)),
+        send(private_halves.PURGE, lambda scope: private_halves.purge(scope, 1)),
         {
             "row": KEYS.vault("k1"),
             "stats": KEYS.vault_stats,
             "expiry": KEYS.vault_expiry,
+            "watch": KEYS.vault_watch,
+            "clock": NOW,
             "key_id": "k1",
-            "before": NOW - 1,
+            "age": 1,
         },
     ),
     "vault_counters": (
@@ -400,10 +406,9 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "key_id": b"k1",
             "valid": 1,
             "mode": "look",
-            "now": NOW,
+            "clock": NOW,
             "ttl": KEY_TTL,
             "grace": GRACE,
-            "slack": MS_A_DAY,
         },
     ),
     "vault_check_counters": (
@@ -435,11 +440,13 @@ def test_a_call_is_what_its_header_names(name: str) -> None:
     call = make()
     assert call.script.name == name
     header = call.script.header
-    found = {**named(header.keys, call.keys), **named(header.arguments, call.arguments)}
+    # When it was first sent is said by whoever sends it.
+    arguments = header.arguments[call.script.is_dated :]
+    found = {**named(header.keys, call.keys), **named(arguments, call.arguments)}
     assert found == expected
-    for parameter in header.arguments:
+    for parameter in arguments:
         assert not parameter.is_number or all(
-            isinstance(value, int) for value in _leaves(found[parameter.name])
+            isinstance(value, int) or value == "" for value in _leaves(found[parameter.name])
         )
 
 
@@ -447,11 +454,11 @@ def test_what_is_missing_has_an_argument_of_its_own() -> None:
     """A coin that isn't for ever stale is stored without a lease; a key may be published never."""
     without_end = NewCoin("bob", "k1", "SILVER", b"public", b"signature")
     call = stock.build_store(scope_over(Recorder()), without_end, config.BUDGET_CAPS)
-    found = named(call.script.header.arguments, call.arguments)
+    found = named(call.script.header.arguments[1:], call.arguments)
     assert (found["expires_at"], found["lease"]) == ("", None)
-    call = private_halves.build_restore(scope_over(Recorder()), OLD_KEY)
-    found = named(call.script.header.arguments, call.arguments)
-    assert (found["created_at"], found["left"]) == (NOW - 9, KEY_TTL - 9)
+    call = private_halves.build_restore(scope_over(Recorder()), NOW, OLD_KEY)
+    found = named(call.script.header.arguments[1:], call.arguments)
+    assert found["since"] == NOW - 9
     assert (found["public_key"], found["signature"], found["most"]) == (None, None, None)
 
 

@@ -61,6 +61,8 @@ def test_every_name_is_of_its_kind(contact_id: str, key_id: str, owner: str | No
         "maintenance": (INVENTORY_KINDS, keys.maintenance, ()),
         "confirmation": (INVENTORY_KINDS, keys.confirm, ()),
         "leases": (INVENTORY_KINDS, keys.inv_leases, ()),
+        "watch": (INVENTORY_KINDS, keys.inv_watch, ()),
+        "vault_watch": (VAULT_KINDS, keys.vault_watch, ()),
         "epoch": (INVENTORY_KINDS, keys.inv_epoch, ()),
     }
     assert names.keys() == {kind.name for kind in (*VAULT_KINDS, *INVENTORY_KINDS)}

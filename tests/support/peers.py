@@ -4,10 +4,18 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import hiredis
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+
+from aqm_db._io.redispy.async_loops import get_channels
+from aqm_db._io.redispy.sync_exchange import find_server_clock
+from aqm_db._lua.loader import Code, list_scripts
+from aqm_db._model.defaults import now_ms
 
 Answer = Callable[[list[bytes]], bytes | None]
 """The raw reply to a command; None hangs up instead."""
@@ -39,12 +47,39 @@ class ScriptedServer:
             while (command := parser.gets()) is not False:
                 if command[0] in _HANDSHAKE:
                     reply = self.greeting
+                elif is_undated(command):
+                    reply = encode_reply([Code.UNKNOWN, now_ms()])
                 else:
                     self.requests.append(command)
                     reply = self.answer(command)
                 if reply is None:
                     return
                 writer.write(reply)
+
+
+def is_undated(command: list[bytes]) -> bool:
+    """Whether a command runs a script, and doesn't say when it was first sent, as it has to.
+
+    That's what a client sends that hasn't heard yet what the server's clock shows.
+    """
+    if command[0] != b"EVALSHA" or command[1].decode() not in _list_dated():
+        return False
+    return command[3 + int(command[2])] == b""
+
+
+@cache
+def _list_dated() -> set[str]:
+    """The scripts that ask when they were first sent, by their names on the server."""
+    scripts = [script for folder in ("inventory", "vault") for script in list_scripts(folder)]
+    return {script.sha for script in scripts if script.is_dated}
+
+
+def tell_time(client: Redis | AsyncRedis) -> None:
+    """Has a client know what its server's clock shows, as if it had heard it before."""
+    if isinstance(client, Redis):
+        find_server_clock(client).note(now_ms())
+    else:
+        get_channels(client).server_clock.note(now_ms())
 
 
 def encode_reply(value: bytes | int | list[Any] | None) -> bytes:

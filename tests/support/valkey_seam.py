@@ -5,7 +5,6 @@ one is for a synchronous client, so its coroutines never suspend.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from time import monotonic
 from typing import Any
 
 from valkey import Valkey
@@ -29,6 +28,7 @@ from aqm_db._io.failures import (
     find_failure,
     parse_error,
 )
+from aqm_db._io.request import Request, ServerClock
 from aqm_db._io.seam import Argument, Call, Command, Reply, Undo
 from aqm_db.errors import AQMDatabaseError, UnavailableError
 
@@ -58,46 +58,47 @@ class ValkeySeam:
         self._client = client
         self._unavailable = unavailable
         self._retries = retries
+        self._server_clock = ServerClock()
 
     async def run(self, call: Call, undo: Undo | None = None) -> Reply:
         """See :class:`~aqm_db._io.seam.Seam`."""
-        requests = self._begin(self._retries)
+        requests, request = self._begin(self._retries), self._begin_request()
         try:
-            return await answers.run(requests.ask, call)
+            return await answers.run(requests.ask, call, request)
         except AQMDatabaseError:
             raise
         except BaseException:
-            await self._settle(requests, (call,), None if undo is None else (undo,))
+            await self._settle(request, (call,), None if undo is None else (undo,), requests)
             raise
 
     async def run_all(
         self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
     ) -> list[Reply | AQMDatabaseError]:
         """See :class:`~aqm_db._io.seam.Seam`."""
-        requests = self._begin(self._retries)
+        requests, request = self._begin(self._retries), self._begin_request()
         try:
-            return await answers.run_all(requests.ask, calls)
+            return await answers.run_all(requests.ask, calls, request)
         except AQMDatabaseError:
             raise
         except BaseException:
-            await self._settle(requests, calls, undos)
+            await self._settle(request, calls, undos, requests)
             raise
 
     async def read(self, *commands: Command) -> list[Any]:
         """See :class:`~aqm_db._io.seam.Seam`."""
-        return await answers.read(self._ask, commands)
+        return await answers.read(self._ask, commands, self._begin_request())
 
     async def delete(self, *keys: Argument) -> int:
         """See :class:`~aqm_db._io.seam.ClientSeam`."""
-        return await answers.delete(self._ask, keys)
+        return await answers.delete(self._ask, keys, self._begin_request())
 
     async def probe(self, *commands: Command) -> list[Denial | None]:
         """See :class:`~aqm_db._io.seam.ClientSeam`."""
-        return await answers.probe(self._ask, commands)
+        return await answers.probe(self._ask, commands, self._begin_request())
 
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._io.seam.Seam`."""
-        return answers.scan(self._ask, pattern)
+        return answers.scan(self._ask, self._begin_request, pattern)
 
     def distrust(self) -> None:
         """See :class:`~aqm_db._io.seam.Seam`."""
@@ -106,15 +107,34 @@ class ValkeySeam:
     async def aclose(self) -> None:
         """See :class:`~aqm_db._io.seam.Seam`; each call has given its connection back already."""
 
-    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        return await self._begin(self._retries).ask(commands)
+    async def _ask(self, commands: Sequence[Command], request: Request) -> list[Any]:
+        return await self._begin(self._retries).ask(commands, request)
 
     async def _settle(
-        self, interrupted: "_Requests", calls: Sequence[Call], undos: Sequence[Undo] | None
+        self,
+        request: Request,
+        calls: Sequence[Call],
+        undos: Sequence[Undo] | None,
+        interrupted: "_Requests",
     ) -> None:
-        if interrupted.may_be_executed and undos is not None:
-            once = self._begin(0)
-            await answers.settle(once.ask, once.ask, calls, undos)
+        needed = interrupted.may_be_executed and answers.need_settling(calls, request)
+        if undos is None or not needed:
+            return
+        request.begin_settling()
+        once = self._begin(0)
+
+        async def undo_all(backs: Sequence[Call]) -> list[Reply | AQMDatabaseError]:
+            return await answers.run_all(once.ask, backs, self._begin_request())
+
+        try:
+            error = await answers.settle(once.ask, calls, undos, request, undo_all)
+        except AQMDatabaseError as failure:
+            error = failure
+        if error is not None:
+            answers.warn_of_unknown(calls, error)
+
+    def _begin_request(self) -> Request:
+        return Request(self._server_clock, self._unavailable)
 
     def _begin(self, retries: int) -> "_Requests":
         return _Requests(self._client, self._unavailable, retries)
@@ -134,9 +154,8 @@ class _Requests:
         self._retries = retries
         self.may_be_executed = False
 
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+    async def ask(self, commands: Sequence[Command], request: Request) -> list[Any]:
         """See :data:`~aqm_db._io.answers.Ask`; it never suspends."""
-        end = monotonic() + answers.REPEATABLE_SECONDS
         failures: list[LinkFailure] = []
         while True:
             replies = self._attempt(commands)
@@ -144,7 +163,8 @@ class _Requests:
             if failure is None:
                 return replies
             failures.append(failure)
-            if len(failures) > self._retries or monotonic() >= end:
+            request.note_failure(failure)
+            if len(failures) > self._retries or request.is_over():
                 return conclude_attempts(failures, self._unavailable)
 
     def _attempt(self, commands: Sequence[Command]) -> list[Any]:

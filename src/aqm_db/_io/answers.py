@@ -4,7 +4,6 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeAlias, cast
 
-from aqm_db import config
 from aqm_db._lua.loader import Code
 from aqm_db.errors import (
     AccessDeniedError,
@@ -14,62 +13,60 @@ from aqm_db.errors import (
 )
 
 from .failures import Denial, ErrorKind, ErrorReply, find_denial, make_error
+from .request import Request
 from .seam import SCAN_COUNT, Argument, Call, Command, Reply, Undo
 
-Ask: TypeAlias = Callable[[Sequence[Command]], Awaitable[list[Any]]]
-"""Sends commands in one round trip. Replies come in order and as the server sent them: bytes,
-numbers and lists, of which no client has made anything else. An error that the server sent is an
-``ErrorReply`` in its place. Where the link fails it raises the seam's unavailable error, which
-stands in the place of a reply where the server could work for other commands only."""
-
-REPEATABLE_SECONDS: float = config.INV_CLAIM_TTL_SECONDS - 2 * config.REDIS_SOCKET_TIMEOUT
-"""How long a request may be repeated: while its claim lives, the last attempt included."""
+Ask: TypeAlias = Callable[[Sequence[Command], Request], Awaitable[list[Any]]]
+"""Sends the commands of a request in one round trip. Replies come in order and as the server sent
+them: bytes, numbers and lists, of which no client has made anything else. An error that the server
+sent is an ``ErrorReply`` in its place. Where the link fails it raises the seam's unavailable error,
+which stands in the place of a reply where the server could work for other commands only. Whoever
+sends them again tells the request of each failure (``note_failure``), and doesn't do so once it is
+over."""
 
 _log = logging.getLogger("aqm_db")
 
 
-async def run(ask: Ask, call: Call) -> Reply:
+async def run(ask: Ask, call: Call, request: Request) -> Reply:
     """Runs a script."""
-    [reply] = await ask((_make_evalsha(call),))
-    if _is_unknown(reply):
-        [reply] = await ask((_make_eval(call),))
-    if isinstance(reply, AQMDatabaseError):
-        raise reply
-    if isinstance(reply, ErrorReply):
-        raise make_error(reply, call.script.name)
-    return cast("Reply", reply)
+    while True:
+        [reply] = await ask((_make_evalsha(call, request),), request)
+        if _is_missing(reply):
+            [reply] = await ask((_make_eval(call, request),), request)
+        if isinstance(reply, AQMDatabaseError):
+            raise reply
+        if isinstance(reply, ErrorReply):
+            raise make_error(reply, call.script.name)
+        if not _is_late(reply):
+            return cast("Reply", reply)
+        if not request.begin_anew(reply[-1]):
+            raise request.make_error()
 
 
-async def run_all(ask: Ask, calls: Sequence[Call]) -> list[Reply | AQMDatabaseError]:
+async def run_all(
+    ask: Ask, calls: Sequence[Call], request: Request
+) -> list[Reply | AQMDatabaseError]:
     """Runs many scripts."""
-    replies = await ask([_make_evalsha(call) for call in calls]) if calls else []
-    unknown = [place for place, reply in enumerate(replies) if _is_unknown(reply)]
-    # Sending one script in full makes the server know it, and the others like it.
-    while unknown:
-        first, *unknown = unknown
+    replies = await _run_once(ask, calls, request) if calls else []
+    while late := [place for place, reply in enumerate(replies) if _is_late(reply)]:
+        if not request.begin_anew(cast("Reply", replies[late[-1]])[-1]):
+            error = request.make_error()
+            return [error if _is_late(reply) else reply for reply in replies]
         try:
-            [replies[first]] = await ask((_make_eval(calls[first]),))
-            if _is_unknown(replies[first]):
-                # Such a server learns nothing.
-                break
-            commands = [_make_evalsha(calls[place]) for place in unknown]
-            others = await ask(commands) if commands else []
+            again = await _run_once(ask, [calls[place] for place in late], request)
         except AQMDatabaseError as error:
+            if len(late) == len(replies):
+                raise
             # The others have been carried out.
-            replies = [error if _is_unknown(reply) else reply for reply in replies]
-            break
-        for place, reply in zip(unknown, others, strict=True):
+            return [error if _is_late(reply) else reply for reply in replies]
+        for place, reply in zip(late, again, strict=True):
             replies[place] = reply
-        unknown = [place for place in unknown if _is_unknown(replies[place])]
-    return [
-        make_error(reply, call.script.name) if isinstance(reply, ErrorReply) else reply
-        for call, reply in zip(calls, replies, strict=True)
-    ]
+    return replies
 
 
-async def read(ask: Ask, commands: Sequence[Command]) -> list[Any]:
+async def read(ask: Ask, commands: Sequence[Command], request: Request) -> list[Any]:
     """Runs reading commands."""
-    replies = await ask(commands) if commands else []
+    replies = await ask(commands, request) if commands else []
     for position, reply in enumerate(replies):
         if isinstance(reply, AQMDatabaseError):
             raise reply
@@ -81,15 +78,15 @@ async def read(ask: Ask, commands: Sequence[Command]) -> list[Any]:
     return replies
 
 
-async def delete(ask: Ask, keys: Sequence[Argument]) -> int:
+async def delete(ask: Ask, keys: Sequence[Argument], request: Request) -> int:
     """Deletes keys."""
-    [count] = await read(ask, [("UNLINK", *keys)])
+    [count] = await read(ask, [("UNLINK", *keys)], request)
     return cast("int", count)
 
 
-async def probe(ask: Ask, commands: Sequence[Command]) -> list[Denial | None]:
+async def probe(ask: Ask, commands: Sequence[Command], request: Request) -> list[Denial | None]:
     """Tries commands."""
-    replies = await ask(commands)
+    replies = await ask(commands, request)
     denials: list[Denial | None] = []
     for command, reply in zip(commands, replies, strict=True):
         if isinstance(reply, AQMDatabaseError):
@@ -106,6 +103,7 @@ async def probe(ask: Ask, commands: Sequence[Command]) -> list[Denial | None]:
 
 async def scan(
     ask: Ask,
+    begin_request: Callable[[], Request],
     pattern: str,
     where: Callable[[], object] = lambda: None,
     after: Sequence[Command] = (),
@@ -114,17 +112,17 @@ async def scan(
 
     Args:
         ask: sends commands.
+        begin_request: begins the request for a page.
         pattern: what the names look like.
         where: the server that answers now; a cursor is worth nothing on another one.
         after: commands that are sent after each page, and may fail.
     """
     cursor, place = b"0", where()
     while True:
-        [[cursor, page]] = await read(
-            ask, [("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)]
-        )
+        command = ("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
+        [[cursor, page]] = await read(ask, [command], begin_request())
         if after:
-            await read(ask, after)
+            await read(ask, after, begin_request())
         if page:
             yield page
         if place != (place := where()):
@@ -134,56 +132,126 @@ async def scan(
 
 
 async def settle(
-    repeat: Ask, ask: Ask, calls: Sequence[Call], undos: Sequence[Undo] | None
-) -> None:
+    repeat: Ask,
+    calls: Sequence[Call],
+    undos: Sequence[Undo],
+    request: Request,
+    undo_all: Callable[[Sequence[Call]], Awaitable[Sequence[Reply | AQMDatabaseError]]],
+) -> AQMDatabaseError | None:
     """Finds out what calls did whose caller is gone, and takes that back.
-
-    Where the server doesn't say, all that can be done is to log it.
 
     Args:
         repeat: sends what may have been sent before.
-        ask: sends what takes it back.
         calls: what may have been sent.
         undos: of the calls, as :meth:`~aqm_db._io.seam.Seam.run` takes one.
+        request: theirs.
+        undo_all: runs what takes it back.
+
+    Returns:
+        Why something stays as it is, though the server has answered; None if nothing does.
+
+    Raises:
+        AQMDatabaseError: the server didn't answer, or refused to.
     """
-    try:
-        # The same requests again get the same answers.
-        replies = await run_all(repeat, calls)
-        backs = [
-            _call_undo(undo, reply)
-            for undo, reply in zip(undos or (), replies, strict=undos is not None)
-            if isinstance(reply, list) and reply[:1] == [Code.OK]
-        ]
-        undone = await run_all(ask, [back for back in backs if isinstance(back, tuple)])
-        unsettled = [
-            *(each for each in (*backs, *undone) if isinstance(each, AQMDatabaseError)),
-            *(reply for reply in replies if isinstance(reply, UnavailableError)),
-        ]
-        if unsettled:
-            raise unsettled[0]
-    except AQMDatabaseError as error:
-        _log.warning(
-            "outcome_unknown",
-            extra={"operation": calls[0].script.name, "error": type(error).__name__},
-        )
+    # The same request again gets the same answers.
+    replies = await _run_once(repeat, calls, request)
+    outcomes = [
+        _undo_reply(undo, reply, request) for undo, reply in zip(undos, replies, strict=True)
+    ]
+    undone = await undo_all([each for each in outcomes if isinstance(each, tuple)])
+    for reply in (*replies, *undone):
+        if isinstance(reply, UnavailableError):
+            raise reply
+    errors = (each for each in (*outcomes, *undone) if isinstance(each, AQMDatabaseError))
+    return next(errors, None)
 
 
-def _call_undo(undo: Undo, reply: Reply) -> Call | AQMDatabaseError | None:
+def need_settling(calls: Sequence[Call], request: Request) -> bool:
+    """Whether calls that were sent may have been executed."""
+    # A server executes none that has to say when it was first sent, and doesn't.
+    return request.sent is not None or not all(call.script.is_dated for call in calls)
+
+
+def warn_of_unknown(calls: Sequence[Call], error: AQMDatabaseError) -> None:
+    """Logs that nobody knows what calls did whose caller is gone: that's all that can be done."""
+    _log.warning(
+        "outcome_unknown",
+        extra={"operation": calls[0].script.name, "error": type(error).__name__},
+    )
+
+
+def warn_of_delay(calls: Sequence[Call]) -> None:
+    """Logs that what calls did is found out in the background, since it takes so long."""
+    _log.warning("settling_delayed", extra={"operation": calls[0].script.name})
+
+
+async def _run_once(
+    ask: Ask, calls: Sequence[Call], request: Request
+) -> list[Reply | AQMDatabaseError]:
+    """Runs many scripts, whatever the server's clock shows."""
+    replies = await ask([_make_evalsha(call, request) for call in calls], request)
+    missing = [place for place, reply in enumerate(replies) if _is_missing(reply)]
+    # Sending one script in full makes the server know it, and the others like it.
+    while missing:
+        first, *missing = missing
+        try:
+            [replies[first]] = await ask((_make_eval(calls[first], request),), request)
+            if _is_missing(replies[first]):
+                # Such a server learns nothing.
+                break
+            commands = [_make_evalsha(calls[place], request) for place in missing]
+            others = await ask(commands, request) if commands else []
+        except AQMDatabaseError as error:
+            # The others have been carried out.
+            replies = [error if _is_missing(reply) else reply for reply in replies]
+            break
+        for place, reply in zip(missing, others, strict=True):
+            replies[place] = reply
+        missing = [place for place in missing if _is_missing(replies[place])]
+    return [
+        make_error(reply, call.script.name) if isinstance(reply, ErrorReply) else reply
+        for call, reply in zip(calls, replies, strict=True)
+    ]
+
+
+def _undo_reply(
+    undo: Undo, reply: Reply | AQMDatabaseError, request: Request
+) -> Call | AQMDatabaseError | None:
     """The call that takes a reply's effect back, or why there can be none."""
+    if isinstance(reply, AQMDatabaseError):
+        # What the server refused has no effect; of what it didn't answer, nobody knows yet.
+        return None
+    if _is_late(reply) and not request.is_refuted(reply[-1]):
+        return AQMDatabaseError("the server has forgotten the request")
+    if reply[:1] != [Code.OK]:
+        return None
     try:
         return undo(reply)
     except AQMDatabaseError as error:
         return error
 
 
-def _is_unknown(reply: Any) -> bool:
+def _is_missing(reply: Any) -> bool:
     """Whether the server doesn't have the script, which is the one refusal to be mended."""
     return isinstance(reply, ErrorReply) and reply.kind is ErrorKind.NO_SCRIPT
 
 
-def _make_evalsha(call: Call) -> Command:
-    return ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.arguments)
+def _is_late(reply: Any) -> bool:
+    """Whether the request was too old for the server to know what became of it."""
+    return isinstance(reply, list) and len(reply) > 1 and reply[0] == Code.UNKNOWN
 
 
-def _make_eval(call: Call) -> Command:
-    return ("EVAL", call.script.source, len(call.keys), *call.keys, *call.arguments)
+def _make_evalsha(call: Call, request: Request) -> Command:
+    return ("EVALSHA", call.script.sha, *_list_parameters(call, request))
+
+
+def _make_eval(call: Call, request: Request) -> Command:
+    return ("EVAL", call.script.source, *_list_parameters(call, request))
+
+
+def _list_parameters(call: Call, request: Request) -> Command:
+    """The number of KEYS, these, and ARGV; of a script that asks for it, its first sending."""
+    if not call.script.is_dated:
+        return (len(call.keys), *call.keys, *call.arguments)
+    sent = "" if request.sent is None else request.sent
+    return (len(call.keys), *call.keys, sent, *call.arguments)

@@ -15,6 +15,7 @@ from aqm_db.errors import (
 from .answers import Ask
 from .facts import is_refusal
 from .failures import ErrorKind, ErrorReply, make_error
+from .request import Request
 from .seam import Command, Seam
 
 _HEAD_START_MS = 50
@@ -23,17 +24,19 @@ _NEEDED = "WAITAOF takes Redis 7.2, or Valkey, and an append-only file"
 
 
 class Confirming(NamedTuple):
-    """What has to have a change before a call returns.
+    """What has to be before a call returns: which changes are where, or what it did is found out.
 
     Attributes:
         replicas: how many replicas must have it (WAIT).
         timeout: how long they are waited for, in ms.
         fsync: whether it has to be on the disks, the primary's included (WAITAOF).
+        settle_timeout: how long a cancelled call finds out what it did, in ms.
     """
 
     replicas: int = 0
     timeout: int = config.CONFIRM_TIMEOUT
     fsync: bool = False
+    settle_timeout: int = config.SETTLE_TIMEOUT
 
     @property
     def is_wanted(self) -> bool:
@@ -74,8 +77,8 @@ class Confirmation:
         for as well.
         """
 
-        async def ask_and_wait(commands: Sequence[Command]) -> list[Any]:
-            answers = await ask([*commands, *self._tail])
+        async def ask_and_wait(commands: Sequence[Command], request: Request) -> list[Any]:
+            answers = await ask([*commands, *self._tail], request)
             replies, tail = answers[: len(commands)], answers[len(commands) :]
             # What the server refused has changed nothing.
             if not all(isinstance(reply, ErrorReply | AQMDatabaseError) for reply in replies):
@@ -105,8 +108,10 @@ class Confirmation:
         return "" if disks else "the server's disk didn't confirm the change"
 
 
-def check_confirming(replicas: object, timeout: object, fsync: object) -> Confirming:
-    """What a caller wants confirmed.
+def check_confirming(
+    replicas: object, timeout: object, fsync: object, settle_timeout: object
+) -> Confirming:
+    """What a caller wants to be before a call returns.
 
     Raises:
         InvalidArgumentError: a number is out of range, or of another type.
@@ -115,6 +120,7 @@ def check_confirming(replicas: object, timeout: object, fsync: object) -> Confir
         check_count("confirm_replicas", replicas, 0),
         check_timeout("confirm_timeout", timeout),
         check_flag("confirm_fsync", fsync),
+        check_timeout("settle_timeout", settle_timeout),
     )
 
 

@@ -3,16 +3,19 @@
 A script's header is its contract, and names its KEYS and ARGV (``header.py``). ``-- Uses: a, b.c``
 puts ``shared/a.lua`` and ``shared/b.lua`` before it, for the ``a`` and the ``c`` that they define.
 The names of :class:`Code` are constants in every script. So are these, where it needs them:
-``TIERS`` and ``PRIORITIES`` are lists of all of them, best first, and ``ACTIVE`` has the name of
-each tier's counter of active keys.
+``TIERS`` and ``PRIORITIES`` are lists of all of them, best first, ``ACTIVE`` has the name of each
+tier's counter of active keys; ``LATE`` is when a request is too old to be executed, and the others
+are about clocks that err or jump (ms).
 """
 
 import hashlib
 import re
+from collections.abc import Iterable
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 
+from aqm_db import config
 from aqm_db._model.tiers import PRIORITIES, TIERS, name_active_counter
 
 from .header import Header, list_items, read_header
@@ -20,6 +23,8 @@ from .header import Header, list_items, read_header
 _LUA = Path(__file__).parent
 _PREFIXES = {"inventory": "inv", "vault": "vault", "turn": "turn"}
 """What the names of operations begin with, by folder."""
+CLOCK_SLACK_MS = 1000
+"""By how much a client may err about a server's clock before it's told."""
 
 
 class Code(IntEnum):
@@ -35,6 +40,7 @@ class Code(IntEnum):
     CORRUPT = 7
     STALE = 8
     NO_SLOT = 9
+    UNKNOWN = 10
 
 
 class Script:
@@ -60,6 +66,11 @@ class Script:
             ValueError: it isn't in the form of a header.
         """
         return read_header(_read_text(self._place))
+
+    @cached_property
+    def is_dated(self) -> bool:
+        """Whether its first argument is when the request was first sent, by the server's clock."""
+        return self.header.arguments[0].name == "sent"
 
     @cached_property
     def source(self) -> str:
@@ -103,15 +114,23 @@ def _read_shared(text: str, seen: list[str]) -> list[str]:
 def _write_constants(text: str) -> str:
     names = ", ".join(code.name for code in Code)
     values = ", ".join(str(code.value) for code in Code)
-    tables = {
-        "TIERS": ", ".join(f"'{tier}'" for tier in TIERS),
-        "PRIORITIES": ", ".join(f"'{priority}'" for priority in PRIORITIES),
-        "ACTIVE": ", ".join(f"{tier} = '{name_active_counter(tier)}'" for tier in TIERS),
+    values_of = {
+        "TIERS": _write_table(f"'{tier}'" for tier in TIERS),
+        "PRIORITIES": _write_table(f"'{priority}'" for priority in PRIORITIES),
+        "ACTIVE": _write_table(f"{tier} = '{name_active_counter(tier)}'" for tier in TIERS),
+        "LATE": str(config.INV_CLAIM_TTL_SECONDS * 1000 - 2 * CLOCK_SLACK_MS),
+        "CLOCK_SLACK": str(CLOCK_SLACK_MS),
+        "LONGEST_PAUSE": str(config.CLOCK_PAUSE_SECONDS * 1000),
+        "CONFIRM_TIME": str(config.CLOCK_CONFIRM_SECONDS * 1000),
     }
     code = re.sub(r"--.*", "", text)
     needed = (
-        f"local {name} = {{{items}}}\n"
-        for name, items in tables.items()
+        f"local {name} = {value}\n"
+        for name, value in values_of.items()
         if re.search(rf"\b{name}\b", code)
     )
     return f"local {names} = {values}\n{''.join(needed)}"
+
+
+def _write_table(items: Iterable[str]) -> str:
+    return f"{{{', '.join(items)}}}"

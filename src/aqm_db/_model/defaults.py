@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 DAY_MS: Final = 86_400_000
+_CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 Sleep: TypeAlias = Callable[[float], Awaitable[object]]
 """Waits for some seconds; ``anyio.sleep``, unless a test decides when time passes."""
 
@@ -14,6 +15,14 @@ Sleep: TypeAlias = Callable[[float], Awaitable[object]]
 def now_ms() -> int:
     """Milliseconds since the epoch."""
     return int(time.time() * 1000)
+
+
+def read_elapsed() -> float:
+    """Seconds on a clock that never steps, and counts suspension.
+
+    That is CLOCK_BOOTTIME on Linux, and CLOCK_MONOTONIC elsewhere; Windows counts it in any case.
+    """
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 def new_request_id() -> str:

@@ -50,6 +50,8 @@ class Keys:
         self.vault_unpublished: str = prefix + config.VAULT_UNPUBLISHED_KEY
         self.inv_leases: str = prefix + config.INV_LEASES_KEY
         self.inv_epoch: str = prefix + config.INV_EPOCH_KEY
+        self.inv_watch: str = prefix + config.INV_WATCH_KEY
+        self.vault_watch: str = prefix + config.VAULT_WATCH_KEY
         self._inv = f"{prefix}{config.INV_KEY_PREFIX}:"
         self._meta = f"{prefix}{config.INV_META_PREFIX}:"
 

@@ -32,6 +32,7 @@ VAULT_KINDS: Final = (
     Kind("counters", config.VAULT_STATS_KEY, 0, "hash"),
     Kind("expiry_index", config.VAULT_EXPIRY_KEY, 0, "zset"),
     Kind("unpublished", config.VAULT_UNPUBLISHED_KEY, 0, "zset"),
+    Kind("vault_watch", config.VAULT_WATCH_KEY, 0, "hash"),
 )
 """All that the vault's names stand for; a check calls every other name there foreign."""
 INVENTORY_KINDS: Final = (
@@ -44,6 +45,7 @@ INVENTORY_KINDS: Final = (
     Kind("confirmation", config.CONFIRM_KEY, 0, "string"),
     Kind("leases", config.INV_LEASES_KEY, 0, "hash"),
     Kind("epoch", config.INV_EPOCH_KEY, 0, "string"),
+    Kind("watch", config.INV_WATCH_KEY, 0, "hash"),
 )
 """The same of the inventory."""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from aqm_db._io.confirming import Confirming
-from aqm_db._io.seam import Seam
+from aqm_db._io.seam import Argument, Seam
 from aqm_db._model.keys import Keys
 
 
@@ -19,16 +19,27 @@ class Scope(NamedTuple):
     Attributes:
         seam: where the data is.
         keys: the names of its Redis keys.
-        clock: milliseconds since the epoch.
+        clock: milliseconds since the epoch; None for the server's own clock.
         request_ids: a fresh id for every call.
         confirming: what has to have each change; the seam sees to it.
     """
 
     seam: Seam
     keys: Keys
-    clock: Callable[[], int]
+    clock: Callable[[], int] | None
     request_ids: Callable[[], str]
     confirming: Confirming
+
+    def read_clock(self) -> Argument:
+        """What scripts are told of the time: nothing if the server's own clock decides."""
+        return "" if self.clock is None else self.clock()
+
+    async def ask_time(self) -> int:
+        """Milliseconds since the epoch, by that clock (TIME)."""
+        if self.clock is not None:
+            return self.clock()
+        [[seconds, microseconds]] = await self.seam.read(("TIME",))
+        return int(seconds) * 1000 + int(microseconds) // 1000
 
     def replace_seam(self, seam: Seam) -> "Scope":
         """The same over another seam."""

@@ -17,19 +17,25 @@ Mode: TypeAlias = Literal["delete", "count"]
 """Whether to remove, or to tell what would be removed."""
 
 
-def build_collect(scope: Scope, contact_id: str, before: int, mode: Mode) -> Call:
+def build_collect(scope: Scope, contact_id: str, inactive_ms: int, mode: Mode) -> Call:
     """The call that collects one contact's garbage.
 
     Args:
         scope: whose inventory it is.
         contact_id: the contact; its reply counts what was deleted, by tier.
-        before: a contact whose last message was before this (ms) is inactive.
+        inactive_ms: a contact whose last message is longer ago is inactive.
         mode: whether to delete.
     """
     names = scope.keys.of(contact_id)
-    keys = (names.meta, names.used, names.claims + scope.request_ids(), *names.queues)
-    arguments = (names.rows, scope.clock(), COIN_TTL_MS, before, USED_TTL_MS, CLAIM_TTL_MS, mode)
-    return Call(COLLECT, keys, arguments)
+    keys = (
+        names.meta,
+        names.used,
+        names.claims + scope.request_ids(),
+        *names.queues,
+        scope.keys.inv_watch,
+    )
+    times = (COIN_TTL_MS, inactive_ms, USED_TTL_MS, CLAIM_TTL_MS)
+    return Call(COLLECT, keys, (scope.read_clock(), names.rows, *times, mode))
 
 
 async def remove_orphans(

@@ -34,7 +34,7 @@ def build_register(scope: Scope, contact_id: str, priority: str, display_name: s
     check_priority("priority", priority)
     check_text("display_name", display_name)
     names = scope.keys.of(contact_id)
-    arguments = (scope.request_ids(), priority, scope.clock(), display_name)
+    arguments = (scope.read_clock(), scope.request_ids(), priority, display_name)
     return Call(REGISTER, (names.meta, names.used), arguments)
 
 

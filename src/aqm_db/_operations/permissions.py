@@ -156,6 +156,7 @@ def _list_key_names(database: DatabaseName, keys: Keys) -> dict[str, tuple[str, 
             "stats": (keys.vault_stats,),
             "expiry": (keys.vault_expiry,),
             "unpublished": (keys.vault_unpublished,),
+            "watch": (keys.vault_watch,),
         }
     names = keys.of("")
     return {
@@ -168,6 +169,7 @@ def _list_key_names(database: DatabaseName, keys: Keys) -> dict[str, tuple[str, 
         "turn": (keys.maintenance,),
         "leases": (keys.inv_leases,),
         "epoch": (keys.inv_epoch,),
+        "watch": (keys.inv_watch,),
     }
 
 

@@ -44,19 +44,23 @@ def build_store(scope: Scope, key: NewKey, minted: Sequence[Argument] = ()) -> C
     Raises:
         InvalidArgumentError: a field has the wrong type or size.
     """
-    return _build_store_since(scope, key, scope.clock(), TTL_MS, minted)
+    return _build_store_since(scope, key, "", minted)
 
 
-def build_restore(scope: Scope, entry: VaultEntry) -> Call:
+def build_restore(scope: Scope, now: int, entry: VaultEntry) -> Call:
     """The call that stores a private half with the age that it has.
+
+    Args:
+        scope: whose it is.
+        now: what time it is (ms).
+        entry: the private half.
 
     Raises:
         InvalidArgumentError: a field has the wrong type or size, or the key is too old.
     """
-    left = check_time("created_at", entry.created_at) + TTL_MS - scope.clock()
-    if left <= 0:
+    if check_time("created_at", entry.created_at) + TTL_MS <= now:
         raise InvalidArgumentError("created_at", "is more than 30 days ago")
-    return _build_store_since(scope, entry, entry.created_at, left)
+    return _build_store_since(scope, entry, entry.created_at)
 
 
 def read_store(key: NewKey | VaultEntry, reply: Reply | AQMDatabaseError) -> bool:
@@ -127,14 +131,15 @@ async def list_active_ids(scope: Scope, coin_category: str | None) -> list[str]:
     return list(found)
 
 
-async def purge(scope: Scope, before: int) -> int:
-    """Deletes active keys that were created before a time; malformed rows are logged and kept.
+async def purge(scope: Scope, age_ms: int) -> int:
+    """Deletes active keys that are older than some time; malformed rows are logged and kept.
 
     Returns:
         How many keys left the counters as expired: those deleted now, and those that the server
         had expired by itself.
     """
     purged, _ = await read_counters(scope)
+    before = await scope.ask_time() - age_ms
     with Progress() as progress:
         progress.made = purged > 0
         async for key_ids in _list_pages(scope):
@@ -150,7 +155,7 @@ async def purge(scope: Scope, before: int) -> int:
                 or time < before
             ]
             replies = await scope.seam.run_all(
-                [Call(PURGE, _row_keys(scope, key_id), (key_id, before)) for key_id in old]
+                [_build_purge(scope, key_id, age_ms) for key_id in old]
             )
             progress.made = progress.made or bool(old)
             for key_id, reply in zip(old, replies, strict=True):
@@ -166,17 +171,28 @@ async def purge(scope: Scope, before: int) -> int:
 
 
 async def read_counters(scope: Scope) -> tuple[int, VaultStats]:
-    """How many expired keys were taken off the counters, and what these are then."""
+    """How many expired keys were taken off the counters, and what these are then.
+
+    Keys that are gone before their time are logged: the server's clock was set ahead, for however
+    short a time, or somebody has deleted them.
+    """
     keys = (scope.keys.vault_stats, scope.keys.vault_expiry)
     call = Call(COUNTERS, keys, (scope.keys.vault_prefix, _EXPIRED_AT_ONCE))
     taken_off = 0
     while True:
-        [gone, *values] = check_reply(await scope.seam.run(call))
+        [gone, early, *values] = check_reply(await scope.seam.run(call))
         taken_off += gone
+        if early:
+            _log.warning("keys_lost", extra={"count": early})
         if gone < _EXPIRED_AT_ONCE:
             if taken_off:
                 _log.info("key_expired", extra={"count": taken_off})
             return taken_off, VaultStats(*values)
+
+
+def _build_purge(scope: Scope, key_id: str, age_ms: int) -> Call:
+    keys = (*_row_keys(scope, key_id), scope.keys.vault_watch)
+    return Call(PURGE, keys, (scope.read_clock(), key_id, age_ms))
 
 
 async def _list_pages(scope: Scope) -> AsyncIterator[list[str]]:
@@ -190,8 +206,7 @@ async def _list_pages(scope: Scope) -> AsyncIterator[list[str]]:
 def _build_store_since(
     scope: Scope,
     key: NewKey | VaultEntry,
-    created_at: int,
-    left: int,
+    since: Argument,
     minted: Sequence[Argument] = (),
 ) -> Call:
     check_id("key_id", key.key_id)
@@ -201,6 +216,7 @@ def _build_store_since(
     check_blob("auth_tag", key.auth_tag)
     check_id("coin_version", key.coin_version)
     arguments: tuple[Argument, ...] = (
+        scope.read_clock(),
         scope.request_ids(),
         key.key_id,
         key.coin_category,
@@ -208,9 +224,8 @@ def _build_store_since(
         key.encryption_iv,
         key.auth_tag,
         key.coin_version,
-        created_at,
+        since,
         TTL_MS,
-        left,
         *minted,
     )
     keys = (*_row_keys(scope, key.key_id), scope.keys.vault_unpublished)

@@ -174,9 +174,9 @@ class Reservations:
         names = self._scope.keys.of(contact_id)
         keys = self._scope.keys
         arguments: tuple[Argument, ...] = (
+            self._scope.read_clock(),
             request_id,
             contact_id,
-            self._scope.clock(),
             lasting_ms,
             self._budgeted.budget_bytes,
             stored_bytes,
@@ -187,7 +187,7 @@ class Reservations:
         )
         return Call(
             RESERVE,
-            (keys.inv_leases, keys.inv_epoch, names.meta, *names.queues),
+            (keys.inv_leases, keys.inv_epoch, names.meta, *names.queues, keys.inv_watch),
             arguments,
         )
 

@@ -57,14 +57,15 @@ def build_store(scope: Scope, coin: NewCoin, caps: Caps, lease: str | None = Non
         names.claims + request_id,
         *names.queues,
         scope.keys.inv_leases,
+        scope.keys.inv_watch,
     )
     arguments: tuple[Argument, ...] = (
+        scope.read_clock(),
         request_id,
         coin.key_id,
         coin.coin_category,
         coin.public_key,
         coin.signature,
-        scope.clock(),
         "" if coin.expires_at is None else coin.expires_at,
         names.rows,
         COIN_TTL_MS,
@@ -100,11 +101,17 @@ def build_select(scope: Scope, contact_id: str, desired_tier: str) -> Call:
     check_id("contact_id", contact_id)
     check_category("desired_tier", desired_tier)
     names = scope.keys.of(contact_id)
-    keys = (names.claims + scope.request_ids(), names.meta, names.used, *names.queues)
+    keys = (
+        names.claims + scope.request_ids(),
+        names.meta,
+        names.used,
+        *names.queues,
+        scope.keys.inv_watch,
+    )
     arguments: tuple[Argument, ...] = (
+        scope.read_clock(),
         names.rows,
         names.claims,
-        scope.clock(),
         COIN_TTL_MS,
         CLAIM_TTL_MS,
         desired_tier,
@@ -168,6 +175,7 @@ def build_release(scope: Scope, entry: InventoryEntry, caps: Caps) -> Call:
         names.queues[TIERS.index(entry.coin_category)],
     )
     arguments = (
+        scope.read_clock(),
         entry.key_id,
         entry.coin_category,
         entry.public_key,
@@ -175,7 +183,6 @@ def build_release(scope: Scope, entry: InventoryEntry, caps: Caps) -> Call:
         entry.fetched_at,
         "" if entry.expires_at is None else entry.expires_at,
         cast("int", entry.used_at),
-        scope.clock(),
         COIN_TTL_MS,
         CLAIM_TTL_MS,
         *caps_of(caps, entry.coin_category),
@@ -204,7 +211,7 @@ def build_consume(scope: Scope, contact_id: str, key_id: str) -> Call:
         names.used,
         *names.queues,
     )
-    arguments = (key_id, names.claims, scope.clock(), CLAIM_TTL_MS, COIN_TTL_MS)
+    arguments = (scope.read_clock(), key_id, names.claims, CLAIM_TTL_MS, COIN_TTL_MS)
     return Call(CONSUME, keys, arguments)
 
 
@@ -251,15 +258,17 @@ async def list_coins(scope: Scope, contact_id: str) -> list[InventoryEntry]:
 
 
 async def count_stale(
-    scope: Scope, contact_ids: Sequence[str], then: int
+    scope: Scope, contact_ids: Sequence[str], within_ms: int
 ) -> dict[str, dict[str, int]]:
-    """Counts coins that are stale at a time, by contact id and tier.
+    """Counts coins that are stale in some time, by contact id and tier.
 
     Contacts without any are left out, and malformed ones are logged.
     """
     replies = await scope.seam.run_all(
         [
-            Call(COUNT_STALE, names.queues, (names.rows, then, COIN_TTL_MS))
+            Call(
+                COUNT_STALE, names.queues, (scope.read_clock(), names.rows, within_ms, COIN_TTL_MS)
+            )
             for names in map(scope.keys.of, contact_ids)
         ]
     )

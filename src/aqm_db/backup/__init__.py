@@ -98,7 +98,7 @@ async def export_backup(db: AsyncClientDatabase, path: str | PathLike[str]) -> B
                 continue
             for coin in coins:
                 public[coin.contact_id, coin.key_id] = make_public_record(coin)
-    header = {"created_at": db.inventory.clock()}
+    header = {"created_at": await db.inventory.scope.ask_time()}
     write_records(file, header, [*private, *contacts.values(), *public.values()])
     return BackupReport(len(private), len(contacts), len(public), left_out)
 

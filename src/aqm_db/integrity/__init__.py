@@ -147,7 +147,7 @@ class AsyncIntegrityChecker:
             in_inventory = Inspection(
                 inventory.scope, INVENTORY_KINDS, repair=repair, progress=progress
             )
-            private_halves = await check_vault(vault, in_vault, vault.scope.clock())
+            private_halves = await check_vault(vault, in_vault)
             public_halves, contacts = await check_inventory(inventory, in_inventory)
         return IntegrityReport(
             (*_list_problems("vault", in_vault), *_list_problems("inventory", in_inventory)),

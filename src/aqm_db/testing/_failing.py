@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aqm_db._io import answers
+from aqm_db._io import request
 from aqm_db.errors import InventoryUnavailableError
 
 from ._lab import COUNTER, Lab, scenario, take
@@ -120,7 +120,7 @@ class FailingTests:
         before = len(lab.link.requests)
         lab.link.lose(1)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(answers, "REPEATABLE_SECONDS", 0.0)
+            patched.setattr(request, "REPEATABLE_SECONDS", 0.0)
             with pytest.raises(InventoryUnavailableError) as caught:
                 await lab.seam.run(take("1"))
         assert caught.value.outcome_unknown is True

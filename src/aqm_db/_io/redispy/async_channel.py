@@ -10,6 +10,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from aqm_db._io.failures import ErrorReply, LinkFailure, find_demotion
+from aqm_db._io.request import Request
 from aqm_db._io.seam import Command
 
 from .async_closing import close_with_loop
@@ -25,14 +26,7 @@ _CLOSED = "the connection was closed"
 
 
 class CancelledAfterSending(asyncio.CancelledError):
-    """The caller was cancelled, and its request may be executed all the same.
-
-    Attributes:
-        end: until when the request may be repeated, by the event loop's clock; None if it's on a
-            connection that stands, where a repetition follows it at once.
-    """
-
-    end: float | None = None
+    """The caller was cancelled, and its request may be executed all the same."""
 
 
 class Holds:
@@ -40,6 +34,13 @@ class Holds:
 
     def __init__(self) -> None:
         self._holds: set[asyncio.Future[None]] = set()
+        self._settling: set[asyncio.Task[None]] = set()
+
+    def add_settling(self, task: asyncio.Task[None]) -> None:
+        """Takes what settles cancelled calls; it is hurried by a cancellation when this closes."""
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+        self._delay_closing_for(task)
 
     @contextmanager
     def delay_closing(self) -> Generator[None]:
@@ -54,6 +55,10 @@ class Holds:
 
     def hang_up(self, reason: str) -> None:
         """Ends what is open: nothing, here."""
+
+    def _hurry_settling(self) -> None:
+        for task in tuple(self._settling):
+            task.cancel()
 
     def _delay_closing_for(self, task: asyncio.Task[None]) -> None:
         """The same for a task, until it's done."""
@@ -89,8 +94,12 @@ class Channel(Holds):
         self._timeout: float | None = None
         self._watchdog: asyncio.TimerHandle | None = None
 
-    async def request(self, commands: Sequence[Command]) -> list[Any]:
+    async def request(self, commands: Sequence[Command], request: Request) -> list[Any]:
         """Sends commands in one write.
+
+        Args:
+            commands: what to send.
+            request: what they are for; if it may have been executed, it isn't sent once it's over.
 
         Returns:
             The replies in order. An ErrorReply, or a LinkFailure where no reply came, stands in its
@@ -104,6 +113,8 @@ class Channel(Holds):
             if refusal is None and self._link is None and not self._is_lent:
                 # Gone before its first call; written now, this would wait for the next one's.
                 refusal = self._make_failure(sent=False)
+            if refusal is None and request.is_doubtful and request.is_over():
+                refusal = LinkFailure("it's too late to ask again", sent=False)
             if refusal is not None:
                 return [refusal] * len(commands)
         loop = asyncio.get_running_loop()
@@ -124,6 +135,7 @@ class Channel(Holds):
         """Waits for all calls, and what is taken back of cancelled ones; then hangs up."""
         # A caller that was cancelled just now says in its next turn what there is to take back.
         await asyncio.sleep(0)
+        self._hurry_settling()
         while awaited := self._list_awaited():
             await asyncio.wait(awaited)
             await asyncio.sleep(0)
@@ -299,15 +311,26 @@ class Channel(Holds):
             if left > 0:
                 self._watchdog = loop.call_later(left, self._check_silence, timeout)
             else:
-                self._part(f"no reply came for {timeout:g} seconds", None)
+                # A process that was stopped meanwhile hasn't read yet what has come: after one
+                # more turn of the loop it has.
+                self._watchdog = loop.call_later(
+                    0, self._end_silence, timeout, self._link, self._link.heard_at
+                )
+
+    def _end_silence(self, timeout: float, link: Link, heard_at: float) -> None:
+        self._watchdog = None
+        if link is self._link and link.heard_at == heard_at:
+            self._part(f"no reply came for {timeout:g} seconds", None)
+        elif self._pending:
+            self._check_silence(timeout)
 
 
 class SentinelChannel(Channel):
     """The connection to whichever server is the primary: one that isn't any more says READONLY."""
 
-    async def request(self, commands: Sequence[Command]) -> list[Any]:
+    async def request(self, commands: Sequence[Command], request: Request) -> list[Any]:
         """See :class:`Channel`."""
-        replies = await super().request(commands)
+        replies = await super().request(commands, request)
         demotion = find_demotion(replies)
         if demotion is None:
             return replies

@@ -16,9 +16,11 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection, Connection
 from redis.exceptions import RedisClusterException, RedisError
 
+from aqm_db import config
 from aqm_db._io import answers
 from aqm_db._io.confirming import Confirmation
 from aqm_db._io.failures import ErrorReply
+from aqm_db._io.request import Request, ServerClock
 from aqm_db._io.seam import Command
 from aqm_db._io.target import Cluster
 from aqm_db.errors import UnavailableError
@@ -51,6 +53,7 @@ class ClusterSeam(AsyncSeam):
         tag: what the names of all the owner's keys begin with, hash tag and all.
         unavailable: what is raised when the cluster can't be reached.
         confirmation: what every change waits for.
+        settle_timeout: how long a cancelled call finds out what it did, in ms.
     """
 
     def __init__(
@@ -59,10 +62,11 @@ class ClusterSeam(AsyncSeam):
         tag: str,
         unavailable: type[UnavailableError],
         confirmation: Confirmation | None = None,
+        settle_timeout: int = config.SETTLE_TIMEOUT,
     ) -> None:
         self._slot = find_slot(tag)
         channel = ClusterChannel(cluster, self._slot)
-        super().__init__(channel, lambda: cluster.retry, unavailable, confirmation)
+        super().__init__(channel, lambda: cluster.retry, unavailable, confirmation, settle_timeout)
         self._cluster = cluster
         self._place = channel.find_place
         # A name that is no key's: what the server says of it tells whether the slot is moving.
@@ -79,7 +83,7 @@ class ClusterSeam(AsyncSeam):
 
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._io.seam.Seam`; it waits while the slot is between two nodes."""
-        return answers.scan(self._look, pattern, self._place, (self._probe,))
+        return answers.scan(self._look, self._begin_request, pattern, self._place, (self._probe,))
 
 
 class ClusterChannel:
@@ -98,10 +102,16 @@ class ClusterChannel:
         self._slot = slot
         self._follows = follows
         self._nodes = get_nodes(cluster)
+        # One node has the slot; of another one it is told when that answers.
+        self.server_clock = ServerClock()
 
     def delay_closing(self) -> AbstractContextManager[None]:
         """See :meth:`~aqm_db._io.redispy.async_channel.Channel.delay_closing`."""
         return self._nodes.delay_closing()
+
+    def add_settling(self, task: asyncio.Task[None]) -> None:
+        """See :meth:`~aqm_db._io.redispy.async_channel.Channel.add_settling`."""
+        self._nodes.add_settling(task)
 
     def hang_up(self, reason: str) -> None:
         """See :meth:`~aqm_db._io.redispy.async_channel.Channel.hang_up`; it's of every node's."""
@@ -116,20 +126,24 @@ class ClusterChannel:
         node = self._nodes.get_node(self._cluster, self._slot)
         return None if node is None else node.name
 
-    async def request(self, commands: Sequence[Command]) -> list[Any]:
+    async def request(self, commands: Sequence[Command], request: Request) -> list[Any]:
         """See :meth:`.Channel.request`; MOVED and ASK are taken care of."""
-        replies = await self._ask_once(commands)
+        replies = await self._ask_once(commands, request)
         for reply in replies:
             if isinstance(reply, ErrorReply):
-                return await self._follow_all(commands, replies)
+                return await self._follow_all(commands, replies, request)
         return replies
 
-    async def _follow_all(self, commands: Sequence[Command], replies: list[Any]) -> list[Any]:
+    async def _follow_all(
+        self, commands: Sequence[Command], replies: list[Any], request: Request
+    ) -> list[Any]:
         for _ in range(HOPS):
             redirects = find_redirects(replies)
             # The others may have been executed, so whoever is cancelled now has to be settled.
             try:
-                if not redirects or not await self._follow(commands, replies, redirects):
+                if not redirects:
+                    break
+                if not await self._follow(commands, replies, redirects, request):
                     break
             except asyncio.CancelledError as cancelled:
                 raise CancelledAfterSending(*cancelled.args) from None
@@ -139,7 +153,7 @@ class ClusterChannel:
         """See :meth:`.Channel.aclose`; it closes every node's, for all owners."""
         await close_at_home(self._nodes.home, self._nodes)
 
-    async def _ask_once(self, commands: Sequence[Command]) -> list[Any]:
+    async def _ask_once(self, commands: Sequence[Command], request: Request) -> list[Any]:
         refusal = self._nodes.home.find_refusal()
         if refusal is not None:
             return [refusal] * len(commands)
@@ -149,10 +163,14 @@ class ClusterChannel:
                 node = await self._nodes.find_node(self._cluster, self._slot)
         except (RedisError, RedisClusterException) as error:
             return [explain_unreachable(error)] * len(commands)
-        return await self._nodes.request(node, commands)
+        return await self._nodes.request(node, commands, request)
 
     async def _follow(
-        self, commands: Sequence[Command], replies: list[Any], redirects: Mapping[int, Redirect]
+        self,
+        commands: Sequence[Command],
+        replies: list[Any],
+        redirects: Mapping[int, Redirect],
+        request: Request,
     ) -> bool:
         """Asks the node that a redirection names, and puts its replies in their places.
 
@@ -164,14 +182,14 @@ class ClusterChannel:
             await self._nodes.note_move(self._cluster, redirect)
             # What follows may be about what was sent on, as WAIT is.
             first = min(redirects)
-            replies[first:] = await self._ask_once(commands[first:])
+            replies[first:] = await self._ask_once(commands[first:], request)
             return True
         node = self._cluster.nodes_manager.get_node(redirect.host, redirect.port)
         # A node that has no slot yet is in no topology.
         if not self._follows or node is None:
             return False
         asked = [part for place in redirects for part in (ASKING, commands[place])]
-        others = (await self._nodes.request(node, asked))[1::2]
+        others = (await self._nodes.request(node, asked, request))[1::2]
         for place, reply in zip(redirects, others, strict=True):
             replies[place] = reply
         return True
@@ -223,9 +241,11 @@ class Nodes(Holds):
             # Nobody waits for a node that is gone, and may be silent.
             self._delay_closing_for(asyncio.create_task(self._channels.pop(name).aclose()))
 
-    async def request(self, node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
+    async def request(
+        self, node: ClusterNode, commands: Sequence[Command], request: Request
+    ) -> list[Any]:
         """Sends commands to a node; one that doesn't answer may have been replaced."""
-        replies = await self.get_channel(node).request(commands)
+        replies = await self.get_channel(node).request(commands, request)
         for reply in replies:
             if is_down(reply):
                 self.is_stale, self._lost = True, node.name
@@ -259,6 +279,7 @@ class Nodes(Holds):
         """Waits for all calls, and what is taken back of cancelled ones; then hangs up."""
         # A caller that was cancelled just now says in its next turn what there is to take back.
         await asyncio.sleep(0)
+        self._hurry_settling()
         while self._holds:
             await asyncio.wait(self._holds)
             await asyncio.sleep(0)

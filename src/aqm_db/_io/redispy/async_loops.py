@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from redis.asyncio.sentinel import SentinelConnectionPool
 
 from aqm_db._io.failures import LinkFailure
+from aqm_db._io.request import Request, ServerClock
 from aqm_db._io.seam import Command
 
 from .async_channel import Channel, Holds, SentinelChannel
@@ -28,10 +29,19 @@ _FORKED = "the client is that of the process which forked this one: connect once
 
 
 class AnyChannel(Protocol):
-    """What a seam asks of a channel, or of several behind one."""
+    """What a seam asks of a channel, or of several behind one.
 
-    def request(self, commands: Sequence[Command]) -> Coroutine[Any, Any, list[Any]]: ...
+    Attributes:
+        server_clock: what the clock of its server shows.
+    """
+
+    server_clock: ServerClock
+
+    def request(
+        self, commands: Sequence[Command], request: Request
+    ) -> Coroutine[Any, Any, list[Any]]: ...
     def delay_closing(self) -> AbstractContextManager[None]: ...
+    def add_settling(self, task: asyncio.Task[None]) -> None: ...
     def hang_up(self, reason: str) -> None: ...
     def is_of_parent(self) -> bool: ...
     async def aclose(self) -> None: ...
@@ -96,6 +106,7 @@ class Channels:
     Attributes:
         loop: the event loop that the pool is lent to; None if it's lent to none yet.
         is_inherited: whether the pool belongs to the process which forked this one.
+        server_clock: what the clock of its server shows.
     """
 
     def __init__(
@@ -109,18 +120,25 @@ class Channels:
         self._channel_class = channel_class
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_inherited = False
+        self.server_clock = ServerClock()
         self._adding = Lock()
         self._parents: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self._channels: dict[asyncio.AbstractEventLoop, Channel] = {}
         _inheritances.add(self)
 
-    def request(self, commands: Sequence[Command]) -> Coroutine[Any, Any, list[Any]]:
+    def request(
+        self, commands: Sequence[Command], request: Request
+    ) -> Coroutine[Any, Any, list[Any]]:
         """See :meth:`~aqm_db._io.redispy.async_channel.Channel.request`."""
-        return self.get_channel().request(commands)
+        return self.get_channel().request(commands, request)
 
     def delay_closing(self) -> AbstractContextManager[None]:
         """See :meth:`~aqm_db._io.redispy.async_channel.Channel.delay_closing`."""
         return self.get_channel().delay_closing()
+
+    def add_settling(self, task: asyncio.Task[None]) -> None:
+        """See :meth:`~aqm_db._io.redispy.async_channel.Channel.add_settling`."""
+        self.get_channel().add_settling(task)
 
     def hang_up(self, reason: str) -> None:
         """See :meth:`~aqm_db._io.redispy.async_channel.Channel.hang_up`."""
@@ -196,7 +214,7 @@ class _Refusal(Holds):
         super().__init__()
         self._reason = reason
 
-    async def request(self, commands: Sequence[Command]) -> list[Any]:
+    async def request(self, commands: Sequence[Command], _: Request) -> list[Any]:
         return [LinkFailure(self._reason, sent=False, is_final=True)] * len(commands)
 
 

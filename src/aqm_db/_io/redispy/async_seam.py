@@ -2,21 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from redis.asyncio.retry import Retry
 
+from aqm_db import config
 from aqm_db._io import answers
 from aqm_db._io.confirming import Confirmation
 from aqm_db._io.failures import Denial, LinkFailure, conclude_attempts, find_failure
+from aqm_db._io.request import Request
 from aqm_db._io.seam import Argument, Call, Command, Reply, Undo
-from aqm_db._io.shielding import shield_task
 from aqm_db.errors import AQMDatabaseError, UnavailableError
 
 from .async_channel import CancelledAfterSending
 from .async_loops import AnyChannel
+from .async_settling import await_settling, settle_in_time
 from .retries import ASYNC_ONCE, AttemptError, Attempts
 
 
@@ -28,6 +29,7 @@ class AsyncSeam:
         get_retry: the client's retry policy, as it is when a request fails.
         unavailable: what is raised when the server can't be reached.
         confirmation: what every change waits for.
+        settle_timeout: how long a cancelled call finds out what it did, in ms.
     """
 
     def __init__(
@@ -36,19 +38,22 @@ class AsyncSeam:
         get_retry: Callable[[], Retry | None],
         unavailable: type[UnavailableError],
         confirmation: Confirmation | None = None,
+        settle_timeout: int = config.SETTLE_TIMEOUT,
     ) -> None:
         self._channel = channel
         self._get_retry = get_retry
         self._unavailable = unavailable
         self._confirmation = confirmation
+        self._settle_seconds = settle_timeout / 1000
         self._change: answers.Ask = self._confirm(self._ask)
 
     async def run(self, call: Call, undo: Undo | None = None) -> Reply:
         """See :class:`~aqm_db._io.seam.Seam`."""
+        request = self._begin_request()
         try:
-            return await answers.run(self._change, call)
+            return await answers.run(self._change, call, request)
         except CancelledAfterSending as cancelled:
-            await self._settle((call,), None if undo is None else (undo,), cancelled)
+            await self._settle((call,), None if undo is None else (undo,), request)
             raise asyncio.CancelledError(*cancelled.args) from None
 
     async def run_all(
@@ -56,36 +61,38 @@ class AsyncSeam:
     ) -> list[Reply | AQMDatabaseError]:
         """See :class:`~aqm_db._io.seam.Seam`."""
         answered = False
+        request = self._begin_request()
 
-        async def ask(commands: Sequence[Command]) -> list[Any]:
+        async def ask(commands: Sequence[Command], request: Request) -> list[Any]:
             nonlocal answered
-            replies = await self._change(commands)
+            replies = await self._change(commands, request)
             answered = True
             return replies
 
         try:
-            return await answers.run_all(ask, calls)
+            return await answers.run_all(ask, calls, request)
         except asyncio.CancelledError as cancelled:
             # A batch takes several requests where the server forgot its script.
             if answered or isinstance(cancelled, CancelledAfterSending):
-                await self._settle(calls, undos, cancelled)
+                await self._settle(calls, undos, request)
             raise asyncio.CancelledError(*cancelled.args) from None
 
     async def read(self, *commands: Command) -> list[Any]:
         """See :class:`~aqm_db._io.seam.Seam`."""
-        return await answers.read(self._look, commands)
+        return await answers.read(self._look, commands, self._begin_request())
 
     async def delete(self, *keys: Argument) -> int:
         """See :class:`~aqm_db._io.seam.ClientSeam`."""
-        return await answers.delete(partial(_ask_plainly, self._change), keys)
+        ask = partial(_ask_plainly, self._change)
+        return await answers.delete(ask, keys, self._begin_request())
 
     async def probe(self, *commands: Command) -> list[Denial | None]:
         """See :class:`~aqm_db._io.seam.ClientSeam`."""
-        return await answers.probe(self._look, commands)
+        return await answers.probe(self._look, commands, self._begin_request())
 
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._io.seam.Seam`."""
-        return answers.scan(self._look, pattern)
+        return answers.scan(self._look, self._begin_request, pattern)
 
     def distrust(self) -> None:
         """See :class:`~aqm_db._io.seam.Seam`."""
@@ -95,38 +102,34 @@ class AsyncSeam:
         """See :class:`~aqm_db._io.seam.Seam`."""
         await self._channel.aclose()
 
-    async def _look(self, commands: Sequence[Command]) -> list[Any]:
+    def _begin_request(self) -> Request:
+        return Request(self._channel.server_clock, self._unavailable)
+
+    async def _look(self, commands: Sequence[Command], request: Request) -> list[Any]:
         """Sends commands that change nothing."""
-        return await _ask_plainly(self._ask, commands)
+        return await _ask_plainly(self._ask, commands, request)
 
     def _confirm(self, ask: answers.Ask) -> answers.Ask:
         if self._confirmation is None:
             return ask
         return self._confirmation.wrap_ask(ask, self._unavailable)
 
-    async def _ask(self, commands: Sequence[Command], end: float | None = None) -> list[Any]:
-        """Sends commands until they are answered, or the client's retry policy gives up.
-
-        Args:
-            commands: what to send.
-            end: until when they may be sent again, if they were sent before.
-        """
-        replies = await self._channel.request(commands)
+    async def _ask(self, commands: Sequence[Command], request: Request) -> list[Any]:
+        """Sends commands until they are answered, or the client's retry policy gives up."""
+        replies = await self._channel.request(commands, request)
         failure = find_failure(replies)
         if failure is None:
             return replies
-        return await self._ask_again(commands, failure, end)
+        return await self._ask_again(commands, failure, request)
 
     async def _ask_again(
-        self, commands: Sequence[Command], first: LinkFailure, end: float | None
+        self, commands: Sequence[Command], first: LinkFailure, request: Request
     ) -> list[Any]:
-        time = asyncio.get_running_loop().time
-        last = time() + answers.REPEATABLE_SECONDS if end is None else end
-        attempts = Attempts(first, last, time)
+        attempts = Attempts(first, request)
 
         async def attempt() -> list[Any]:
             attempts.begin()
-            return attempts.check(await self._channel.request(commands))
+            return attempts.check(await self._channel.request(commands, request))
 
         policy = self._get_retry() or ASYNC_ONCE
         try:
@@ -135,50 +138,55 @@ class AsyncSeam:
         except AttemptError:
             return conclude_attempts(attempts.failures, self._unavailable)
         except asyncio.CancelledError as cancelled:
-            if attempts.may_be_executed():
-                after_sending = CancelledAfterSending(*cancelled.args)
-                after_sending.end = last
-                raise after_sending from None
+            if request.is_doubtful:
+                raise CancelledAfterSending(*cancelled.args) from None
             raise
 
     async def _settle(
-        self,
-        calls: Sequence[Call],
-        undos: Sequence[Undo] | None,
-        cancelled: asyncio.CancelledError,
+        self, calls: Sequence[Call], undos: Sequence[Undo] | None, request: Request
     ) -> None:
         """Takes back what cancelled calls did, whatever else is cancelled meanwhile."""
-        if self._channel.is_of_parent():
-            # A copy of the parent's call, cancelled where a child ends: the parent waits for it.
+        if self._channel.is_of_parent() or not answers.need_settling(calls, request):
+            # A copy of the parent's call is cancelled where a child ends: the parent waits for it.
             return
-        end = cancelled.end if isinstance(cancelled, CancelledAfterSending) else None
+        request.begin_settling()
+        backs = [_undo_nothing] * len(calls) if undos is None else undos
+        repeat = self._confirm(partial(_ask_plainly, self._ask))
 
-        async def ask(commands: Sequence[Command]) -> list[Any]:
-            if end is not None and asyncio.get_running_loop().time() >= end:
-                # The server doesn't remember the request any more: it would take a second coin.
-                raise self._unavailable("it's too late to ask again", outcome_unknown=True)
-            return await self._ask(commands, end)
+        async def settle() -> AQMDatabaseError | None:
+            return await answers.settle(repeat, calls, backs, request, self._undo_all)
 
-        repeat = self._confirm(ask)
-        with self._channel.delay_closing(), shield_task():
-            while True:
-                settling = answers.settle(repeat, self._change, calls, undos)
-                task = asyncio.create_task(settling)
-                while not task.done():
-                    with suppress(asyncio.CancelledError):
-                        await asyncio.wait((task,))
-                # An event loop that ends cancels this task, too. What it asks may be asked again.
-                if not task.cancelled():
-                    return
+        give_up = partial(answers.warn_of_unknown, calls)
+        while True:
+            working = settle_in_time(settle, request, self._settle_seconds, give_up)
+            settling = asyncio.create_task(working)
+            self._channel.add_settling(settling)
+            if not await await_settling(settling, self._settle_seconds):
+                answers.warn_of_delay(calls)
+                return
+            # An event loop that ends may cancel it before its first step.
+            if not settling.cancelled():
+                settling.result()
+                return
+
+    async def _undo_all(self, calls: Sequence[Call]) -> list[Reply | AQMDatabaseError]:
+        ask = partial(_ask_plainly, self._change)
+        return await answers.run_all(ask, calls, self._begin_request())
 
 
-async def _ask_plainly(ask: answers.Ask, commands: Sequence[Command]) -> list[Any]:
+async def _ask_plainly(
+    ask: answers.Ask, commands: Sequence[Command], request: Request
+) -> list[Any]:
     """Sends commands of which a cancelled caller leaves nothing to settle."""
     try:
-        return await ask(commands)
+        return await ask(commands, request)
     except CancelledAfterSending as cancelled:
         # asyncio.timeout takes no other class for a cancellation, not even one of that kind.
         raise asyncio.CancelledError(*cancelled.args) from None
+
+
+def _undo_nothing(_: Reply) -> None:
+    """Of a call whose effect stays."""
 
 
 async def _clean_nothing(_: Exception) -> None:

@@ -124,18 +124,34 @@ def make_seam(
         if isinstance(client.client, redis.RedisCluster):
             from .sync_cluster import ClusterSyncSeam  # noqa: PLC0415
 
-            return ClusterSyncSeam(client.client, _find_tag(keys), unavailable, confirmation)
-        from .sync_exchange import choose_exchange  # noqa: PLC0415
+            tag = _find_tag(keys)
+            return ClusterSyncSeam(
+                client.client, tag, unavailable, confirmation, confirming.settle_timeout
+            )
+        from .sync_exchange import choose_exchange, find_server_clock  # noqa: PLC0415
         from .sync_seam import SyncSeam  # noqa: PLC0415
 
         exchange = partial(choose_exchange(client.client), client.client, unavailable)
-        return SyncSeam(exchange, unavailable, confirmation)
+        return SyncSeam(
+            exchange,
+            unavailable,
+            confirmation,
+            confirming.settle_timeout,
+            find_server_clock(client.client),
+        )
     checked = _check_client(client, _ASYNC, user)
     if isinstance(checked, RedisCluster):
         from .async_cluster import ClusterSeam  # noqa: PLC0415
 
-        return ClusterSeam(checked, _find_tag(keys), unavailable, confirmation)
-    return AsyncSeam(get_channels(checked), checked.get_retry, unavailable, confirmation)
+        tag = _find_tag(keys)
+        return ClusterSeam(checked, tag, unavailable, confirmation, confirming.settle_timeout)
+    return AsyncSeam(
+        get_channels(checked),
+        checked.get_retry,
+        unavailable,
+        confirmation,
+        confirming.settle_timeout,
+    )
 
 
 def take_seam(

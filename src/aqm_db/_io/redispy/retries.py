@@ -9,6 +9,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from aqm_db._io.failures import LinkFailure, find_failure
+from aqm_db._io.request import Request
 
 from .replies import may_pass
 
@@ -58,28 +59,27 @@ class Attempts:
 
     Args:
         first: how the first one failed.
-        end: until when others may be made.
-        time: what time it is.
+        request: what is asked; it is told of each failure, and says until when it may be sent.
 
     Attributes:
         failures: of all attempts, in order.
     """
 
-    def __init__(self, first: LinkFailure, end: float, time: Callable[[], float]) -> None:
-        self.failures = [first]
-        self._end = end
-        self._time = time
+    def __init__(self, first: LinkFailure, request: Request) -> None:
+        self.failures: list[LinkFailure] = []
+        self._request = request
         self._is_begun = False
+        self._add_failure(first)
 
     def begin(self) -> None:
         """Begins what the policy takes for an attempt.
 
         Raises:
-            AttemptError: it's the first one, which was made already.
+            AttemptError: it's the first one, which was made already; or it's too late by now.
         """
-        if not self._is_begun:
+        if not self._is_begun or self._request.is_over():
             self._is_begun = True
-            raise AttemptError(self.failures[0])
+            raise AttemptError(self.failures[-1])
 
     def check(self, replies: list[Any]) -> list[Any]:
         """The replies to an attempt.
@@ -89,17 +89,17 @@ class Attempts:
         """
         failure = find_failure(replies)
         if failure is not None:
-            self.failures.append(failure)
+            self._add_failure(failure)
             raise AttemptError(failure)
         return replies
 
-    def may_be_executed(self) -> bool:
-        """Whether any command of any attempt may be."""
-        return any(failure.may_be_executed() for failure in self.failures)
-
     def is_due(self, _: Exception) -> bool:
         """Whether another attempt may be made after the last one."""
-        return self._time() < self._end and not self.failures[-1].is_final
+        return not self._request.is_over() and not self.failures[-1].is_final
+
+    def _add_failure(self, failure: LinkFailure) -> None:
+        self.failures.append(failure)
+        self._request.note_failure(failure)
 
 
 def clean_nothing(_: Exception) -> None:

@@ -9,9 +9,11 @@ from redis.cluster import ClusterNode
 from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
+from aqm_db import config
 from aqm_db._io import answers
 from aqm_db._io.confirming import Confirmation
 from aqm_db._io.failures import ErrorReply, make_error
+from aqm_db._io.request import Request
 from aqm_db._io.seam import Command
 from aqm_db._io.target import Cluster
 from aqm_db.errors import UnavailableError
@@ -43,6 +45,7 @@ class ClusterSyncSeam(SyncSeam):
         tag: what the names of all the owner's keys begin with, hash tag and all.
         unavailable: what is raised when the cluster can't be reached.
         confirmation: what every change waits for.
+        settle_timeout: how long an interrupted call finds out what it did, in ms.
     """
 
     def __init__(
@@ -51,10 +54,11 @@ class ClusterSyncSeam(SyncSeam):
         tag: str,
         unavailable: type[UnavailableError],
         confirmation: Confirmation | None = None,
+        settle_timeout: int = config.SETTLE_TIMEOUT,
     ) -> None:
         slot = find_slot(tag)
         exchange = partial(ClusterExchange, cluster, slot, unavailable)
-        super().__init__(exchange, unavailable, confirmation)
+        super().__init__(exchange, unavailable, confirmation, settle_timeout)
         self._reading_seam = SyncSeam(partial(exchange, follows=True), unavailable)
         self._place = lambda: _find_primary(cluster, slot)
         self._probe = ("EXISTS", tag)
@@ -65,7 +69,7 @@ class ClusterSyncSeam(SyncSeam):
 
     def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._io.redispy.async_cluster.ClusterSeam`."""
-        return answers.scan(self._ask, pattern, self._place, (self._probe,))
+        return answers.scan(self._ask, self._begin_request, pattern, self._place, (self._probe,))
 
 
 class ClusterExchange(Exchange):
@@ -75,7 +79,7 @@ class ClusterExchange(Exchange):
         cluster: a ``redis.RedisCluster``.
         slot: the slot of every key that is asked for.
         unavailable: what is raised when the cluster can't be reached.
-        repeats: as of :class:`~aqm_db._io.redispy.sync_exchange.Exchange`.
+        patience: as of :class:`~aqm_db._io.redispy.sync_exchange.Exchange`.
         follows: as of :class:`~aqm_db._io.redispy.async_cluster.ClusterChannel`.
     """
 
@@ -85,10 +89,10 @@ class ClusterExchange(Exchange):
         slot: int,
         unavailable: type[UnavailableError],
         *,
-        repeats: bool = True,
+        patience: float | None = None,
         follows: bool = False,
     ) -> None:
-        super().__init__(unavailable, repeats=repeats)
+        super().__init__(unavailable, patience=patience)
         # Much of redis-py's cluster client has no annotations.
         self._cluster: Any = cluster
         self._slot = slot
@@ -102,28 +106,33 @@ class ClusterExchange(Exchange):
             pool: Any = self._cluster.get_redis_connection(node).connection_pool
             pool.disconnect(inuse_connections=False)
 
-    def _answer(self, commands: Sequence[Command]) -> list[Any]:
-        return self._repeat(self._cluster.retry, partial(self._route, commands))
+    def _answer(self, commands: Sequence[Command], request: Request) -> list[Any]:
+        send = partial(self._route, commands, request)
+        return self._repeat(self._cluster.retry, send, request)
 
-    def _route(self, commands: Sequence[Command]) -> list[Any]:
+    def _route(self, commands: Sequence[Command], request: Request) -> list[Any]:
         """One attempt; MOVED and ASK are taken care of."""
-        replies = self._ask_once(commands)
+        replies = self._ask_once(commands, request)
         for _ in range(HOPS):
             redirects = find_redirects(replies)
-            if not redirects or not self._follow(commands, replies, redirects):
+            if not redirects or not self._follow(commands, replies, redirects, request):
                 break
         return mark_moving(replies)
 
-    def _ask_once(self, commands: Sequence[Command]) -> list[Any]:
+    def _ask_once(self, commands: Sequence[Command], request: Request) -> list[Any]:
         try:
             node = self._find_node()
         except (RedisError, RedisClusterException) as error:
             self._is_stale = True
             return [explain_unreachable(error)] * len(commands)
-        return self._ask_node(node, commands)
+        return self._ask_node(node, commands, request)
 
     def _follow(
-        self, commands: Sequence[Command], replies: list[Any], redirects: Mapping[int, Redirect]
+        self,
+        commands: Sequence[Command],
+        replies: list[Any],
+        redirects: Mapping[int, Redirect],
+        request: Request,
     ) -> bool:
         """See :class:`~aqm_db._io.redispy.async_cluster.ClusterChannel`."""
         redirect = choose_redirect(redirects.values())
@@ -135,13 +144,13 @@ class ClusterExchange(Exchange):
                 self._cluster.nodes_manager.move_slot(redirect.make_moved_error())
             # What follows may be about what was sent on, as WAIT is.
             first = min(redirects)
-            replies[first:] = self._ask_once(commands[first:])
+            replies[first:] = self._ask_once(commands[first:], request)
             return True
         # A node that has no slot yet is in no topology.
         if not self._follows or node is None:
             return False
         asked = [part for place in redirects for part in (ASKING, commands[place])]
-        others = self._ask_node(node, asked)[1::2]
+        others = self._ask_node(node, asked, request)[1::2]
         for place, reply in zip(redirects, others, strict=True):
             replies[place] = reply
         return True
@@ -154,21 +163,25 @@ class ClusterExchange(Exchange):
         node: ClusterNode = manager.get_node_from_slot(self._slot)
         return node
 
-    def _ask_node(self, node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
+    def _ask_node(
+        self, node: ClusterNode, commands: Sequence[Command], request: Request
+    ) -> list[Any]:
         """Asks a node; one that doesn't answer may have been replaced."""
-        replies = self._ask_client(self._cluster.get_redis_connection(node), commands)
+        replies = self._ask_client(self._cluster.get_redis_connection(node), commands, request)
         if any(map(is_down, replies)):
             self._is_stale, self._lost = True, node.name
         return replies
 
-    def _ask_client(self, client: Redis, commands: Sequence[Command]) -> list[Any]:
+    def _ask_client(
+        self, client: Redis, commands: Sequence[Command], request: Request
+    ) -> list[Any]:
         pool: Any = client.connection_pool
         try:
             connection = pool.get_connection()
         except RedisError as error:
             return stand_in(error, commands)
         try:
-            return self._exchange(connection, commands)
+            return self._exchange(connection, commands, request)
         except BaseException:
             # Whoever gets the connection next must not read what is still on its way.
             connection.disconnect()

@@ -3,16 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import monotonic
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from redis import Redis
-from redis.exceptions import MaxConnectionsError, RedisError
+from redis.exceptions import MaxConnectionsError, RedisError, TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
-from aqm_db._io import answers
 from aqm_db._io.failures import LinkFailure, conclude_attempts, find_demotion, find_failure
+from aqm_db._io.request import Request, ServerClock
 from aqm_db._io.seam import Command
 from aqm_db.errors import UnavailableError
 
@@ -25,22 +25,25 @@ class Exchange(ABC):
 
     Args:
         unavailable: what is raised when the server can't be reached.
-        repeats: whether a request that failed is sent again, as the client's retry policy says.
+        patience: for how many seconds an answer is waited for to a request that isn't sent again;
+            None if it is, as the client's retry policy says, and its socket's timeout decides.
 
     Attributes:
         sent: whether the server may have executed any.
     """
 
-    def __init__(self, unavailable: type[UnavailableError], *, repeats: bool = True) -> None:
+    def __init__(
+        self, unavailable: type[UnavailableError], *, patience: float | None = None
+    ) -> None:
         self.sent = False
         self._unavailable = unavailable
-        self._repeats = repeats
+        self._patience = patience
 
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+    async def ask(self, commands: Sequence[Command], request: Request) -> list[Any]:
         """See :data:`~aqm_db._io.answers.Ask`; it never suspends."""
         before, self.sent = self.sent, False
         try:
-            return self._answer(commands)
+            return self._answer(commands, request)
         finally:
             self.sent = self.sent or before
 
@@ -49,30 +52,33 @@ class Exchange(ABC):
         """Closes the connection that the last request was sent on."""
 
     @abstractmethod
-    def _answer(self, commands: Sequence[Command]) -> list[Any]:
+    def _answer(self, commands: Sequence[Command], request: Request) -> list[Any]:
         """What :meth:`ask` returns, or raises."""
 
-    def _repeat(self, policy: Retry | None, request: Callable[[], list[Any]]) -> list[Any]:
+    def _repeat(
+        self, policy: Retry | None, send: Callable[[], list[Any]], request: Request
+    ) -> list[Any]:
         """Sends a request until it's answered, or the client's retry policy gives up.
 
         Args:
             policy: the client's.
-            request: sends it, and returns the replies; a failure stands in the place of its own.
+            send: sends it, and returns the replies; a failure stands in the place of its own.
+            request: the request.
         """
-        replies = request()
+        replies = send()
         failure = find_failure(replies)
         if failure is None:
             return replies
-        attempts = _begin_attempts(failure)
-        self.sent = attempts.may_be_executed()
+        attempts = Attempts(failure, request)
+        self.sent = request.is_doubtful
 
         def attempt() -> list[Any]:
             attempts.begin()
-            replies = request()
+            replies = send()
             try:
                 return attempts.check(replies)
             except AttemptError:
-                self.sent = attempts.may_be_executed()
+                self.sent = request.is_doubtful
                 raise
 
         try:
@@ -83,9 +89,11 @@ class Exchange(ABC):
             return conclude_attempts(attempts.failures, self._unavailable)
 
     def _choose_policy(self, policy: Retry | None) -> Retry:
-        return policy if policy is not None and self._repeats else ONCE
+        return policy if policy is not None and self._patience is None else ONCE
 
-    def _exchange(self, connection: "Connection", commands: Sequence[Command]) -> list[Any]:
+    def _exchange(
+        self, connection: "Connection", commands: Sequence[Command], request: Request
+    ) -> list[Any]:
         """The replies on a connection; each failure stands in its place."""
         try:
             if not connection.is_connected:
@@ -93,11 +101,13 @@ class Exchange(ABC):
             connection.check_health()
         except RedisError as error:
             return stand_in(error, commands)
+        if request.is_doubtful and request.is_over():
+            return [LinkFailure("it's too late to ask again", sent=False)] * len(commands)
         packed = b"".join([pack_command(command) for command in commands])
         self.sent = True
         try:
             connection.send_packed_command([packed], check_health=False)
-            return [_read_reply(connection) for _ in commands]
+            return [read_reply(connection, self._patience) for _ in commands]
         except RedisError as error:
             connection.disconnect()
             return [LinkFailure(str(error), sent=True)] * len(commands)
@@ -109,13 +119,13 @@ class ServerExchange(Exchange):
     Args:
         client: a ``redis.Redis`` that returns bytes.
         unavailable: as of :class:`Exchange`.
-        repeats: as of :class:`Exchange`.
+        patience: as of :class:`Exchange`.
     """
 
     def __init__(
-        self, client: Redis, unavailable: type[UnavailableError], *, repeats: bool = True
+        self, client: Redis, unavailable: type[UnavailableError], *, patience: float | None = None
     ) -> None:
-        super().__init__(unavailable, repeats=repeats)
+        super().__init__(unavailable, patience=patience)
         self._client = client
         # redis-py's pools and connections have no annotations.
         self._pool: Any = client.connection_pool
@@ -124,16 +134,17 @@ class ServerExchange(Exchange):
         """See :class:`Exchange`; it was given back, and what other threads use is theirs."""
         self._pool.disconnect(inuse_connections=False)
 
-    def _answer(self, commands: Sequence[Command]) -> list[Any]:
+    def _answer(self, commands: Sequence[Command], request: Request) -> list[Any]:
         try:
-            connection = self._take_connection()
+            connection = self._take_connection(request)
         except RedisError as error:
             refusals = stand_in(error, commands)
-            return self._repeat(ONCE, lambda: refusals)
+            return self._repeat(ONCE, lambda: refusals, request)
         # The client's retries are counted once, around the whole exchange.
         policy, connection.retry = connection.retry, ONCE
         try:
-            return self._repeat(policy, partial(self._exchange, connection, commands))
+            send = partial(self._exchange, connection, commands, request)
+            return self._repeat(policy, send, request)
         except BaseException:
             # Whoever gets the connection next must not read what is still on its way.
             connection.disconnect()
@@ -142,13 +153,13 @@ class ServerExchange(Exchange):
             connection.retry = policy
             self._pool.release(connection)
 
-    def _take_connection(self) -> "Connection":
+    def _take_connection(self, request: Request) -> "Connection":
         """A connected connection; the pool applies the client's retry policy to connecting."""
         take: Callable[[], Connection] = self._pool.get_connection
         try:
             return take()
         except MaxConnectionsError as exhausted:
-            attempts = _begin_attempts(LinkFailure(str(exhausted), sent=False))
+            attempts = Attempts(LinkFailure(str(exhausted), sent=False), request)
 
         def attempt() -> Connection:
             attempts.begin()
@@ -165,8 +176,10 @@ class ServerExchange(Exchange):
 class SentinelExchange(ServerExchange):
     """Requests to whichever server is the primary: one that isn't any more answers READONLY."""
 
-    def _exchange(self, connection: "Connection", commands: Sequence[Command]) -> list[Any]:
-        replies = super()._exchange(connection, commands)
+    def _exchange(
+        self, connection: "Connection", commands: Sequence[Command], request: Request
+    ) -> list[Any]:
+        replies = super()._exchange(connection, commands, request)
         demotion = find_demotion(replies)
         if demotion is None:
             return replies
@@ -181,6 +194,11 @@ def choose_exchange(client: Redis) -> type[ServerExchange]:
     return SentinelExchange if is_watched else ServerExchange
 
 
+def find_server_clock(client: Redis) -> ServerClock:
+    """What the clock of a client's server shows, for all who use the client."""
+    return _server_clocks.setdefault(client, ServerClock())
+
+
 class Connection(Protocol):
     """What is asked of a connection."""
 
@@ -190,8 +208,12 @@ class Connection(Protocol):
     def connect(self) -> None: ...
     def check_health(self) -> None: ...
     def send_packed_command(self, command: list[bytes], *, check_health: bool) -> None: ...
+    def can_read(self, timeout: float) -> bool: ...
     def read_response(self, *, disconnect_on_error: bool) -> Any: ...
     def disconnect(self) -> None: ...
+
+
+_server_clocks: WeakKeyDictionary[Redis, ServerClock] = WeakKeyDictionary()
 
 
 def stand_in(error: RedisError, commands: Sequence[Command]) -> list[Any]:
@@ -199,12 +221,15 @@ def stand_in(error: RedisError, commands: Sequence[Command]) -> list[Any]:
     return [explain_unconnected(error)] * len(commands)
 
 
-def _begin_attempts(failure: LinkFailure) -> Attempts:
-    return Attempts(failure, monotonic() + answers.REPEATABLE_SECONDS, monotonic)
+def read_reply(connection: Connection, patience: float | None) -> Any:
+    """The next reply; an error that the server sent is one.
 
-
-def _read_reply(connection: Connection) -> Any:
-    """The next reply; an error that the server sent is one."""
+    Args:
+        connection: where it comes from.
+        patience: for how many seconds it's waited for; None if the socket's timeout decides.
+    """
+    if patience is not None and not connection.can_read(timeout=patience):
+        raise RedisTimeoutError("nobody answered in time")
     try:
         return connection.read_response(disconnect_on_error=False)
     except RedisError as error:

@@ -1,14 +1,16 @@
 -- Looks at one public half and its entries in queues, and mends them, if asked to.
 -- KEYS: meta, used, queues[tier]
--- ARGV: row_prefix, key_id, valid ('1' or '0'), mode ('look' or 'repair'), now (ms), coin_ttl (ms)
--- ARGV: used_ttl (ms), caps[priority][tier] (count)
+-- ARGV: clock (ms), row_prefix, key_id, valid ('1' or '0'), mode ('look' or 'repair')
+-- ARGV: coin_ttl (ms), used_ttl (ms), caps[priority][tier] (count)
 --       valid: whether a coin may have the id.
 -- Returns: {OK, kind, detail, repaired, kind, detail, repaired, ...}
 -- Again: what was mended is no problem any more.
 -- Runs: HGET meta, ZSCORE queues, ZSCORE used, ZCARD queues, ZRANGE queues, ZADD queues
 -- Runs: ZREM queues
--- Uses: encode_id, inspect_coin, note_problem, read_coin, try_call
+-- Uses: encode_id, inspect_coin, note_problem, read_coin, read_time, try_call
 local repair, reply = mode == 'repair', {OK}
+local _, shown = read_time()
+local now = clock or shown
 
 local kept = read_coin(row_prefix .. encode_id(key_id)) or {}
 local tier = kept.coin_category

@@ -1,15 +1,16 @@
 -- Collects one contact's garbage: all coins of an inactive contact, the stale ones of another, and
 -- what was used so long ago that nobody can use it again.
--- KEYS: meta, used, claim, queues[tier]
--- ARGV: row_prefix, now (ms), coin_ttl (ms), before (ms), used_ttl (ms), claim_ttl (ms)
--- ARGV: mode ('delete' or 'count')
---       before: a contact whose last message was earlier is inactive.
+-- KEYS: meta, used, claim, queues[tier], watch
+-- ARGV: sent (ms), clock (ms), row_prefix, coin_ttl (ms), inactive (ms), used_ttl (ms)
+-- ARGV: claim_ttl (ms), mode ('delete' or 'count')
+--       inactive: a contact whose last message was longer ago is so.
 -- Returns: {OK, cleaned, the deleted coins of each tier} | {NOT_REGISTERED} | {CORRUPT}
+--          | {UNKNOWN, shown}
 -- Again: the claim says what the request deleted. Without it a request that is sent again, or
 --        arrives late, would delete what was stored meanwhile.
 -- Runs: GET claim, SET claim, HMGET meta, HSET meta, ZRANGE queues, ZREM queues
 -- Runs: ZREM used, ZREMRANGEBYSCORE used, DEL row
--- Uses: inspect_coin, parse_integer, refuse_unregistered
+-- Uses: confirm_time, inspect_coin, is_late, parse_integer, read_time, refuse_unregistered
 local LOWEST = PRIORITIES[#PRIORITIES]
 
 local answer = redis.call('GET', claim)
@@ -20,6 +21,11 @@ if answer then
   end
   return reply
 end
+local _, shown = read_time()
+if is_late(sent, shown) then
+  return {UNKNOWN, shown}
+end
+local now = clock or confirm_time(watch, shown, mode == 'count')
 local contact = redis.call('HMGET', meta, 'priority', 'last_msg_at')
 if not contact[1] then
   return refuse_unregistered(meta)
@@ -28,13 +34,13 @@ local last_msg_at = parse_integer(contact[2])
 if not last_msg_at then
   return {CORRUPT}
 end
-local inactive = last_msg_at < before
+local is_inactive = last_msg_at < now - inactive
 local entries, reply = {}, {OK, 0}
 for _, tier in ipairs(TIERS) do
   local deleted = 0
   for _, id in ipairs(redis.call('ZRANGE', queues[tier], 0, -1)) do
     local _, row, fault = inspect_coin(row_prefix, id, tier, now, coin_ttl)
-    if inactive or fault == 'stale' then
+    if is_inactive or fault == 'stale' then
       entries[#entries + 1] = {queues[tier], id, row}
       if fault ~= 'dangling' then
         deleted = deleted + 1
@@ -43,7 +49,7 @@ for _, tier in ipairs(TIERS) do
   end
   reply[#reply + 1] = deleted
 end
-local cleaned = inactive and (#entries > 0 or contact[1] ~= LOWEST)
+local cleaned = is_inactive and (#entries > 0 or contact[1] ~= LOWEST)
 reply[2] = cleaned and 1 or 0
 if mode == 'count' then
   return reply
@@ -55,13 +61,13 @@ if #entries > 0 then
   redis.call('ZREM', used, '')
   redis.call('DEL', row_prefix)
 end
-if inactive or #entries > 0 then
+if is_inactive or #entries > 0 then
   redis.call('SET', claim, '', 'PX', 1, 'XX')
 end
 if cleaned then
   redis.call('HSET', meta, 'priority', LOWEST)
 end
-if inactive or #entries > 0 then
+if is_inactive or #entries > 0 then
   redis.call('SET', claim, table.concat(reply, ' ', 2), 'PX', claim_ttl)
 end
 for _, entry in ipairs(entries) do

@@ -1,17 +1,24 @@
 -- Removes one coin, whatever state its row is in.
 -- KEYS: row, claim, used, queues[tier]
--- ARGV: key_id, claim_prefix, now (ms), claim_ttl (ms), coin_ttl (ms)
--- Returns: {OK, removed}
+-- ARGV: sent (ms), clock (ms), key_id, claim_prefix, claim_ttl (ms), coin_ttl (ms)
+-- Returns: {OK, removed} | {UNKNOWN, shown}
 -- Again: the claim holds what the request took.
 -- Runs: EXISTS row, EXISTS claim, ZREM queues
--- Uses: claim_coin, read_coin
+-- Uses: claim_coin, is_late, read_coin, read_time
+if redis.call('EXISTS', claim) == 1 then
+  return {OK, 1}
+end
+local _, shown = read_time()
+if is_late(sent, shown) then
+  return {UNKNOWN, shown}
+end
 if redis.call('EXISTS', row) == 0 then
-  return {OK, redis.call('EXISTS', claim)}
+  return {OK, 0}
 end
 -- Rehearsals: what can't be written is found out while nothing is.
 for _, queue in pairs(queues) do
   redis.call('ZREM', queue, '')
 end
-claim_coin(read_coin(row) or {}, key_id, row, claim, claim_prefix, claim_ttl, coin_ttl, used, now,
-  queues)
+claim_coin(read_coin(row) or {}, key_id, row, claim, claim_prefix, claim_ttl, coin_ttl, used,
+  clock or shown,  queues)
 return {OK, 1}

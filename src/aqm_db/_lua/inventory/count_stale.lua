@@ -1,10 +1,12 @@
--- Counts one contact's coins that are stale at a time.
+-- Counts one contact's coins that are stale in some time.
 -- KEYS: queues[tier]
--- ARGV: row_prefix, at (ms), coin_ttl (ms)
+-- ARGV: clock (ms), row_prefix, within (ms), coin_ttl (ms)
 -- Returns: {OK, the stale coins of each tier}
 -- Again: it only reads.
 -- Runs: ZRANGE queues
--- Uses: inspect_coin
+-- Uses: inspect_coin, read_time
+local _, shown = read_time()
+local at = (clock or shown) + within
 local reply = {OK}
 for _, tier in ipairs(TIERS) do
   local stale = 0

@@ -1,15 +1,19 @@
 -- Forgets a contact: itself, its queues and its coins, in whatever state they are. What was used is
 -- remembered until nobody can use it again, so that it can't come back with the contact.
 -- KEYS: meta, used, claim, queues[tier]
--- ARGV: row_prefix, used_ttl (ms), claim_ttl (ms)
--- Returns: {OK, dropped} | {NOT_REGISTERED}
+-- ARGV: sent (ms), row_prefix, used_ttl (ms), claim_ttl (ms)
+-- Returns: {OK, dropped} | {NOT_REGISTERED} | {UNKNOWN, shown}
 -- Again: the claim says how many coins the request dropped.
 -- Runs: GET claim, SET claim, PEXPIRE claim, EXISTS meta, DEL meta, ZRANGE queues, DEL queues
 -- Runs: DEL row, ZREM used, PEXPIRE used
--- Uses: encode_id, try_call
+-- Uses: encode_id, is_late, read_time, try_call
 local answer = redis.call('GET', claim)
 if answer then
   return {OK, tonumber(answer)}
+end
+local _, shown = read_time()
+if is_late(sent, shown) then
+  return {UNKNOWN, shown}
 end
 if redis.call('EXISTS', meta) == 0 then
   return {NOT_REGISTERED}

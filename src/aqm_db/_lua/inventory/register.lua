@@ -1,17 +1,26 @@
 -- Registers a contact; one that exists stays as it is.
 -- KEYS: meta, used
--- ARGV: request_id, priority, now (ms), display_name
--- Returns: {OK, created}
+-- ARGV: sent (ms), clock (ms), request_id, priority, display_name
+-- Returns: {OK, created} | {UNKNOWN, shown}
 -- Again: the contact remembers the request that made it.
 -- Runs: EXISTS meta, HGET meta, HSET meta, PERSIST meta, ZADD used, PERSIST used
-if redis.call('EXISTS', meta) == 1 then
-  return {OK, redis.call('HGET', meta, 'by') == request_id and 1 or 0}
+-- Uses: is_late, read_time
+local exists = redis.call('EXISTS', meta) == 1
+if exists and redis.call('HGET', meta, 'by') == request_id then
+  return {OK, 1}
+end
+local _, shown = read_time()
+if is_late(sent, shown) then
+  return {UNKNOWN, shown}
+end
+if exists then
+  return {OK, 0}
 end
 -- Rehearsals: what can't be written is found out while nothing is.
 redis.call('ZADD', used, 'XX', 0, '')
 redis.call('PERSIST', meta)
 
-redis.call('HSET', meta, 'priority', priority, 'last_msg_at', now, 'display_name', display_name,
+redis.call('HSET', meta, 'priority', priority, 'last_msg_at', clock or shown, 'display_name', display_name,
   'by', request_id)
 -- The memory of a contact that was forgotten had an end.
 redis.call('PERSIST', used)

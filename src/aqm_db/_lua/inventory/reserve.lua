@@ -1,14 +1,15 @@
 -- Reserves slots for coins of one contact that are on their way: as many as are wanted, and the
 -- caps and the byte budget leave beside all other leases.
--- KEYS: leases, epoch, meta, queues[tier]
--- ARGV: request_id, contact_id, now (ms), lease_ttl (ms), budget (bytes), stored (bytes)
--- ARGV: measured_epoch, wanted[tier] (count), sizes[tier] (bytes), caps[priority][tier] (count)
+-- KEYS: leases, epoch, meta, queues[tier], watch
+-- ARGV: sent (ms), clock (ms), request_id, contact_id, lease_ttl (ms), budget (bytes)
+-- ARGV: stored (bytes), measured_epoch, wanted[tier] (count), sizes[tier] (bytes), caps[priority][tier] (count)
 --       stored: as was measured in the measured epoch.
 -- Returns: {OK, {slots, count, cap, bytes}, ...} with the counts before, for each tier | {STALE}
---          | {NOT_REGISTERED} | {CORRUPT}
+--          | {NOT_REGISTERED} | {CORRUPT} | {UNKNOWN, shown}
 -- Again: the leases remember the request that took them.
 -- Runs: HGET meta, HGETALL leases, HDEL leases, HSET leases, GET epoch, INCRBY epoch, ZCARD queues
--- Uses: lease.format_lease, lease.parse_lease, parse_integer, refuse_unregistered
+-- Uses: confirm_time, is_late, lease.format_lease, lease.parse_lease, parse_integer, read_time
+-- Uses: refuse_unregistered
 local priority = redis.call('HGET', meta, 'priority')
 if not priority then
   return refuse_unregistered(meta)
@@ -16,6 +17,8 @@ end
 if not caps[priority] or not parse_integer(redis.call('GET', epoch) or '0') then
   return {CORRUPT}
 end
+local _, shown = read_time()
+local now = clock or confirm_time(watch, shown)
 -- A coin that was stored under a lease may have been measured or not, so a lease takes all of its
 -- bytes until it ends.
 local bytes, coming, granted, ended = stored, {}, {}, {}
@@ -35,6 +38,9 @@ for place = 1, #held, 2 do
   end
 end
 local again = next(granted)
+if not again and is_late(sent, shown) then
+  return {UNKNOWN, shown}
+end
 if not again and #ended > 0 then
   -- Rehearsal: what can't be written is found out while nothing is.
   redis.call('HDEL', leases, '')

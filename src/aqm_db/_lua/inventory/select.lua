@@ -1,16 +1,16 @@
 -- Hands out the oldest coin of the first tier that has one.
--- KEYS: claim, meta, used, queues[tier]
--- ARGV: row_prefix, claim_prefix, now, coin_ttl (ms), claim_ttl, tiers ...
---       now, claim_ttl: ms as text, which some servers write faster than numbers; tiers: the one
+-- KEYS: claim, meta, used, queues[tier], watch
+-- ARGV: sent (ms), clock, row_prefix, claim_prefix, coin_ttl (ms), claim_ttl, tiers ...
+--       clock, claim_ttl: ms as text, which some servers write faster than numbers; tiers: the one
 --       that is wanted, and those to fall back to.
--- Returns: {OK, claim, set aside} | {OK, claim, set aside, key_id, coin_category, public_key,
+-- Returns: {UNKNOWN, claim, shown} | {OK, claim, set aside} | {OK, claim, set aside, key_id, coin_category, public_key,
 --          signature, fetched_at, expires_at, used_at} | {NOT_REGISTERED, claim} | {CORRUPT, claim}
 --          claim: its name, and so the contact and the request, by which the client knows its reply
 --          set aside: {key_id, fault, key_id, fault, ...}
 -- Again: the claim holds what the request took.
 -- Runs: ZRANGE queues, HGET meta, HSET meta, EXISTS claim, HMGET claim
--- Uses: claim_coin, find_expiry, inspect_coin, parse_integer, read_coin
--- Uses: refuse_unregistered, set_aside
+-- Uses: claim_coin, confirm_time, find_expiry, inspect_coin, is_late, parse_integer, read_coin
+-- Uses: read_time, refuse_unregistered, set_aside
 local function hand_out(claim, coin, id, used_at, aside)
   return {OK, claim, aside, id, coin.coin_category, coin.public_key, coin.signature,
     coin.fetched_at, coin.expires_at, used_at}
@@ -27,9 +27,18 @@ local function hand_out_again(claim, queues, coin_ttl)
   return hand_out(claim, coin, taken[1], taken[2], {})
 end
 
-local aside = {}
+local now, shown = read_time()
+if is_late(sent, shown) then
+  return redis.call('EXISTS', claim) == 1 and hand_out_again(claim, queues, coin_ttl)
+    or {UNKNOWN, claim, shown}
+end
+if clock ~= '' then
+  now = clock
+end
+local aside, confirmed = {}, nil
 for _, tier in ipairs(tiers) do
   local queue = queues[tier]
+  local place = 0
   local id = redis.call('ZRANGE', queue, 0, 0)[1]
   while id do
     local coin, row, fault = inspect_coin(row_prefix, id, tier, tonumber(now), coin_ttl)
@@ -48,10 +57,16 @@ for _, tier in ipairs(tiers) do
     if #aside == 0 and redis.call('EXISTS', claim) == 1 then
       return hand_out_again(claim, queues, coin_ttl)
     end
-    set_aside(queue, id, row, fault)
-    aside[#aside + 1] = id
-    aside[#aside + 1] = fault
-    id = redis.call('ZRANGE', queue, 0, 0)[1]
+    confirmed = confirmed or clock == '' and confirm_time(watch, shown) or tonumber(now)
+    if fault == 'stale' and inspect_coin(row_prefix, id, tier, confirmed, coin_ttl) then
+      -- The clock has jumped, and may come back.
+      place = place + 1
+    else
+      set_aside(queue, id, row, fault)
+      aside[#aside + 1] = id
+      aside[#aside + 1] = fault
+    end
+    id = redis.call('ZRANGE', queue, place, place)[1]
   end
 end
 if redis.call('EXISTS', claim) == 1 then

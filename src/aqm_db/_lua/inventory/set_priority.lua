@@ -1,15 +1,19 @@
 -- Changes a contact's priority. A lower one drops the newest coins above its caps; a higher one, or
 -- the same, drops nothing, and so does any that takes the place of a malformed one.
 -- KEYS: meta, used, claim, queues[tier]
--- ARGV: priority, row_prefix, claim_ttl (ms), caps[tier] (count)
--- Returns: {OK, dropped} | {NOT_REGISTERED} | {CORRUPT}
+-- ARGV: sent (ms), priority, row_prefix, claim_ttl (ms), caps[tier] (count)
+-- Returns: {OK, dropped} | {NOT_REGISTERED} | {CORRUPT} | {UNKNOWN, shown}
 -- Again: the claim says how many the request dropped. Without it a request that is sent again, or
 --        arrives late, would undo what others decided meanwhile, and drop what they stored.
 -- Runs: GET claim, SET claim, HGET meta, HSET meta, ZRANGE queues, ZREM queues, ZREM used, DEL row
--- Uses: encode_id, refuse_unregistered
+-- Uses: encode_id, is_late, read_time, refuse_unregistered
 local answer = redis.call('GET', claim)
 if answer then
   return {OK, tonumber(answer)}
+end
+local _, shown = read_time()
+if is_late(sent, shown) then
+  return {UNKNOWN, shown}
 end
 local present = redis.call('HGET', meta, 'priority')
 if not present then

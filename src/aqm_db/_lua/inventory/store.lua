@@ -1,22 +1,28 @@
 -- Stores a public half at the end of its tier's queue.
--- KEYS: row, meta, used, claim, queues[tier], leases
--- ARGV: request_id, key_id, coin_category, public_key, signature, now (ms), expires_at (ms)
+-- KEYS: row, meta, used, claim, queues[tier], leases, watch
+-- ARGV: sent (ms), clock (ms), request_id, key_id, coin_category, public_key, signature
+-- ARGV: expires_at (ms)
 -- ARGV: row_prefix, coin_ttl (ms), used_ttl (ms), caps[priority] (count), lease?
 --       lease: the name of the one whose slot it fills, if any.
 -- Returns: {OK} | {NOT_REGISTERED} | {EXISTS} | {USED} | {BUDGET, count, cap} | {CORRUPT}
---          | {NO_SLOT}
+--          | {NO_SLOT} | {UNKNOWN, shown}
 -- Again: the row remembers the request that stored it, in a field whose name every coin pays for;
 --        once the coin was taken, its claim does.
 -- Runs: EXISTS claim, HGET meta, EXISTS row, ZSCORE used, ZREMRANGEBYSCORE used, ZCARD queues
 -- Runs: ZRANGE queues, ZREVRANGE queues, ZADD queues, ZREM queues
 -- Runs: HGET leases, HSET leases, HDEL leases
--- Uses: inspect_coin, lease.format_lease, lease.parse_lease, read_coin
--- Uses: refuse_unregistered, set_aside, write_coin
+-- Uses: confirm_time, inspect_coin, is_late, lease.format_lease, lease.parse_lease, read_coin
+-- Uses: read_time, refuse_unregistered, set_aside, write_coin
 local tier, queue = coin_category, queues[coin_category]
 
 if redis.call('EXISTS', claim) == 1 then
   return {OK}
 end
+local _, shown = read_time()
+if is_late(sent, shown) then
+  return (read_coin(row) or {}).by == request_id and {OK} or {UNKNOWN, shown}
+end
+local now = clock or shown
 local priority = redis.call('HGET', meta, 'priority')
 if not priority then
   return refuse_unregistered(meta)
@@ -28,15 +34,16 @@ end
 if redis.call('EXISTS', row) == 1 then
   return {(read_coin(row) or {}).by == request_id and OK or EXISTS}
 end
+local confirmed = clock or confirm_time(watch, shown)
 local used_at = redis.call('ZSCORE', used, key_id)
-if used_at and tonumber(used_at) > now - used_ttl then
+if used_at and tonumber(used_at) > confirmed - used_ttl then
   return {USED}
 end
 local slots, filled, ends
 if lease then
   -- What was reserved may be another's by now.
   slots, filled, ends = parse_lease(redis.call('HGET', leases, lease))
-  if not slots or filled >= slots or ends <= now then
+  if not slots or filled >= slots or ends <= confirmed then
     return {NO_SLOT}
   end
 end
@@ -44,7 +51,7 @@ local count = redis.call('ZCARD', queue)
 if count >= cap and cap > 0 then
   -- Entries that can't be handed out must not keep good coins out.
   for _, id in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
-    local coin, other, fault = inspect_coin(row_prefix, id, tier, now, coin_ttl)
+    local coin, other, fault = inspect_coin(row_prefix, id, tier, confirmed, coin_ttl)
     if not coin then
       set_aside(queue, id, other, fault)
       count = count - 1
@@ -63,7 +70,7 @@ if lease then
   redis.call('HDEL', leases, '')
 end
 -- Right whatever follows: what was used so long ago can't be used again.
-redis.call('ZREMRANGEBYSCORE', used, '-inf', string.format('%.0f', now - used_ttl))
+redis.call('ZREMRANGEBYSCORE', used, '-inf', string.format('%.0f', confirmed - used_ttl))
 
 -- An entry that lost its row would list the coin twice.
 for _, other in pairs(queues) do

@@ -1,16 +1,24 @@
 -- Burns a private half: erases blob, iv and tag, and leaves a tombstone that answers replays.
 -- KEYS: row, stats, expiry
--- ARGV: request_id, key_id, grace (ms), ttl (ms)
--- Returns: {OK} | {NOT_FOUND} | {BURNED} | {CORRUPT}
+-- ARGV: sent (ms), request_id, key_id, grace (ms), ttl (ms)
+-- Returns: {OK} | {NOT_FOUND} | {BURNED} | {CORRUPT} | {UNKNOWN, shown}
 -- Again: the tombstone remembers the request that burned it.
 -- Runs: EXISTS row, HMGET row, HDEL row, PTTL row, PEXPIRE row, HSET row, HSET stats, ZREM expiry
--- Uses: format_count, read_counters
-if redis.call('EXISTS', row) == 0 then
+-- Uses: format_count, is_late, read_counters, read_time
+local exists = redis.call('EXISTS', row) == 1
+local fields = exists and redis.call('HMGET', row, 'status', 'coin_category', 'burned_by') or {}
+if fields[1] == 'BURNED' and fields[3] == request_id then
+  return {OK}
+end
+local _, shown = read_time()
+if is_late(sent, shown) then
+  return {UNKNOWN, shown}
+end
+if not exists then
   return {NOT_FOUND}
 end
-local fields = redis.call('HMGET', row, 'status', 'coin_category', 'burned_by')
 if fields[1] == 'BURNED' then
-  return {fields[3] == request_id and OK or BURNED}
+  return {BURNED}
 end
 local active = ACTIVE[fields[2]]
 local counters = fields[1] == 'ACTIVE' and active

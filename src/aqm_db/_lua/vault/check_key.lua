@@ -1,15 +1,18 @@
 -- Looks at one private half and its entry in the expiry index, and mends them, if asked to.
 -- KEYS: row, expiry
--- ARGV: key_id, valid ('1' or '0'), mode ('look' or 'repair'), now (ms), ttl (ms), grace (ms)
--- ARGV: slack (ms)
---       valid: whether a key may have the id; slack: by how much clocks may differ.
+-- ARGV: clock (ms), key_id, valid ('1' or '0'), mode ('look' or 'repair'), ttl (ms), grace (ms)
+--       valid: whether a key may have the id.
 -- Returns: {OK, kind, detail, repaired, kind, detail, repaired, ...}
 --          The counters are left to vault_check_counters.
 -- Again: what was mended is no problem any more.
 -- Runs: ZSCORE expiry, HMGET row, PTTL row, ZADD expiry, ZREM expiry, HDEL row, PEXPIRE row
 -- Uses: expiry_score.format_score, expiry_score.read_tier, find_active_tier, is_utf8, note_problem
--- Uses: parse_integer, try_call
+-- Uses: parse_integer, read_time, try_call
+-- Earlier versions listed a key by its client's clock.
+local AGREEMENT = 60000
 local repair, reply = mode == 'repair', {OK}
+local _, shown = read_time()
+local now = clock or shown
 
 -- nil where the index has the wrong type: then nothing is said of entries.
 local score = try_call('ZSCORE', expiry, key_id)
@@ -46,9 +49,12 @@ local function look_at_active()
     note_problem(reply, 'orphaned_row', 'the expiry index does not list it', repair)
   elseif score and listed ~= tier then
     note_problem(reply, 'misplaced_entry', 'the expiry index lists it under another tier', repair)
+  elseif score and math.abs(tonumber(score) - shown - left) > AGREEMENT then
+    note_problem(reply, 'misplaced_entry', 'the expiry index lists it under another time', repair)
+    listed = nil
   end
   if score ~= nil and (expire or listed ~= tier) then
-    entry = format_score(now + left, tier)
+    entry = format_score(shown + left, tier)
   end
 end
 
@@ -68,8 +74,8 @@ local function look_at_tombstone()
 end
 
 if valid ~= '1' or left == -2 then
-  -- What the server expired is listed until the counters are read, and clocks differ.
-  if score and not (valid == '1' and (tonumber(score) or math.huge) <= now + slack) then
+  -- What the server expired is listed until the counters are read.
+  if score and not (valid == '1' and (tonumber(score) or math.huge) <= shown) then
     note_problem(reply, 'dangling_entry',
       'the expiry index lists it, and there is no such key', repair)
     entry = false

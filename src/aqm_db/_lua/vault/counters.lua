@@ -1,27 +1,34 @@
 -- Reads the counters, after taking off what the server expired since the last look.
 -- KEYS: stats, expiry
 -- ARGV: row_prefix, most (count)
---       most: rows to take off.
--- Returns: {OK, taken off, the active keys of each tier, total_burned, total_expired} | {CORRUPT}
+--       most: rows to look at.
+-- Returns: {OK, taken off, early, the active keys of each tier, total_burned, total_expired}
+--          | {CORRUPT}
+--          early: how many of those taken off are gone before their time.
 -- Again: each expired row leaves the expiry index once.
 -- Runs: ZRANGE expiry, EXISTS row, HSET stats, ZREM expiry
 -- Uses: counter_fields, encode_id, expiry_score.read_tier, format_count, read_counters
+-- Uses: read_time
 local counters = read_counters(stats, COUNTER_FIELDS)
 if not counters then
   return {CORRUPT}
 end
--- The index is in the order of expiry, so the first row that is still there ends the search.
--- No clock is asked: the server's decides, and clients' may differ from it.
-local gone = {}
-while #gone < most do
-  local head = redis.call('ZRANGE', expiry, #gone, #gone, 'WITHSCORES')
-  if not head[1] or redis.call('EXISTS', row_prefix .. encode_id(head[1])) == 1 then
-    break
+-- The index is in the order in which rows end. Rows may be gone before their time all the same (the
+-- server's clock was set ahead for a while, or somebody deleted them), so one that is still there
+-- doesn't end the search.
+local gone, early = {}, 0
+local _, shown = read_time()
+local listed = redis.call('ZRANGE', expiry, 0, most - 1, 'WITHSCORES')
+for place = 1, #listed, 2 do
+  if redis.call('EXISTS', row_prefix .. encode_id(listed[place])) == 0 then
+    gone[#gone + 1] = listed[place]
+    local active = ACTIVE[read_tier(listed[place + 1])]
+    counters[active] = math.max(counters[active] - 1, 0)
+    counters.total_expired = counters.total_expired + 1
+    if tonumber(listed[place + 1]) - shown > CLOCK_SLACK then
+      early = early + 1
+    end
   end
-  gone[#gone + 1] = head[1]
-  local active = ACTIVE[read_tier(head[2])]
-  counters[active] = math.max(counters[active] - 1, 0)
-  counters.total_expired = counters.total_expired + 1
 end
 local taken_off = #gone
 if taken_off > 0 then
@@ -42,10 +49,10 @@ if taken_off > 0 then
     if taken_off == most then
       error(failure)
     end
-    taken_off = 0
+    taken_off, early = 0, 0
   end
 end
-local reply = {OK, taken_off}
+local reply = {OK, taken_off, early}
 for _, field in ipairs(COUNTER_FIELDS) do
   reply[#reply + 1] = counters[field]
 end

@@ -1,10 +1,10 @@
--- Deletes one private half if it is active and was created before a time.
--- KEYS: row, stats, expiry
--- ARGV: key_id, before (ms)
+-- Deletes one private half if it is active, and older than it may be.
+-- KEYS: row, stats, expiry, watch
+-- ARGV: clock (ms), key_id, age (ms)
 -- Returns: {OK, deleted} | {CORRUPT}
 -- Again: the row is gone, so the second run deletes nothing.
 -- Runs: EXISTS row, HMGET row, DEL row, HSET stats, ZREM expiry
--- Uses: format_count, parse_integer, read_counters
+-- Uses: confirm_time, format_count, parse_integer, read_counters, read_time
 if redis.call('EXISTS', row) == 0 then
   return {OK, 0}
 end
@@ -19,7 +19,8 @@ local counters = fields[1] == 'ACTIVE' and active and created_at
 if not counters then
   return {CORRUPT}
 end
-if created_at >= before then
+local _, shown = read_time()
+if created_at >= (clock or confirm_time(watch, shown)) - age then
   return {OK, 0}
 end
 -- Rehearsals: what can't be written is found out while nothing is.

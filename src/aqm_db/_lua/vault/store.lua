@@ -1,17 +1,31 @@
 -- Stores a private half; a minted one with its public half, which waits to be published.
 -- KEYS: row, stats, expiry, unpublished
--- ARGV: request_id, key_id, coin_category, encrypted_blob, encryption_iv, auth_tag, coin_version
--- ARGV: created_at (ms), ttl (ms), left (ms), public_key?, signature?, most? (count)
---       left: what is left of ttl; the last three are of a minted one, most is of active keys.
--- Returns: {OK} | {EXISTS} | {CORRUPT} | {BUDGET, count, most}
+-- ARGV: sent (ms), clock (ms), request_id, key_id, coin_category, encrypted_blob, encryption_iv
+-- ARGV: auth_tag, coin_version, since (ms), ttl (ms), public_key?, signature?, most? (count)
+--       since: when it was created, if that isn't now; the last three are of a minted one, most is
+--       of active keys.
+-- Returns: {OK} | {EXISTS} | {CORRUPT} | {BUDGET, count, most} | {UNKNOWN, shown}
 -- Again: the row remembers the request that stored it.
--- Runs: EXISTS row, HGET row, PEXPIRE row, HSET row, HSET stats, ZADD expiry, ZREVRANGE expiry
--- Runs: ZSCORE expiry, ZADD unpublished
--- Uses: expiry_score.format_score, expiry_score.read_tier, format_count, parse_integer
--- Uses: read_counters, try_call
-if redis.call('EXISTS', row) == 1 then
-  return {try_call('HGET', row, 'by') == request_id and OK or EXISTS}
+-- Runs: EXISTS row, HGET row, PEXPIREAT row, HSET row, HSET stats, ZADD expiry, ZSCORE expiry
+-- Runs: ZADD unpublished
+-- Uses: expiry_score.format_score, expiry_score.read_tier, format_count, is_late, read_counters
+-- Uses: read_time, try_call
+local exists = redis.call('EXISTS', row) == 1
+if exists and try_call('HGET', row, 'by') == request_id then
+  return {OK}
 end
+local _, shown = read_time()
+if is_late(sent, shown) then
+  return {UNKNOWN, shown}
+end
+if exists then
+  return {EXISTS}
+end
+local now = clock or shown
+local created_at = since or now
+-- By the server's clock, which ends it: so the index is in the order in which rows end, whatever
+-- clocks do.
+local expires_at = shown + math.max(created_at + ttl - now, 1)
 -- The server expired an earlier key of this id, and nobody has looked since.
 local expired = redis.call('ZSCORE', expiry, key_id)
 local active, earlier = ACTIVE[coin_category], expired and ACTIVE[read_tier(expired)]
@@ -23,16 +37,9 @@ end
 if most and counters[active] >= most then
   return {BUDGET, counters[active], most}
 end
-local expires_at = created_at + ttl
-if left == ttl then
-  -- New keys live as long as each other: whatever their clients' clocks say, they expire in the
-  -- order in which they are stored.
-  local newest = redis.call('ZREVRANGE', expiry, 0, 0, 'WITHSCORES')[2] or ''
-  expires_at = math.max(expires_at, (parse_integer(string.match(newest, '^%d+')) or 0) + 1)
-end
 -- Rehearsals: what can't be written is found out while nothing is.
 redis.call('ZADD', expiry, 'XX', 0, '')
-redis.call('PEXPIRE', row, left)
+redis.call('PEXPIREAT', row, expires_at)
 if public_key then
   redis.call('ZADD', unpublished, 'XX', 0, '')
 end
@@ -44,7 +51,7 @@ if public_key then
   redis.call('HSET', row, 'public_key', public_key, 'signature', signature)
   redis.call('ZADD', unpublished, created_at, key_id)
 end
-redis.call('PEXPIRE', row, left)
+redis.call('PEXPIREAT', row, expires_at)
 redis.call('ZADD', expiry, format_score(expires_at, coin_category), key_id)
 if expired then
   redis.call('HSET', stats, earlier, format_count(counters[earlier] - 1),
