@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from aqm_db import AsyncSecureVault, AsyncSmartInventory
 from aqm_db._io.failures import parse_error
 from aqm_db._io.redispy.async_seam import AsyncSeam
+from aqm_db._io.request import Request
 from aqm_db._io.seam import Command
 from aqm_db._operations.stock import RELEASE
 from aqm_db.errors import (
@@ -29,7 +30,7 @@ from aqm_db.errors import (
 from aqm_db.types import NewCoin, NewKey
 from tests.conftest import INVENTORY_DB, VAULT_DB
 from tests.support.backends import VALKEY_9, RunningServer, Servers
-from tests.support.peers import ScriptedServer, answer_select, listening
+from tests.support.peers import ScriptedServer, answer_select, listening, tell_time
 from tests.support.samples import BOB, MATE, halves, sample_key, stock
 
 pytestmark = pytest.mark.asyncio
@@ -163,6 +164,7 @@ async def test_forgotten_scripts_are_sent_once(servers: Servers) -> None:
     await client.flushdb()
     await client.script_flush()
     vault = AsyncSecureVault(client)
+    tell_time(client)
     await client.config_resetstat()
     keys = [NewKey(**sample_key(f"k{number}", "BRONZE")) for number in range(30)]
     assert await vault.store_keys(keys) == [True] * 30
@@ -237,7 +239,7 @@ async def test_a_release_that_is_refused_is_logged(
     asked = asyncio.Event()
 
     def answer(command: list[bytes]) -> bytes:
-        if command[2] == b"6":
+        if command[2] == b"7":
             first = not asked.is_set()
             asked.set()
             return b"" if first else answer_select(command, *coin) * 2
@@ -278,8 +280,7 @@ async def test_a_batch_that_is_cancelled_between_two_requests_loses_no_coin(
     coin_reply = [0, b"inv:v1:claim:a:id", [], b"k", b"GOLD", b"p", b"s", b"1", None, b"2"]
     asked: list[Command] = []
 
-    async def ask(_: AsyncSeam, commands: list[Command], end: float | None = None) -> list[Any]:
-        assert end is None
+    async def ask(_: AsyncSeam, commands: list[Command], __: Request) -> list[Any]:
         asked.extend(commands)
         match len(asked):
             case 2:
@@ -294,7 +295,9 @@ async def test_a_batch_that_is_cancelled_between_two_requests_loses_no_coin(
                 return [[0, 1]]
 
     monkeypatch.setattr(AsyncSeam, "_ask", ask)
-    inventory = AsyncSmartInventory(Redis(), request_ids=lambda: "id")
+    client = Redis()
+    tell_time(client)
+    inventory = AsyncSmartInventory(client, request_ids=lambda: "id")
     with pytest.raises(asyncio.CancelledError):
         await inventory.select_coins(["a", "b"], "GOLD")
     assert len(asked) == 6

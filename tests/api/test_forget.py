@@ -25,6 +25,7 @@ from tests.support.samples import BOB, MATE, Clock, halves, snapshot, stock
 pytestmark = pytest.mark.asyncio
 
 USED = f"inv:v1:used:{BOB}"
+WATCH = "inv:v1:watch"
 META = f"inv:v1:meta:{BOB}"
 MONTH_MS = 30 * 86_400_000
 
@@ -225,7 +226,7 @@ async def test_a_full_server_forgets(stocked: Redis) -> None:
     """Forgetting makes room, so a server out of memory doesn't refuse it."""
     await stocked.config_set("maxmemory", "1")
     assert await AsyncSmartInventory(stocked).forget_contact(BOB) == 1
-    assert await names(stocked) == [USED]
+    assert await names(stocked) == [USED, WATCH]
 
 
 @pytest.mark.parametrize("command", ["del", "zrem", "set", "pexpire"])
@@ -249,5 +250,5 @@ async def test_a_contact_is_not_registered_without_its_memory(
     limited = allow(own, "-persist")
     with pytest.raises(AccessDeniedError):
         await AsyncSmartInventory(limited).register_contact(BOB, "BESTIE")
-    assert await names(stocked) == [USED]
+    assert await names(stocked) == [USED, WATCH]
     await limited.aclose()

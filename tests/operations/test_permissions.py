@@ -36,6 +36,7 @@ PATTERNS = (
     "vault:v1:stats",
     "vault:v1:expiry",
     "vault:v1:unpublished",
+    "vault:v1:watch",
     "inv:v1:key:*",
     "inv:v1:claim:*",
     "inv:v1:meta:*",
@@ -44,6 +45,7 @@ PATTERNS = (
     "inv:v1:maintenance",
     "inv:v1:leases",
     "inv:v1:epoch",
+    "inv:v1:watch",
 )
 
 
@@ -163,7 +165,7 @@ async def test_several_things_are_forbidden(face: str, own_server: RunningServer
     }
 
 
-READABLE = ("~vault:v1:key:*", "~vault:v1:stats", "~vault:v1:unpublished")
+READABLE = ("~vault:v1:key:*", "~vault:v1:stats", "~vault:v1:unpublished", "~vault:v1:watch")
 
 
 @pytest.mark.asyncio

@@ -34,7 +34,9 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "get_all_active_ids": "SCAN, HMGET row",
         "purge_expired": "SCAN, HGET row",
         "pending_upload": "ZRANGE unpublished, HMGET row",
-        "check": "SCAN, ZSCAN expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD unpublished",
+        "check": (
+            "SCAN, ZSCAN expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD unpublished, HGET watch"
+        ),
         "health": "DBSIZE",
     },
     "inventory": {
@@ -46,7 +48,7 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "enforce_budget": "GET epoch",
         "check": (
             "SCAN, HGETALL meta, EXISTS meta, EXISTS row, ZRANGE queues, ZCARD used, STRLEN turn, "
-            "HGET leases, STRLEN epoch"
+            "HGET leases, STRLEN epoch, HGET watch"
         ),
         "forget_contact": "SCAN",
         "count_stale": "SCAN",
@@ -64,6 +66,7 @@ _HARMLESS: dict[str, tuple[Argument, ...]] = {
     # A number that is none.
     "INCRBY": ("",),
     "PEXPIRE": (1,),
+    "PEXPIREAT": (1,),
     # A time that is none.
     "SET": ("", "PX", 0),
     # A number that is none.

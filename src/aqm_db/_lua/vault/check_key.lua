@@ -49,11 +49,12 @@ local function look_at_active()
     note_problem(reply, 'orphaned_row', 'the expiry index does not list it', repair)
   elseif score and listed ~= tier then
     note_problem(reply, 'misplaced_entry', 'the expiry index lists it under another tier', repair)
-  elseif score and math.abs(tonumber(score) - shown - left) > AGREEMENT then
-    note_problem(reply, 'misplaced_entry', 'the expiry index lists it under another time', repair)
-    listed = nil
   end
-  if score ~= nil and (expire or listed ~= tier) then
+  local agrees = score and math.abs(tonumber(score) - shown - left) <= AGREEMENT
+  if score and listed == tier and not (agrees or expire) then
+    note_problem(reply, 'misplaced_entry', 'the expiry index lists it under another time', repair)
+  end
+  if score ~= nil and not (agrees and listed == tier) then
     entry = format_score(shown + left, tier)
   end
 end
