@@ -121,6 +121,7 @@ async def test_an_entry_that_disagrees_with_its_row(place: Place) -> None:
     assert (problem.kind, problem.repaired) == ("misplaced_entry", True)
     left = await place.vault.pttl(ROW + "gold")
     ends = await place.vault.zscore(EXPIRY, "gold")
+    assert ends is not None
     assert abs(ends - await server_time(place.vault) - left) < 1000
 
 
@@ -250,6 +251,7 @@ async def test_a_row_gets_the_rest_of_its_30_days(
     assert (left_days - 1) * DAY_MS < left <= left_days * DAY_MS
     # By the server's clock, which ends it.
     ends = await place.vault.zscore(EXPIRY, "gold")
+    assert ends is not None
     assert abs(ends - await server_time(place.vault) - left) < 1000
     assert await place.other.vault.fetch_key("gold") is not None
 

@@ -111,9 +111,14 @@ class RunningServer(Running):
         self._process.wait()
 
     def freeze(self) -> None:
-        """Keeps the process from running (SIGSTOP), until it's killed."""
+        """Keeps the process from running (SIGSTOP), until it's thawed or killed."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets the process run again (SIGCONT)."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def restart(self) -> None:
         """Starts the killed process again, on what it left in its directory."""
@@ -134,6 +139,10 @@ class RunningServer(Running):
             self._process.wait(timeout=30)
         shutil.rmtree(self._directory)
 
+    def _make_environment(self) -> dict[str, str] | None:
+        """What the process runs in; None for what this one does."""
+        return None
+
     def _start(self, binary: Path) -> "subprocess.Popen[bytes]":
         with (self._directory / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -145,6 +154,7 @@ class RunningServer(Running):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env=self._make_environment(),
             )
         with redis.Redis(unix_socket_path=str(self.socket_path), retry=_ONCE) as client:
             eventually(client.ping)
