@@ -35,7 +35,8 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "purge_expired": "SCAN, HGET row",
         "pending_upload": "ZRANGE unpublished, HMGET row",
         "check": (
-            "SCAN, ZSCAN expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD unpublished, HGET watch"
+            "SCAN, ZSCAN expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD unpublished, "
+            "HGET watch"
         ),
         "health": "DBSIZE",
     },
