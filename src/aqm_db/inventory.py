@@ -313,14 +313,18 @@ class AsyncSmartInventory:
         return dict(zip(contact_ids, outcomes, strict=True))
 
     async def release_coin(self, entry: InventoryEntry) -> bool:
-        """Puts a coin that was selected and never used back at the head of its queue.
+        """Puts a coin that was selected and never used back to its place in the queue.
+
+        Coins that are released come back in the order in which they were stored, whatever the
+        order of the releases, and what was stored or selected meanwhile.
 
         Args:
             entry: what ``select_coin`` returned.
 
         Returns:
             True if the coin is back. False if it can't be: it was released before, its contact
-            was forgotten or is worth no coin of this tier any more, or it is stale by now.
+            was forgotten (and maybe registered again) or is worth no coin of this tier any more,
+            it is stale by now, or the entry lacks its ``origin``.
 
         Raises:
             InvalidArgumentError: the entry isn't one that ``select_coin`` returned.

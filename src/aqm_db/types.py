@@ -36,7 +36,7 @@ def _fields(record: _Record) -> tuple[Any, ...]:
 
 
 def _values(record: Any) -> tuple[object, ...]:
-    return tuple(getattr(record, each.name) for each in _fields(record))
+    return tuple(getattr(record, each.name) for each in _fields(record) if each.compare)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -77,6 +77,8 @@ class InventoryEntry(_Record):
         fetched_at: when it was stored.
         expires_at: when its private half is gone; None means 30 days after ``fetched_at``.
         used_at: when ``select_coin`` handed it out; the receipt that ``release_coin`` asks for.
+        origin: where it was taken from, for ``release_coin`` too; it's opaque, and two entries that
+            differ in nothing else are equal.
     """
 
     contact_id: str
@@ -87,6 +89,7 @@ class InventoryEntry(_Record):
     fetched_at: int
     expires_at: int | None = None
     used_at: int | None = None
+    origin: bytes | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

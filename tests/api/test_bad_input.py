@@ -189,6 +189,7 @@ ENTRY = InventoryEntry(BOB, "k", "GOLD", b"public", b"signature", 1, None, 2)
         ("fetched_at", [None, *TIMES]),
         ("expires_at", TIMES),
         ("used_at", [None, *TIMES]),
+        ("origin", BLOBS[1:]),
     ],
 )
 async def test_bad_fields_of_a_coin(

@@ -235,7 +235,7 @@ async def test_a_release_that_is_refused_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where a cancelled call can't be taken back, the log says so."""
-    coin = (b"k", b"GOLD", b"p", b"s", b"1", b"99999999999999", b"2")
+    coin = (b"k", b"GOLD", b"p", b"s", b"1", b"99999999999999", b"2 1 r")
     asked = asyncio.Event()
 
     def answer(command: list[bytes]) -> bytes:
@@ -277,7 +277,8 @@ async def test_a_batch_that_is_cancelled_between_two_requests_loses_no_coin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What its first request took is back though its second one was never sent."""
-    coin_reply = [0, b"inv:v1:claim:a:id", [], b"k", b"GOLD", b"p", b"s", b"1", None, b"2"]
+    coin = [b"k", b"GOLD", b"p", b"s", b"1", None, b"2 1 r"]
+    coin_reply = [0, b"inv:v1:claim:a:id", [], *coin]
     asked: list[Command] = []
 
     async def ask(_: AsyncSeam, commands: list[Command], __: Request) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -481,6 +482,114 @@ async def test_release_coin_puts_it_back_at_the_head(
         again = await inventory.select_coin(registered_bestie, tier)
         assert again == dataclasses.replace(entry, used_at=clock.now + 1)
     assert await taken(inventory, "SILVER") == "s2"
+
+
+@pytest.mark.parametrize("order", [*permutations(range(3))], ids=str)
+@pytest.mark.parametrize("meanwhile", ["nothing", "stored", "selected", "all selected"])
+async def test_release_coin_keeps_first_in_first_out(
+    inventory: AsyncSmartInventory,
+    registered_mate: str,
+    order: tuple[int, ...],
+    meanwhile: str,
+) -> None:
+    """Coins come back in the order in which they were stored, whatever happened meanwhile."""
+    await stock(inventory, registered_mate, "SILVER", "s1", "s2", "s3", "s4")
+    entries = [await inventory.select_coin(registered_mate, "SILVER") for _ in range(3)]
+    queue = ["s4"]
+    if "selected" in meanwhile:
+        # Whatever is stored into an empty queue came after what was in it.
+        await inventory.consume_key(registered_mate, queue.pop())
+    if meanwhile in {"stored", "all selected"}:
+        await stock(inventory, registered_mate, "SILVER", "a5")
+        queue.append("a5")
+    for place in order:
+        entry = entries[place]
+        assert entry is not None
+        assert await inventory.release_coin(entry) is True
+    ids = [coin.key_id for coin in await inventory.list_coins(registered_mate)]
+    assert ids == ["s1", "s2", "s3", *queue]
+
+
+async def test_release_coin_of_a_selection_for_many(
+    inventory: AsyncSmartInventory, registered_mate: str, registered_bestie: str
+) -> None:
+    """What was taken for a group goes back to the same places."""
+    for contact_id in (registered_mate, registered_bestie):
+        await stock(inventory, contact_id, "SILVER", "s1", "s2", "s3")
+    chosen = [registered_mate, registered_bestie]
+    taken_ones = [await inventory.select_coins(chosen, "SILVER") for _ in range(2)]
+    for entries in taken_ones:
+        for entry in entries.values():
+            assert isinstance(entry, InventoryEntry)
+            assert await inventory.release_coin(entry) is True
+    for contact_id in chosen:
+        ids = [coin.key_id for coin in await inventory.list_coins(contact_id)]
+        assert ids == ["s1", "s2", "s3"]
+
+
+async def test_release_coin_keeps_the_order_of_equal_scores(
+    inventory: AsyncSmartInventory, inventory_client: Redis, registered_mate: str
+) -> None:
+    """Places that another client gave, twice the same or no whole number, are kept as they are."""
+    await stock(inventory, registered_mate, "SILVER", "a", "b", "c", "d")
+    queue = f"inv:v1:idx:{registered_mate}:SILVER"
+    await inventory_client.zadd(queue, {"a": 7.5, "b": 7.5, "c": 7.25, "d": 1e15})
+    entries = [await inventory.select_coin(registered_mate, "SILVER") for _ in range(4)]
+    for entry in entries:
+        assert entry is not None
+        assert await inventory.release_coin(entry) is True
+    assert await inventory_client.zrange(queue, 0, -1, withscores=True) == [
+        (b"c", 7.25),
+        (b"a", 7.5),
+        (b"b", 7.5),
+        (b"d", 1e15),
+    ]
+
+
+async def test_release_coin_without_its_origin_returns_false(
+    inventory: AsyncSmartInventory, registered_bestie: str
+) -> None:
+    """Where a coin was taken from is a part of its receipt."""
+    await stock(inventory, registered_bestie, "SILVER", "s1")
+    entry = await inventory.select_coin(registered_bestie, "SILVER")
+    assert entry is not None
+    for origin in (None, b"s1", b"one two", b"nan two"):
+        assert not await inventory.release_coin(dataclasses.replace(entry, origin=origin))
+    assert await inventory.release_coin(entry) is True
+
+
+async def test_release_coin_of_a_contact_that_is_registered_again_returns_false(
+    inventory: AsyncSmartInventory, registered_bestie: str
+) -> None:
+    """Nothing of a contact who was forgotten comes back, though one of this id is there again."""
+    await stock(inventory, registered_bestie, "SILVER", "s1", "s2")
+    entry = await inventory.select_coin(registered_bestie, "SILVER")
+    assert entry is not None
+    await inventory.forget_contact(registered_bestie)
+    await inventory.register_contact(registered_bestie, "BESTIE")
+    assert await inventory.release_coin(entry) is False
+    assert not await inventory.has_keys_for(registered_bestie)
+    # Nor in place of the new contact's coins: this id was in the first one's queue as well.
+    await stock(inventory, registered_bestie, "SILVER", "s2")
+    again = await inventory.select_coin(registered_bestie, "SILVER")
+    assert again is not None
+    assert await inventory.release_coin(entry) is False
+    assert await inventory.release_coin(again) is True
+
+
+async def test_release_coin_of_a_contact_that_was_written_by_hand(
+    inventory: AsyncSmartInventory, inventory_client: Redis, registered_bestie: str
+) -> None:
+    """A contact that no request registered is the same one until it's forgotten."""
+    await inventory_client.hdel(f"inv:v1:meta:{registered_bestie}", "by", "newest")
+    await stock(inventory, registered_bestie, "SILVER", "s1")
+    for comes_back in (True, False):
+        entry = await inventory.select_coin(registered_bestie, "SILVER")
+        assert entry is not None
+        if not comes_back:
+            await inventory.forget_contact(registered_bestie)
+            await inventory.register_contact(registered_bestie, "BESTIE")
+        assert await inventory.release_coin(entry) is comes_back
 
 
 async def test_release_coin_twice_returns_false(

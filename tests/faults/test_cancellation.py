@@ -39,7 +39,7 @@ from tests.faults.support.thousand_callers import CALLERS, Crowd
 from tests.faults.support.tried_calls import OPERATIONS, Operation, pair_over, stocked
 from tests.support.backends import REDIS_6, VALKEY_9, RunningServer
 from tests.support.peers import Cutter, ScriptedServer, listening, listening_on_loopback
-from tests.support.samples import BOB, snapshot
+from tests.support.samples import BOB, snapshot, stock
 
 pytestmark = pytest.mark.asyncio
 
@@ -184,6 +184,49 @@ async def test_a_crowd_of_which_a_part_is_cancelled(
         tally.add(fault, runs=gave_up, lost=lost, duplicated=duplicated, wrong=wrong)
         lost, duplicated = crowd.halves.balance(await kept(direct))
         tally.add(fault, runs=0, lost=lost, duplicated=duplicated)
+
+
+@over_servers
+@pytest.mark.parametrize("kind", ["one by one", "many at once"])
+async def test_what_cancelled_callers_give_back_keeps_its_order(
+    real_server: RunningServer, direct: Redis, kind: str, tally: Tally
+) -> None:
+    """Whoever gives up, in whatever order: the coins are in the queue as they were stored."""
+    stored = [f"s{number}" for number in range(6)]
+    contact_ids = [BOB, "carol"]
+    line = ByteCutter(real_server.socket_path)
+    gave_up = 0
+    for step in range(20):
+        await direct.flushdb()
+        async with line.listening() as port, DEFAULT.client(port) as client:
+            inventory = AsyncSmartInventory(client)
+            for contact_id in contact_ids:
+                await inventory.register_contact(contact_id, "MATE")
+                await stock(inventory, contact_id, "SILVER", *stored)
+            tasks = [
+                asyncio.ensure_future(
+                    inventory.select_coin(BOB, "SILVER")
+                    if kind == "one by one"
+                    else inventory.select_coins(contact_ids, "SILVER")
+                )
+                for _ in range(4)
+            ]
+            await turns(step)
+            # What one of the four got keeps its place open for none of the others.
+            for task in (tasks[2], tasks[0], tasks[3]):
+                task.cancel()
+            await asyncio.wait(tasks)
+            gave_up += sum(task.cancelled() for task in tasks)
+            gone = sum(not task.cancelled() for task in tasks)
+            for contact_id in contact_ids if kind == "many at once" else [BOB]:
+                left = [coin.key_id for coin in await inventory.list_coins(contact_id)]
+                tally.add(
+                    "order of what cancelled callers give back",
+                    lost=len(stored) - gone - len(left),
+                    wrong=int(left != sorted(left)),
+                    case=f"{kind} after {step} turns: {left}",
+                )
+    assert gave_up
 
 
 async def _caller(crowd: Crowd, way: Way, number: int, offset: int) -> bool:

@@ -42,7 +42,7 @@ STEPS = {False: {True: 13, False: 101}, True: {True: 1, False: 5}}
 """Every how many cases one is tried: by whether all are asked for, and are in the first place."""
 
 TEXTS = ("key_id", "coin_category")
-NUMBERS = ("fetched_at", "used_at")
+NUMBERS = ("fetched_at", "receipt")
 CLAIM_FIELDS = (*TEXTS, "public_key", "signature", *NUMBERS)
 
 REMOVING = {

@@ -98,8 +98,13 @@ MUTANTS = {
     ),
     "a released coin is the last": (
         stock.RELEASE,
-        r"local score = [^\n]*",
-        "local score = now + 1",
+        r"'ZADD', queue, score, key_id",
+        "'ZADD', queue, now + 1, key_id",
+    ),
+    "a contact that is back gets coins of the first": (
+        stock.RELEASE,
+        r"registration ~= \(contact\[2\] or ''\)",
+        "false",
     ),
     "the oldest coins are dropped": (contacts.SET_PRIORITY, "'ZRANGE'", "'ZREVRANGE'"),
     "a higher priority drops coins": (

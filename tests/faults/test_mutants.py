@@ -360,6 +360,49 @@ async def test_without_the_raised_score(lab: Lab) -> None:
 
 
 @in_the_lab
+async def test_a_release_to_the_head(lab: Lab) -> None:
+    """Places in receipts: test_release_coin_keeps_first_in_first_out."""
+    head = "redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')[2]"
+    lab.without(stock.RELEASE, "queue, score, key_id", f"queue, {head} - 1, key_id")
+    await lab.is_noticed_by(
+        of_the_inventory.test_release_coin_keeps_first_in_first_out,
+        order=(0, 1, 2),
+        meanwhile="nothing",
+    )
+
+
+@in_the_lab
+async def test_a_place_that_is_given_twice(lab: Lab) -> None:
+    """The newest place of a contact: test_release_coin_keeps_first_in_first_out."""
+    lab.without(stock.STORE, r"parse_integer\(contact\[2\] or ''\)", "nil")
+    await lab.is_noticed_by(
+        of_the_inventory.test_release_coin_keeps_first_in_first_out,
+        order=(0, 1, 2),
+        meanwhile="all selected",
+    )
+
+
+@in_the_lab
+async def test_a_contact_that_is_taken_for_an_earlier_one(lab: Lab) -> None:
+    """Registrations in receipts: test_release_coin_of_a_contact_that_is_registered_again_..."""
+    lab.without(stock.RELEASE, r"registration ~= \(contact\[2\] or ''\)", "false")
+    await lab.is_noticed_by(
+        of_the_inventory.test_release_coin_of_a_contact_that_is_registered_again_returns_false
+    )
+
+
+@in_the_lab
+async def test_a_claim_without_its_origin(lab: Lab) -> None:
+    """Registrations in claims: test_a_request_that_is_asked_again_is_of_the_same_contact."""
+    lab.without(
+        stock.SELECT,
+        r"taken\[2\], \{\}",
+        "string.match(taken[2], '^.* ') .. redis.call('HGET', meta, 'by'), {}",
+    )
+    await lab.is_noticed_by(of_repeats.test_a_request_that_is_asked_again_is_of_the_same_contact)
+
+
+@in_the_lab
 async def test_expiry_by_the_clients_clock(lab: Lab) -> None:
     """The expiry index: test_a_clock_that_was_set_back_hides_no_expired_key."""
     lab.without(private_halves.STORE, r"if left == ttl then", "if false then")
@@ -401,7 +444,7 @@ async def test_an_expired_key_that_nobody_noticed(lab: Lab) -> None:
         ),
         (
             stock.RELEASE,
-            r"redis.call\('ZADD', queue, 'XX', 0, ''\)",
+            r"redis.call\('ZADD', queue, 'XX', score, ''\)",
             "zadd",
             "inventory.release_coin",
         ),

@@ -56,6 +56,26 @@ async def test_a_request_that_is_asked_again_gets_the_same_coin(
     assert second.key_id == "s2"
 
 
+async def test_a_request_that_is_asked_again_is_of_the_same_contact(
+    direct: Redis, tally: Tally
+) -> None:
+    """A coin that a contact had before they were forgotten doesn't become the next one's."""
+    inventory = AsyncSmartInventory(direct, request_ids=lambda: "same")
+    other = AsyncSmartInventory(direct)
+    await other.register_contact(BOB, "BESTIE")
+    await stock(other, BOB, "SILVER", "s1", "s2")
+    first = await inventory.select_coin(BOB, "SILVER")
+    assert first is not None
+    await other.forget_contact(BOB)
+    await other.register_contact(BOB, "BESTIE")
+    again = await inventory.select_coin(BOB, "SILVER")
+    assert again is not None
+    # Two entries are equal whatever their origin is.
+    assert (again, again.origin) == (first, first.origin)
+    released = await other.release_coin(again)
+    tally.add("contact forgotten and registered again", duplicated=int(released))
+
+
 async def test_a_request_that_is_asked_again_sets_nothing_aside(direct: Redis) -> None:
     """What the first run didn't meet stays for a request whose caller hears of it."""
     inventory = AsyncSmartInventory(direct, request_ids=lambda: "same")

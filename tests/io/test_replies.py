@@ -20,7 +20,7 @@ from tests.support.samples import BOB
 pytestmark = pytest.mark.asyncio
 
 CANARY = b"canary-key-material"
-COIN = (b"k1", b"GOLD", CANARY, CANARY, b"1", b"99999999999999", b"2")
+COIN = (b"k1", b"GOLD", CANARY, CANARY, b"1", b"99999999999999", b"2 1 r")
 Command = list[bytes]
 
 

@@ -259,7 +259,7 @@ def test_an_interrupted_selection_that_can_not_be_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where the server takes no coin back, the log says so."""
-    coin = [b"c", b"SILVER", b"public", b"signature", b"1", b"1", b"1"]
+    coin = [b"c", b"SILVER", b"public", b"signature", b"1", b"1", b"1 1 r"]
     server = ScriptedServer(
         lambda command: answer_select(command, *coin) if command[2] == b"7" else b"-OOM\r\n"
     )

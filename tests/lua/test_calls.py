@@ -44,7 +44,9 @@ KEYS = Keys("alice")
 BOB = KEYS.of("bob")
 QUEUES = dict(zip(TIERS, BOB.queues, strict=True))
 COIN = NewCoin("bob", "k1", "SILVER", b"public", b"signature", NOW + 5)
-ENTRY = InventoryEntry("bob", "k1", "SILVER", b"public", b"signature", NOW - 9, NOW + 5, NOW - 1)
+ENTRY = InventoryEntry(
+    "bob", "k1", "SILVER", b"public", b"signature", NOW - 9, NOW + 5, NOW - 1, b"7 r"
+)
 KEY = NewKey("k1", "SILVER", b"blob", b"iv", b"tag", "v1")
 OLD_KEY = VaultEntry("k1", "SILVER", b"blob", b"iv", b"tag", "ACTIVE", NOW - 9, "v1")
 SILVER_CAPS = {"BESTIE": 4, "MATE": 6, "STRANGER": 0}
@@ -229,6 +231,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "fetched_at": NOW - 9,
             "expires_at": NOW + 5,
             "used_at": NOW - 1,
+            "origin": b"7 r",
             "clock": NOW,
             "coin_ttl": COIN_TTL,
             "claim_ttl": CLAIM_TTL,

@@ -142,6 +142,8 @@ def check_entry(argument: str, value: object) -> InventoryEntry:
     if value.expires_at is not None:
         check_time(f"{argument}.expires_at", value.expires_at)
     check_time(f"{argument}.used_at", value.used_at)
+    if value.origin is not None:
+        check_blob(f"{argument}.origin", value.origin)
     return value
 
 

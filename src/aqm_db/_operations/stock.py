@@ -183,6 +183,7 @@ def build_release(scope: Scope, entry: InventoryEntry, caps: Caps) -> Call:
         entry.fetched_at,
         "" if entry.expires_at is None else entry.expires_at,
         cast("int", entry.used_at),
+        entry.origin or b"",
         COIN_TTL_MS,
         CLAIM_TTL_MS,
         *caps_of(caps, entry.coin_category),
@@ -307,7 +308,8 @@ def _check_own(
 
 def _read_coin(contact_id: str, coin: Reply) -> InventoryEntry:
     """A coin as a selection's reply holds it."""
-    key_id, tier, public_key, signature, fetched_at, expires_at, used_at = coin
+    key_id, tier, public_key, signature, fetched_at, expires_at, receipt = coin
+    used_at, _, origin = receipt.partition(b" ")
     try:
         return InventoryEntry(
             contact_id,
@@ -318,6 +320,7 @@ def _read_coin(contact_id: str, coin: Reply) -> InventoryEntry:
             int(fetched_at),
             None if expires_at is None else int(expires_at),
             int(used_at),
+            origin,
         )
     except UnicodeDecodeError:
         raise CorruptEntryError(f"a coin of {contact_id!r} has an id that is no text") from None

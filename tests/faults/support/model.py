@@ -181,6 +181,8 @@ class Contact:
         queues: key ids, oldest first; some may lack their row.
         rows: coins by key id; some may be in no queue.
         used: when each coin was used.
+        places: where each coin stands in its queue; a larger one is later.
+        lent: the places of coins that were handed out, by what their receipts say.
     """
 
     priority: str
@@ -189,6 +191,8 @@ class Contact:
     queues: dict[str, list[str]] = field(default_factory=lambda: {tier: [] for tier in TIERS})
     rows: dict[str, Row] = field(default_factory=dict[str, Row])
     used: dict[str, int] = field(default_factory=dict[str, int])
+    places: dict[str, int] = field(default_factory=dict[str, int])
+    lent: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
 
     def fault(self, key_id: str, tier: str, now: int) -> str | None:
         """Why a queued coin can't be handed out."""
@@ -223,6 +227,7 @@ class Contact:
         """Uses a coin; each use has a time of its own."""
         self.unlist(key_id)
         used_at = self.used[key_id] = max(now, self.used.get(key_id, 0) + 1)
+        self.lent[key_id, used_at] = self.places[key_id]
         return self.rows.pop(key_id), used_at
 
     def unlist(self, key_id: str) -> None:
@@ -303,6 +308,7 @@ class InventoryModel:
             raise BudgetExceededError(coin.contact_id, coin.coin_category, len(queue), cap)
         contact.unlist(coin.key_id)
         queue.append(coin.key_id)
+        contact.places[coin.key_id] = max(contact.places.values(), default=0) + 1
         contact.rows[coin.key_id] = _coin_row(
             coin.coin_category, coin.public_key, coin.signature, now, coin.expires_at
         )
@@ -333,10 +339,11 @@ class InventoryModel:
         return None
 
     def release(self, entry: InventoryEntry, now: int) -> bool:
-        """Puts a coin back at the head, if this use of it was the last one."""
+        """Puts a coin back to its place, if this use of it was the last one."""
         contact = self.contacts.get(entry.contact_id)
         if (
             contact is None
+            or (entry.key_id, entry.used_at) not in contact.lent
             or contact.used.get(entry.key_id) != entry.used_at
             or entry.key_id in contact.rows
         ):
@@ -346,7 +353,9 @@ class InventoryModel:
         if not self.caps.get(contact.priority, {}).get(tier) or _expiry(row) <= now:
             return False
         contact.unlist(entry.key_id)
-        contact.queues[tier].insert(0, entry.key_id)
+        contact.places[entry.key_id] = contact.lent[entry.key_id, entry.used_at]
+        contact.queues[tier].append(entry.key_id)
+        contact.queues[tier].sort(key=contact.places.__getitem__)
         contact.rows[entry.key_id] = row
         return True
 

@@ -20,5 +20,5 @@ for _, queue in pairs(queues) do
   redis.call('ZREM', queue, '')
 end
 claim_coin(read_coin(row) or {}, key_id, row, claim, claim_prefix, claim_ttl, coin_ttl, used,
-  clock or shown,  queues)
+  clock or shown, queues, '')
 return {OK, 1}

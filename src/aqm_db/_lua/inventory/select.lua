@@ -3,25 +3,28 @@
 -- ARGV: sent (ms), clock, row_prefix, claim_prefix, coin_ttl (ms), claim_ttl, tiers ...
 --       clock, claim_ttl: ms as text, which some servers write faster than numbers; tiers: the one
 --       that is wanted, and those to fall back to.
--- Returns: {UNKNOWN, claim, shown} | {OK, claim, set aside} | {OK, claim, set aside, key_id, coin_category, public_key,
---          signature, fetched_at, expires_at, used_at} | {NOT_REGISTERED, claim} | {CORRUPT, claim}
+-- Returns: {OK, claim, set aside} | {OK, claim, set aside, key_id, coin_category, public_key,
+--          signature, fetched_at, expires_at, receipt} | {NOT_REGISTERED, claim} | {CORRUPT, claim}
+--          | {UNKNOWN, claim, shown}
 --          claim: its name, and so the contact and the request, by which the client knows its reply
 --          set aside: {key_id, fault, key_id, fault, ...}
+--          receipt: what takes it back: when it was used, a space, and its origin: its score in the
+--          queue, a space, and the request that registered its contact
 -- Again: the claim holds what the request took.
--- Runs: ZRANGE queues, HGET meta, HSET meta, EXISTS claim, HMGET claim
--- Uses: claim_coin, confirm_time, find_expiry, inspect_coin, is_late, parse_integer, read_coin
+-- Runs: ZRANGE queues, HGET meta, HMGET meta, HSET meta, EXISTS claim, HMGET claim
+-- Uses: claim_coin, confirm_time, find_expiry, inspect_coin, is_late, read_coin
 -- Uses: read_time, refuse_unregistered, set_aside
-local function hand_out(claim, coin, id, used_at, aside)
+local function hand_out(claim, coin, id, receipt, aside)
   return {OK, claim, aside, id, coin.coin_category, coin.public_key, coin.signature,
-    coin.fetched_at, coin.expires_at, used_at}
+    coin.fetched_at, coin.expires_at, receipt}
 end
 
 -- A repeated request meets its claim in the place that a coin would be moved to.
 local function hand_out_again(claim, queues, coin_ttl)
-  local taken = redis.call('HMGET', claim, 'key_id', 'used_at')
+  local taken = redis.call('HMGET', claim, 'key_id', 'receipt')
   local coin = read_coin(claim)
-  if not taken[1] or not parse_integer(taken[2]) or not queues[coin.coin_category]
-    or not find_expiry(coin, coin_ttl) then
+  if not taken[1] or not string.find(taken[2] or '', '^%d+ %S+ ')
+    or not queues[coin.coin_category] or not find_expiry(coin, coin_ttl) then
     return {CORRUPT, claim}
   end
   return hand_out(claim, coin, taken[1], taken[2], {})
@@ -39,19 +42,22 @@ local aside, confirmed = {}, nil
 for _, tier in ipairs(tiers) do
   local queue = queues[tier]
   local place = 0
-  local id = redis.call('ZRANGE', queue, 0, 0)[1]
-  while id do
+  local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+  while head[1] do
+    local id = head[1]
     local coin, row, fault = inspect_coin(row_prefix, id, tier, tonumber(now), coin_ttl)
     if coin then
-      if not redis.call('HGET', meta, 'priority') then
+      local contact = redis.call('HMGET', meta, 'priority', 'by')
+      if not contact[1] then
         return refuse_unregistered(meta, claim)
       end
-      local used_at = claim_coin(coin, id, row, claim, claim_prefix, claim_ttl, coin_ttl, used, now,
-        {queue}, meta)
-      if not used_at then
+      local origin = head[2] .. ' ' .. (contact[2] or '')
+      local receipt = claim_coin(coin, id, row, claim, claim_prefix, claim_ttl, coin_ttl, used, now,
+        {queue}, origin, meta)
+      if not receipt then
         return hand_out_again(claim, queues, coin_ttl)
       end
-      return hand_out(claim, coin, id, used_at, aside)
+      return hand_out(claim, coin, id, receipt, aside)
     end
     -- Asked again, it takes nothing from a queue, and so has nothing to tell.
     if #aside == 0 and redis.call('EXISTS', claim) == 1 then
@@ -66,7 +72,7 @@ for _, tier in ipairs(tiers) do
       aside[#aside + 1] = id
       aside[#aside + 1] = fault
     end
-    id = redis.call('ZRANGE', queue, place, place)[1]
+    head = redis.call('ZRANGE', queue, place, place, 'WITHSCORES')
   end
 end
 if redis.call('EXISTS', claim) == 1 then

@@ -8,11 +8,12 @@
 --          | {NO_SLOT} | {UNKNOWN, shown}
 -- Again: the row remembers the request that stored it, in a field whose name every coin pays for;
 --        once the coin was taken, its claim does.
--- Runs: EXISTS claim, HGET meta, EXISTS row, ZSCORE used, ZREMRANGEBYSCORE used, ZCARD queues
+-- Runs: EXISTS claim, HMGET meta, HSET meta, EXISTS row, ZSCORE used, ZREMRANGEBYSCORE used
+-- Runs: ZCARD queues
 -- Runs: ZRANGE queues, ZREVRANGE queues, ZADD queues, ZREM queues
 -- Runs: HGET leases, HSET leases, HDEL leases
--- Uses: confirm_time, inspect_coin, is_late, lease.format_lease, lease.parse_lease, read_coin
--- Uses: read_time, refuse_unregistered, set_aside, write_coin
+-- Uses: confirm_time, inspect_coin, is_late, lease.format_lease, lease.parse_lease, parse_integer
+-- Uses: read_coin, read_time, refuse_unregistered, set_aside, write_coin
 local tier, queue = coin_category, queues[coin_category]
 
 if redis.call('EXISTS', claim) == 1 then
@@ -23,11 +24,11 @@ if is_late(sent, shown) then
   return (read_coin(row) or {}).by == request_id and {OK} or {UNKNOWN, shown}
 end
 local now = clock or shown
-local priority = redis.call('HGET', meta, 'priority')
-if not priority then
+local contact = redis.call('HMGET', meta, 'priority', 'newest')
+if not contact[1] then
   return refuse_unregistered(meta)
 end
-local cap = caps[priority]
+local cap = caps[contact[1]]
 if not cap then
   return {CORRUPT}
 end
@@ -61,8 +62,11 @@ end
 if count >= cap then
   return {BUDGET, count, cap}
 end
-local newest = redis.call('ZREVRANGE', queue, 0, 0, 'WITHSCORES')[2]
-local score = string.format('%.0f', math.max(now, (tonumber(newest) or 0) + 1))
+-- Above all that were stored before, though none of them may be in the queue: they may come back,
+-- and each to its old place.
+local last = redis.call('ZREVRANGE', queue, 0, 0, 'WITHSCORES')[2]
+local newest = math.max(tonumber(last) or 0, parse_integer(contact[2] or '') or 0)
+local score = string.format('%.0f', math.max(now, newest + 1))
 -- Rehearsals: what can't be written is found out while nothing is.
 redis.call('ZADD', queue, 'XX', 0, '')
 redis.call('ZREM', queue, '')
@@ -72,6 +76,7 @@ end
 -- Right whatever follows: what was used so long ago can't be used again.
 redis.call('ZREMRANGEBYSCORE', used, '-inf', string.format('%.0f', confirmed - used_ttl))
 
+redis.call('HSET', meta, 'newest', score)
 -- An entry that lost its row would list the coin twice.
 for _, other in pairs(queues) do
   redis.call('ZREM', other, key_id)

@@ -1,8 +1,9 @@
 -- Runs: RENAMENX row claim, RENAMENX claim row, HSET claim, PEXPIRE claim, SET claim, ZADD used
 -- Runs: ZSCORE used, ZREM used, ZREM queues, HDEL claim, DEL claim, HSET meta
 -- Uses: parse_integer, try_call
--- Writes all that follows from a use, and returns when the coin was used.
-local function note_use(coin, id, claim, claim_prefix, claim_ttl, used, now, queues, meta)
+-- Writes all that follows from a use, and returns its receipt.
+local function note_use(coin, id, claim, claim_prefix, claim_ttl, used, now, queues, origin,
+  meta)
   local used_at = now
   -- Raised above an earlier use of the same coin: each use has a receipt of its own.
   if redis.call('ZADD', used, 'GT', 'CH', now, id) == 0 then
@@ -10,10 +11,11 @@ local function note_use(coin, id, claim, claim_prefix, claim_ttl, used, now, que
     used_at = parse_integer(raised) and raised or now
     redis.call('ZADD', used, used_at, id)
   end
-  try_call('HSET', claim, 'key_id', id, 'used_at', used_at)
+  local receipt = used_at .. ' ' .. origin
+  try_call('HSET', claim, 'key_id', id, 'receipt', receipt)
   -- A store whose reply was lost is asked again: it must hear that it stored, though the coin is
   -- gone by then.
-  if coin.by and now - (parse_integer(coin.fetched_at) or 0) < tonumber(claim_ttl) then
+  if coin.by and now - (tonumber(coin.fetched_at) or 0) < tonumber(claim_ttl) then
     redis.call('SET', claim_prefix .. coin.by, '', 'PX', claim_ttl)
   end
   if meta then
@@ -23,28 +25,29 @@ local function note_use(coin, id, claim, claim_prefix, claim_ttl, used, now, que
   for _, queue in pairs(queues) do
     redis.call('ZREM', queue, id)
   end
-  return used_at
+  return receipt
 end
 
 -- Moves a coin's row to the claim of the request that takes it, marks the coin as used, and takes
 -- it from its queues. Whatever can't be written (an ACL forbids it, a key has the wrong type) puts
 -- the row back as it was: no coin is lost on the way.
--- Returns when it was used, which is the use's receipt; nil if the request has its claim already.
+-- Returns the use's receipt: when it was used, a space, and the origin, which says where the coin
+-- was taken from; nil if the request has its claim already.
 local function claim_coin(coin, id, row, claim, claim_prefix, claim_ttl, coin_ttl, used, now,
-  queues, meta)
+  queues, origin, meta)
   if redis.call('RENAMENX', row, claim) == 0 then
     return nil
   end
-  local noted, used_at = pcall(note_use, coin, id, claim, claim_prefix, claim_ttl, used, now,
-    queues, meta)
+  local noted, receipt = pcall(note_use, coin, id, claim, claim_prefix, claim_ttl, used, now,
+    queues, origin, meta)
   if not noted then
     -- Stale by the time that this expiry comes, if the one above was set.
     redis.pcall('PEXPIRE', claim, coin_ttl)
-    redis.pcall('HDEL', claim, 'key_id', 'used_at')
+    redis.pcall('HDEL', claim, 'key_id', 'receipt')
     redis.call('RENAMENX', claim, row)
     redis.pcall('ZREM', used, id)
     redis.pcall('DEL', claim_prefix .. (coin.by or ''))
-    error(used_at)
+    error(receipt)
   end
-  return used_at
+  return receipt
 end
