@@ -206,18 +206,21 @@ def mint(
         identity: the signer.
         key_id: the coin's id, never used before.
         coin_category: its tier.
-        coin_version: its format; by default ``"kyber768_v1"`` for GOLD and SILVER and
+        coin_version: its format, which is the tier's: ``"kyber768_v1"`` for GOLD and SILVER and
             ``"x25519_v1"`` for BRONZE.
 
     Raises:
         InvalidIdentifierError: the key id or version isn't 1 to 256 bytes of UTF-8.
         InvalidCoinCategoryError: the tier is unknown.
-        InvalidArgumentError: another argument is of the wrong type.
+        InvalidArgumentError: the version is none of the tier's, which nobody could verify, or
+            another argument is of the wrong type.
     """
     _check_type("identity", identity, Identity)
     check_id("key_id", key_id)
     tier = _tier("coin_category", coin_category)
-    version = tier.kem.version if coin_version is None else check_id("coin_version", coin_version)
+    version = tier.kem.version
+    if coin_version is not None and check_id("coin_version", coin_version) != version:
+        raise InvalidArgumentError("coin_version", f"must be {version!r} for {coin_category}")
     private_key, public_key = tier.kem.generate()
     message = _frame(_SIGNED, key_id, coin_category, version, public_key)
     signature = tier.signer.sign(identity, message)
@@ -227,7 +230,12 @@ def mint(
 
 
 def verify(coin: PublicCoin, identity: PublicIdentity) -> None:
-    """Make sure that a signer made exactly this coin; do so before it is stored.
+    """Make sure that a signer made exactly this coin, and that it can be encrypted for.
+
+    Do so before it is stored. An ML-KEM key is looked at by the rule of FIPS 203, section 7.2: each
+    coefficient is below 3329. An X25519 key is below the field's prime, as every key that is
+    computed is, so its high bit isn't set; and it isn't of small order, which would make the secret
+    all zeros (RFC 7748, sections 5 and 6.1).
 
     Args:
         coin: as it came.
@@ -235,7 +243,7 @@ def verify(coin: PublicCoin, identity: PublicIdentity) -> None:
 
     Raises:
         InvalidCoinError: a key or signature of another length than the tier's, a field that was
-            altered, or another signer.
+            altered, another signer, a version that isn't the tier's, or a public key that is none.
         InvalidIdentifierError: the coin's key id or version isn't 1 to 256 bytes of UTF-8.
         InvalidCoinCategoryError: the coin's tier is unknown.
         InvalidArgumentError: an argument, or another field of the coin, is of the wrong type.
@@ -254,6 +262,8 @@ def verify(coin: PublicCoin, identity: PublicIdentity) -> None:
             f"a {coin.coin_category} coin has a public key and a signature of {wanted} bytes,"
             f" not {sizes}"
         )
+    if version != tier.kem.version:
+        raise InvalidCoinError(f"a {coin.coin_category} coin is of version {tier.kem.version!r}")
     message = _frame(_SIGNED, key_id, coin.coin_category, version, coin.public_key)
     try:
         tier.signer.verify(identity, coin.signature, message)
@@ -261,6 +271,8 @@ def verify(coin: PublicCoin, identity: PublicIdentity) -> None:
         raise InvalidCoinError(
             "the signature doesn't match: the coin was altered, or another signer made it"
         ) from None
+    with _refuse_coin(f"what was signed is not a public key of a {coin.coin_category} coin"):
+        tier.kem.check_public(coin.public_key)
 
 
 def seal(
@@ -365,17 +377,15 @@ def encapsulate(public_key: bytes, coin_category: str) -> Encapsulation:
         coin_category: the coin's tier.
 
     Raises:
-        InvalidCoinError: it isn't a public key of this tier.
+        InvalidCoinError: it isn't a public key of this tier. Don't release such a coin: it would be
+            selected, and fail, again.
         InvalidCoinCategoryError: the tier is unknown.
         InvalidArgumentError: the key isn't bytes.
     """
     tier = _tier("coin_category", coin_category)
     _check_type("public_key", public_key, bytes)
-    try:
+    with _refuse_coin(f"this is not a public key of a {coin_category} coin"):
         return tier.kem.encapsulate(public_key)
-    except _MalformedError:
-        reason = f"this is not a public key of a {coin_category} coin"
-        raise InvalidCoinError(reason) from None
 
 
 def decapsulate(private_key: bytes, coin_category: str, ciphertext: bytes) -> bytes:
@@ -403,11 +413,8 @@ def decapsulate(private_key: bytes, coin_category: str, ciphertext: bytes) -> by
     tier = _tier("coin_category", coin_category)
     _check_size("private_key", private_key, tier.kem.private_size)
     _check_type("ciphertext", ciphertext, bytes)
-    try:
+    with _refuse_coin(f"this is not a ciphertext for a {coin_category} coin"):
         return tier.kem.decapsulate(private_key, ciphertext)
-    except _MalformedError:
-        reason = f"this is not a ciphertext for a {coin_category} coin"
-        raise InvalidCoinError(reason) from None
 
 
 # Sizes in bytes: FIPS 203 table 3, FIPS 204 table 2, RFC 7748, RFC 8032, NIST SP 800-38D.
@@ -419,6 +426,16 @@ _SEAL_KEY_SIZE: Final = 32
 _NONCE_SIZE: Final = 12
 _TAG_SIZE: Final = 16
 
+# ML-KEM's modulus, and 3 polynomials of 256 coefficients with 12 bits each (FIPS 203, table 2).
+_Q: Final = 3329
+_COEFFICIENT_BYTES: Final = 3 * 256 * 12 // 8
+_ONES: Final = int.from_bytes(b"\x01\0\0" * (_COEFFICIENT_BYTES // 3), "little")
+"""1 in the place of every second coefficient."""
+_EVERY_SECOND: Final = _ONES * 0xFFF
+_UP_TO_CARRY: Final = _ONES * (0x1000 - _Q)
+_CARRIES: Final = _ONES * 0x1000
+_X25519_PRIME: Final = 2**255 - 19
+
 # Each use of a key says what for, so that bytes made for one can't serve as another.
 _SIGNED: Final = "aqm-db coin signature v1"
 _SEALED: Final = "aqm-db sealed private half v1"
@@ -427,13 +444,17 @@ _AGREED: Final = "aqm-db x25519 hkdf-sha256 v1"
 
 @dataclass(frozen=True, slots=True)
 class _Kem:
-    """A way to agree on a secret; ``generate`` gives the private and the public key, raw."""
+    """A way to agree on a secret; ``generate`` gives the private and the public key, raw.
+
+    ``check_public`` takes a public key of the right size, and refuses what is none.
+    """
 
     name: str
     version: str
     private_size: int
     public_size: int
     generate: Callable[[], tuple[bytes, bytes]]
+    check_public: Callable[[bytes], None]
     encapsulate: Callable[[bytes], Encapsulation]
     decapsulate: Callable[[bytes, bytes], bytes]
 
@@ -479,7 +500,7 @@ def _frame(*parts: str | bytes) -> bytes:
 
 
 class _MalformedError(Exception):
-    """``cryptography`` can't use some bytes; the cause says why, and holds none of them."""
+    """Some bytes are of no use; the cause, if any, says why, and holds none of them."""
 
 
 @contextmanager
@@ -491,15 +512,27 @@ def _refuse_malformed() -> Generator[None]:
         raise _MalformedError from error
 
 
+@contextmanager
+def _refuse_coin(reason: str) -> Generator[None]:
+    """Tells the caller of malformed bytes."""
+    try:
+        yield
+    except _MalformedError:
+        raise InvalidCoinError(reason) from None
+
+
 def _raw_pair(key: MLKEM768PrivateKey | X25519PrivateKey) -> tuple[bytes, bytes]:
     return key.private_bytes_raw(), key.public_key().public_bytes_raw()
+
+
+def _x25519_check(public_key: bytes) -> None:
+    _x25519_agree(X25519PrivateKey.generate(), public_key)
 
 
 def _x25519_encapsulate(public_key: bytes) -> Encapsulation:
     ephemeral = X25519PrivateKey.generate()
     ciphertext = ephemeral.public_key().public_bytes_raw()
-    with _refuse_malformed():
-        agreed = ephemeral.exchange(X25519PublicKey.from_public_bytes(public_key))
+    agreed = _x25519_agree(ephemeral, public_key)
     return Encapsulation(_x25519_secret(agreed, ciphertext, public_key), ciphertext)
 
 
@@ -510,12 +543,35 @@ def _x25519_decapsulate(private_key: bytes, ciphertext: bytes) -> bytes:
     return _x25519_secret(agreed, ciphertext, key.public_key().public_bytes_raw())
 
 
+def _x25519_agree(key: X25519PrivateKey, public_key: bytes) -> bytes:
+    """The raw secret with a coin's public key; one of small order is refused by ``exchange``."""
+    # Another spelling of the same point: the owner's half of the secret names the usual one, so a
+    # message for this one could never be read.
+    if int.from_bytes(public_key, "little") >= _X25519_PRIME:
+        raise _MalformedError
+    with _refuse_malformed():
+        return key.exchange(X25519PublicKey.from_public_bytes(public_key))
+
+
 def _x25519_secret(agreed: bytes, ciphertext: bytes, public_key: bytes) -> bytes:
     info = _frame(_AGREED, ciphertext, public_key)
     return HKDF(SHA256(), _SECRET_SIZE, salt=None, info=info).derive(agreed)
 
 
+def _ml_kem_check(public_key: bytes) -> None:
+    """The modulus check of FIPS 203, section 7.2; not every library that is built on makes it.
+
+    The coefficients are 12 bits each (ByteDecode of section 4.2.1), and lie side by side in one
+    number. Every second one is looked at at once: what is added carries over if it's too large.
+    """
+    coefficients = int.from_bytes(public_key[:_COEFFICIENT_BYTES], "little")
+    for shift in (0, 12):
+        if ((coefficients >> shift & _EVERY_SECOND) + _UP_TO_CARRY) & _CARRIES:
+            raise _MalformedError
+
+
 def _ml_kem_encapsulate(public_key: bytes) -> Encapsulation:
+    _ml_kem_check(public_key)
     with _refuse_malformed():
         secret, ciphertext = MLKEM768PublicKey.from_public_bytes(public_key).encapsulate()
     return Encapsulation(secret, ciphertext)
@@ -533,6 +589,7 @@ _ML_KEM_768: Final = _Kem(
     private_size=64,
     public_size=1184,
     generate=lambda: _raw_pair(MLKEM768PrivateKey.generate()),
+    check_public=_ml_kem_check,
     encapsulate=_ml_kem_encapsulate,
     decapsulate=_ml_kem_decapsulate,
 )
@@ -542,6 +599,7 @@ _X25519: Final = _Kem(
     private_size=32,
     public_size=32,
     generate=lambda: _raw_pair(X25519PrivateKey.generate()),
+    check_public=_x25519_check,
     encapsulate=_x25519_encapsulate,
     decapsulate=_x25519_decapsulate,
 )

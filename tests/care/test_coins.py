@@ -41,6 +41,16 @@ def flipped(data: bytes, position: int) -> bytes:
     return bytes(changed)
 
 
+def signed(
+    key_id: str, tier: CoinCategory, public_key: bytes, version: str | None = None
+) -> coins.PublicCoin:
+    """What a faulty client publishes: its signature over whatever it takes for a coin."""
+    version = version or coins.ALGORITHMS[tier].version
+    message = coins._frame(coins._SIGNED, key_id, tier, version, public_key)
+    signature = coins._TIERS[tier].signer.sign(IDENTITY, message)
+    return coins.PublicCoin(key_id, tier, version, public_key, signature)
+
+
 def sealed_row(coin: coins.MintedCoin) -> VaultEntry:
     """A coin's private half as the vault would give it back."""
     public = coin.public
@@ -111,11 +121,27 @@ def test_minted_coin_verifies(tier: CoinCategory) -> None:
 
 
 @each_tier
-def test_mint_own_version_and_longest_id(tier: CoinCategory) -> None:
-    """A caller's version and an id of 256 bytes are signed and verify."""
-    coin = coins.mint(IDENTITY, "ü" * 128, tier, coin_version="v9 ü").public
-    assert coin.coin_version == "v9 ü"
+def test_mint_named_version_and_longest_id(tier: CoinCategory) -> None:
+    """The tier's version may be named, and an id of 256 bytes is signed and verifies."""
+    version = coins.ALGORITHMS[tier].version
+    coin = coins.mint(IDENTITY, "ü" * 128, tier, coin_version=version).public
+    assert coin.coin_version == version
     coins.verify(coin, IDENTITY.public)
+
+
+@each_tier
+@pytest.mark.parametrize("version", ["kyber768_v1", "x25519_v1", "v9 ü"])
+def test_no_other_version_is_minted_or_verified(tier: CoinCategory, version: str) -> None:
+    """A coin of another format would be used as what it isn't, though its signer made it."""
+    right = coins.ALGORITHMS[tier].version
+    coin = signed("k", tier, COINS[tier].public.public_key, version)
+    if version == right:
+        coins.verify(coin, IDENTITY.public)
+        return
+    with pytest.raises(InvalidCoinError, match=right):
+        coins.verify(coin, IDENTITY.public)
+    with pytest.raises(InvalidArgumentError, match=f"^coin_version: .*{right}"):
+        coins.mint(IDENTITY, "k", tier, coin_version=version)
 
 
 @each_tier
@@ -245,17 +271,88 @@ def test_verify_uses_the_key_of_the_tier(tier: CoinCategory, own: str) -> None:
 
 
 @given(text=st.text(min_size=3, max_size=40), data=st.data())
-def test_no_bytes_move_between_id_and_version(text: str, data: st.DataObject) -> None:
-    """Signed text split elsewhere into id and version is another coin."""
+def test_no_bytes_move_between_signed_fields(text: str, data: st.DataObject) -> None:
+    """Text that is split elsewhere into id and version is another text to sign."""
     size = len(text)
     here = data.draw(st.integers(1, size - 1))
     there = data.draw(st.integers(1, size - 1).filter(lambda border: border != here))
-    coin = coins.mint(IDENTITY, text[:here], "BRONZE", coin_version=text[here:]).public
-    coins.verify(coin, IDENTITY.public)
+    assert coins._frame(text[:here], text[here:]) != coins._frame(text[:there], text[there:])
+
+
+def encode_coefficients(coefficients: list[int]) -> bytes:
+    """An ML-KEM-768 public key with these coefficients (ByteEncode of FIPS 203), one by one."""
+    bits = "".join(f"{coefficient:012b}"[::-1] for coefficient in coefficients)
+    places = range(0, len(bits), 8)
+    return bytes(int(bits[place : place + 8][::-1], 2) for place in places) + bytes(32)
+
+
+@pytest.mark.parametrize("tier", ["GOLD", "SILVER"])
+@pytest.mark.parametrize("rest", [0, 3328])
+def test_a_key_with_a_coefficient_that_is_too_large(
+    monkeypatch: pytest.MonkeyPatch, tier: CoinCategory, rest: int
+) -> None:
+    """Wherever it stands, the coin is refused, by whichever library its key would be used with."""
+    largest = encode_coefficients([rest] * 768)
+    coins.verify(signed("k", tier, largest), IDENTITY.public)
+    coins.encapsulate(largest, tier)
+    # Not every library looks for itself.
+    monkeypatch.setattr(coins, "MLKEM768PublicKey", None)
+    for place in (0, 1, 2, 255, 256, 511, 766, 767):
+        for value in (3329, 4095):
+            changed = [rest] * 768
+            changed[place] = value
+            public_key = encode_coefficients(changed)
+            with pytest.raises(InvalidCoinError, match=f"public key of a {tier} coin"):
+                coins.verify(signed("k", tier, public_key), IDENTITY.public)
+            with pytest.raises(InvalidCoinError, match=f"public key of a {tier} coin"):
+                coins.encapsulate(public_key, tier)
+
+
+@given(st.lists(st.sampled_from([0, 1, 3327, 3328, 3329, 3330, 4095]), min_size=768, max_size=768))
+def test_the_modulus_check_is_that_of_the_standard(coefficients: list[int]) -> None:
+    """It says the same as a look at each coefficient."""
+    public_key = encode_coefficients(coefficients)
+    if max(coefficients) < 3329:
+        coins.encapsulate(public_key, "SILVER")
+    else:
+        with pytest.raises(InvalidCoinError):
+            coins.encapsulate(public_key, "SILVER")
+
+
+PRIME = 2**255 - 19
+ORDER_8 = 325606250916557431795983626356110631294008115727848805560023387167927233504
+"""The x-coordinate of a point of order 8; there is one more."""
+OTHER_ORDER_8 = 39382357235489614581723060781553021112529911719440698176882885853963445705823
+HIGH_BIT = 2**255
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            number + bit
+            for number in (0, 1, ORDER_8, OTHER_ORDER_8, PRIME - 1)
+            for bit in (0, HIGH_BIT)
+        ),
+        *(PRIME, PRIME + 1, PRIME + 9, 2**255 - 1, 2**256 - 1, 9 + HIGH_BIT),
+    ],
+    ids=hex,
+)
+def test_an_x25519_key_that_is_none(value: int) -> None:
+    """One of small order makes the secret known; another spelling makes a secret nobody finds."""
+    public_key = value.to_bytes(32, "little")
+    with pytest.raises(InvalidCoinError, match="public key of a BRONZE coin"):
+        coins.verify(signed("k", "BRONZE", public_key), IDENTITY.public)
+    with pytest.raises(InvalidCoinError, match="public key of a BRONZE coin"):
+        coins.encapsulate(public_key, "BRONZE")
+
+
+def test_the_high_bit_of_a_minted_x25519_key() -> None:
+    """With it, the key would be the same point, and the message could not be read."""
+    public = COINS["BRONZE"].public
+    spelt = (int.from_bytes(public.public_key, "little") + HIGH_BIT).to_bytes(32, "little")
     with pytest.raises(InvalidCoinError):
-        coins.verify(
-            replaced(coin, key_id=text[:there], coin_version=text[there:]), IDENTITY.public
-        )
+        coins.verify(signed("k", "BRONZE", spelt), IDENTITY.public)
 
 
 Fields = tuple[str, CoinCategory, str, bytes]
