@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from aqm_db.errors import InvalidCoinError
+
 from .envelope import Envelope, dump_envelope, encrypt, load_envelope
 from .journal import Journal
 from .link import Link
@@ -48,20 +50,25 @@ class Sender:
             await self._link.send(envelope)
 
     async def send(self, text: str) -> None:
-        """Sends a text.
+        """Sends a text, with the next coin that can be encrypted for.
 
         Raises:
             OSError: the outbox can't be written; the message isn't sent, and its coin is back.
         """
         message_id = f"{self._person.name}-{self.written + 1}"
-        coin = await self._purse.take()
-        try:
-            envelope = encrypt(coin, message_id, self._person.name, text, self._person.identity)
-            record = {"message": dump_envelope(envelope), "coin_category": coin.coin_category}
-            self._outbox.append(record)
-        except Exception:
-            await self._purse.give_back(coin)
-            raise
+        while True:
+            coin = await self._purse.take()
+            try:
+                envelope = encrypt(coin, message_id, self._person.name, text, self._person.identity)
+                record = {"message": dump_envelope(envelope), "coin_category": coin.coin_category}
+                self._outbox.append(record)
+            except InvalidCoinError:
+                # Used up: if it were given back, every message would meet it first.
+                continue
+            except Exception:
+                await self._purse.give_back(coin)
+                raise
+            break
         # From here on the coin is spent, however often this message is sent.
         self._read(record)
         await self._link.send(envelope)

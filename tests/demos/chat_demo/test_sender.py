@@ -11,6 +11,7 @@ from aqm_db.chat_demo.publisher import mint_coin
 from aqm_db.chat_demo.purse import Purse
 from aqm_db.chat_demo.sender import Sender
 from aqm_db.demo import DemoError
+from aqm_db.types import CoinCategory
 from tests.support.chat_people import (
     OneCoin,
     Recorder,
@@ -76,6 +77,24 @@ async def test_accepted_twice(alice: Person, bob: Person) -> None:
         for _ in range(2):
             sender.note_acceptance("alice-1")
         assert sender.is_idle
+
+
+@pytest.mark.parametrize("tier", ["GOLD", "SILVER"])
+async def test_a_coin_that_nobody_can_encrypt_for_is_used_up(
+    alice: Person, bob: Person, alices: AsyncClientDatabase, bobs_link: Link, tier: CoinCategory
+) -> None:
+    """It was stored by a program that verified nothing: the message takes the next coin."""
+    good = mint_coin(bob, tier)
+    broken = b"\xff" * len(good.public_key)
+    key_id = good.private.key_id
+    await alices.inventory.store_key("bob", "broken", tier, broken, good.signature)
+    await alices.inventory.store_key("bob", key_id, tier, good.public_key, good.signature)
+    link = Recorder()
+    with Journal(alice.outbox) as outbox:
+        purse = Purse(alice, alices.inventory, bobs_link)
+        await Sender(alice, purse, outbox, link.as_link()).send("hello")
+    assert [envelope.key_id for envelope in link.sent] == [key_id]
+    assert await alices.inventory.list_coins("bob") == []
 
 
 async def test_a_coin_goes_back_if_the_message_is_not_sent(
