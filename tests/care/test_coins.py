@@ -198,6 +198,10 @@ def test_verify_refuses_every_altered_field(tier: CoinCategory) -> None:
     altered = [
         replaced(coin, key_id=coin.key_id + "x"),
         replaced(coin, coin_version=coin.coin_version + "x"),
+        replaced(
+            signed(coin.key_id, tier, coin.public_key, coin.coin_version + "x"),
+            coin_version=coin.coin_version,
+        ),
         *(replaced(coin, coin_category=other) for other in TIERS if other != tier),
     ]
     for name in ("public_key", "signature"):
