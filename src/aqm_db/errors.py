@@ -10,6 +10,7 @@
     ├── KeyNotFoundError
     ├── KeyAlreadyExistsError
     ├── KeyAlreadyUsedError
+    ├── CoinExpiredError
     ├── KeyAlreadyBurnedError
     ├── BudgetExceededError
     ├── NoSlotError
@@ -75,6 +76,10 @@ class KeyAlreadyExistsError(AQMDatabaseError):
 
 class KeyAlreadyUsedError(AQMDatabaseError):
     """This coin was handed out for this contact before, so it can't be stored again."""
+
+
+class CoinExpiredError(AQMDatabaseError):
+    """A coin's ``expires_at`` has passed: its private half is gone, so it was not stored."""
 
 
 class KeyAlreadyBurnedError(AQMDatabaseError):

@@ -206,6 +206,7 @@ class AsyncSmartInventory:
             NoSlotError: enforcing the budget took minutes, so that it might have been passed.
             KeyAlreadyExistsError: the coin is cached already, in whichever tier.
             KeyAlreadyUsedError: the coin was handed out before.
+            CoinExpiredError: ``expires_at`` has passed.
             CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
         coin = NewCoin(contact_id, key_id, coin_category, public_key, signature, expires_at)

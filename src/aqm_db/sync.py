@@ -503,6 +503,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             NoSlotError: enforcing the budget took minutes, so that it might have been passed.
             KeyAlreadyExistsError: the coin is cached already, in whichever tier.
             KeyAlreadyUsedError: the coin was handed out before.
+            CoinExpiredError: ``expires_at`` has passed.
             CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
         return drive(

@@ -278,7 +278,7 @@ async def test_a_batch_that_is_cancelled_between_two_requests_loses_no_coin(
 ) -> None:
     """What its first request took is back though its second one was never sent."""
     coin = [b"k", b"GOLD", b"p", b"s", b"1", None, b"2 1 r"]
-    coin_reply = [0, b"inv:v1:claim:a:id", [], *coin]
+    coin_reply: list[Any] = [0, b"inv:v1:claim:a:id", [], *coin]
     asked: list[Command] = []
 
     async def ask(_: AsyncSeam, commands: list[Command], __: Request) -> list[Any]:

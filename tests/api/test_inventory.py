@@ -12,14 +12,15 @@ from redis.asyncio import Redis
 from aqm_db import AsyncSmartInventory, SmartInventory, config
 from aqm_db.errors import (
     BudgetExceededError,
+    CoinExpiredError,
     ContactNotRegisteredError,
     CorruptEntryError,
     InvalidPriorityError,
     KeyAlreadyExistsError,
     KeyAlreadyUsedError,
 )
-from aqm_db.types import CoinCategory, ContactMeta, InventoryEntry, InventorySummary
-from tests.support.samples import BOB, DAY_MS, MATE, Clock, SampleKey, halves, stock
+from aqm_db.types import CoinCategory, ContactMeta, InventoryEntry, InventorySummary, NewCoin
+from tests.support.samples import BOB, DAY_MS, MATE, Clock, SampleKey, halves, snapshot, stock
 
 pytestmark = pytest.mark.asyncio
 
@@ -250,6 +251,58 @@ async def test_store_key_of_a_used_coin_raises(
         await stock(inventory, registered_bestie, "SILVER", "k")
     clock.advance(days=30)
     await stock(inventory, registered_bestie, "SILVER", "k")
+
+
+async def test_store_key_of_an_expired_coin_raises(
+    inventory: AsyncSmartInventory,
+    inventory_client: Redis,
+    registered_bestie: str,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It could never be handed out; nothing is stored, by whichever way it comes."""
+    before = await snapshot(inventory_client)
+    for expires_at in (clock.now, clock.now - 1, clock.now - 40 * DAY_MS):
+        for kept in (False, True):
+            with pytest.raises(CoinExpiredError, match="old"):
+                await inventory.store_key(
+                    BOB,
+                    "old",
+                    "SILVER",
+                    *halves("SILVER"),
+                    expires_at=expires_at,
+                    enforce_budget=kept,
+                )
+            coins = [
+                NewCoin(BOB, key_id, "SILVER", *halves("SILVER"), expires_at)
+                for key_id in ("old", "older")
+            ]
+            outcomes = await inventory.store_keys(coins, enforce_budget=kept)
+            assert [type(outcome) for outcome in outcomes] == [CoinExpiredError] * 2
+    after = await snapshot(inventory_client)
+    # Reserving leaves its count of leases.
+    assert {name: after[name] for name in before} == before
+    assert not await inventory.has_keys_for(BOB)
+    assert {record.msg for record in caplog.records} == {"expired_rejected"}
+    assert await inventory.store_key(
+        BOB, "old", "SILVER", *halves("SILVER"), expires_at=clock.now + 1
+    )
+
+
+async def test_store_key_of_an_expired_coin_that_is_known(
+    inventory: AsyncSmartInventory, registered_bestie: str, clock: Clock
+) -> None:
+    """One that is cached, or was used, is told as that."""
+    expires_at = clock.now + 1
+    for key_id in ("used", "cached"):
+        await inventory.store_key(BOB, key_id, "SILVER", *halves("SILVER"), expires_at=expires_at)
+    assert await taken(inventory, "SILVER") == "used"
+    clock.advance(ms=1)
+    for key_id, error in (("used", KeyAlreadyUsedError), ("cached", KeyAlreadyExistsError)):
+        with pytest.raises(error):
+            await inventory.store_key(
+                BOB, key_id, "SILVER", *halves("SILVER"), expires_at=expires_at
+            )
 
 
 async def test_store_key_under_a_full_tier_of_dead_entries(

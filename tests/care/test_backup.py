@@ -147,6 +147,20 @@ async def test_an_inventory_is_restored_when_told_to(
     assert restored_silver.expires_at == silver.expires_at
 
 
+async def test_coins_that_have_expired_are_left_out(
+    db: AsyncClientDatabase, clock: Clock, path: Path
+) -> None:
+    """Those with a time of their own, and then those without."""
+    await filled(db, clock)
+    await export_backup(db, path)
+    for days, left in ((9, ["g1"]), (21, [])):
+        clock.advance(days=days)
+        await emptied(db)
+        report = await import_backup(db, path, inventory=True)
+        assert (report.contacts, report.public_halves) == (1, len(left))
+        assert [coin.key_id for coin in await db.inventory.list_coins(BOB)] == left
+
+
 async def test_coins_that_were_used_are_left_out(
     db: AsyncClientDatabase, clock: Clock, path: Path
 ) -> None:

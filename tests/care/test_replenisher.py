@@ -16,6 +16,7 @@ from aqm_db import AsyncSmartInventory, config
 from aqm_db.errors import (
     AQMDatabaseError,
     BudgetExceededError,
+    CoinExpiredError,
     ContactNotRegisteredError,
     CorruptEntryError,
     InvalidArgumentError,
@@ -365,6 +366,39 @@ async def test_duplicates_are_handed_back(inventory: AsyncSmartInventory, bob: s
     assert reasons(result_of(report, "BRONZE").refused) == [KeyAlreadyUsedError]
     assert result_of(report, "BRONZE").refused[0].coin is used
     assert report.stored == 9
+
+
+async def test_a_server_of_old_stock_is_not_emptied(
+    inventory: AsyncSmartInventory, bob: str, clock: Clock
+) -> None:
+    """What has expired is handed back, and a tier of which nothing else came is left alone."""
+    asked: list[CoinCategory] = []
+
+    async def source(contact_id: str, tier: CoinCategory, count: int) -> list[NewCoin]:
+        asked.append(tier)
+        expires_at = clock.now if tier != "BRONZE" else clock.now + 1
+        return [
+            NewCoin(contact_id, f"{tier}{len(asked)}-{number}", tier, *halves(tier), expires_at)
+            for number in range(count)
+        ]
+
+    replenisher = AsyncReplenisher(inventory, source, backoff_seconds=10, random=lambda: 1.0)
+    report = await replenisher.replenish()
+    assert numbers(report) == {
+        (BOB, "GOLD"): (5, 5, 5, 0, 5),
+        (BOB, "SILVER"): (4, 4, 4, 0, 4),
+        (BOB, "BRONZE"): (1, 1, 1, 1, 0),
+    }
+    assert reasons(report.refused) == [CoinExpiredError] * 9
+    assert not any(coin.may_be_stored for coin in report.refused)
+    for pause in (10_000, 20_000):
+        clock.advance(ms=pause - 1)
+        assert not {"GOLD", "SILVER"} & {
+            result.coin_category for result in (await replenisher.replenish()).results
+        }
+        clock.advance(ms=1)
+        assert reasons((await replenisher.replenish()).refused) == [CoinExpiredError] * 9
+    assert (asked.count("GOLD"), asked.count("SILVER")) == (3, 3)
 
 
 async def test_what_was_not_asked_for_is_handed_back(

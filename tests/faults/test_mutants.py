@@ -278,6 +278,15 @@ async def test_without_used_coin_memory(lab: Lab) -> None:
 
 
 @in_the_lab
+async def test_an_expired_coin_that_is_stored(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """The end of a coin's life: test_store_key_of_an_expired_coin_raises."""
+    lab.without(stock.STORE, "expires_at and expires_at <= now then", "false then")
+    await lab.is_noticed_by(
+        of_the_inventory.test_store_key_of_an_expired_coin_raises, caplog=caplog
+    )
+
+
+@in_the_lab
 async def test_without_tombstones(lab: Lab) -> None:
     """Tombstones: test_burn_already_burned_raises."""
     lab.without(

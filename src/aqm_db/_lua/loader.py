@@ -41,6 +41,7 @@ class Code(IntEnum):
     STALE = 8
     NO_SLOT = 9
     UNKNOWN = 10
+    COIN_EXPIRED = 11
 
 
 class Script:

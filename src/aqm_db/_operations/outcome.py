@@ -1,13 +1,15 @@
 """What a call's replies come to: the one place where a return code becomes an exception."""
 
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from aqm_db._io.seam import Reply
 from aqm_db._lua.loader import Code
 from aqm_db.errors import (
     AQMDatabaseError,
     BudgetExceededError,
+    CoinExpiredError,
     ContactNotRegisteredError,
     CorruptEntryError,
     KeyAlreadyBurnedError,
@@ -52,24 +54,27 @@ def check_reply(
     """
     if isinstance(reply, AQMDatabaseError):
         raise reply
-    match reply[0]:
-        case Code.OK:
-            return reply[1:]
-        case Code.NOT_FOUND:
-            raise KeyNotFoundError(f"no key {key_id!r}")
-        case Code.EXISTS:
-            raise KeyAlreadyExistsError(f"key {key_id!r} is stored already")
-        case Code.USED:
-            raise KeyAlreadyUsedError(f"key {key_id!r} was used already")
-        case Code.BURNED:
-            raise KeyAlreadyBurnedError(f"key {key_id!r} was burned already")
-        case Code.NOT_REGISTERED:
-            raise ContactNotRegisteredError(f"contact {contact_id!r} is not registered")
-        case Code.BUDGET:
-            raise BudgetExceededError(contact_id, tier, reply[1], reply[2])
-        case Code.NO_SLOT:
-            raise NoSlotError(f"no reserved slot is left for key {key_id!r} of {contact_id!r}")
-        case _:
-            raise CorruptEntryError(
-                f"a stored entry of {contact_id or key_id or 'the vault'!r} is malformed"
-            )
+    code = reply[0]
+    if code == Code.OK:
+        return reply[1:]
+    if code == Code.BUDGET:
+        raise BudgetExceededError(contact_id, tier, reply[1], reply[2])
+    error, text = _ERRORS.get(code, _MALFORMED)
+    whose = contact_id or key_id or "the vault"
+    raise error(text.format(contact_id=contact_id, key_id=key_id, whose=whose))
+
+
+_ERRORS: Final[Mapping[int, tuple[type[AQMDatabaseError], str]]] = {
+    Code.NOT_FOUND: (KeyNotFoundError, "no key {key_id!r}"),
+    Code.EXISTS: (KeyAlreadyExistsError, "key {key_id!r} is stored already"),
+    Code.USED: (KeyAlreadyUsedError, "key {key_id!r} was used already"),
+    Code.COIN_EXPIRED: (
+        CoinExpiredError,
+        "key {key_id!r} has expired, and so has its private half",
+    ),
+    Code.BURNED: (KeyAlreadyBurnedError, "key {key_id!r} was burned already"),
+    Code.NOT_REGISTERED: (ContactNotRegisteredError, "contact {contact_id!r} is not registered"),
+    Code.NO_SLOT: (NoSlotError, "no reserved slot is left for key {key_id!r} of {contact_id!r}"),
+}
+"""What is raised for a code, and its text."""
+_MALFORMED: Final = (CorruptEntryError, "a stored entry of {whose!r} is malformed")

@@ -13,6 +13,7 @@ from aqm_db._model.tiers import TIERS, Caps, caps_of
 from aqm_db.errors import (
     AQMDatabaseError,
     BudgetExceededError,
+    CoinExpiredError,
     CorruptEntryError,
     InventoryUnavailableError,
     KeyAlreadyExistsError,
@@ -84,6 +85,9 @@ def read_store(coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
         check_reply(reply, contact_id=coin.contact_id, key_id=coin.key_id, tier=coin.coin_category)
     except (KeyAlreadyExistsError, KeyAlreadyUsedError):
         _log.warning("duplicate_rejected", extra=about)
+        raise
+    except CoinExpiredError:
+        _log.warning("expired_rejected", extra=about)
         raise
     except BudgetExceededError:
         _log.info("budget_exceeded", extra=about)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from aqm_db import config
 from aqm_db.errors import (
     BudgetExceededError,
+    CoinExpiredError,
     ContactNotRegisteredError,
     CorruptEntryError,
     KeyAlreadyBurnedError,
@@ -192,7 +193,9 @@ class Contact:
     rows: dict[str, Row] = field(default_factory=dict[str, Row])
     used: dict[str, int] = field(default_factory=dict[str, int])
     places: dict[str, int] = field(default_factory=dict[str, int])
-    lent: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    lent: dict[tuple[str, int | None], int] = field(
+        default_factory=dict[tuple[str, int | None], int]
+    )
 
     def fault(self, key_id: str, tier: str, now: int) -> str | None:
         """Why a queued coin can't be handed out."""
@@ -298,6 +301,8 @@ class InventoryModel:
             raise KeyAlreadyExistsError
         if contact.used.get(coin.key_id, -LIFE_MS) > now - LIFE_MS:
             raise KeyAlreadyUsedError
+        if coin.expires_at is not None and coin.expires_at <= now:
+            raise CoinExpiredError
         queue, cap = (
             contact.queues[coin.coin_category],
             self.caps[contact.priority][coin.coin_category],

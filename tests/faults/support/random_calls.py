@@ -42,8 +42,8 @@ TIER = st.sampled_from(TIERS)
 PRIORITY = st.sampled_from(["BESTIE", "MATE", "STRANGER"])
 DAYS = st.sampled_from([1, 30])
 NUMBER = st.integers(0, 9)
-LIVES = st.sampled_from([None, None, DAY_MS, 1])
-"""How long a coin is good; None is as long as any."""
+LIVES = st.sampled_from([None, None, DAY_MS, 1, 0])
+"""How long a coin is good; None is as long as any, and 0 is no longer."""
 HOUR_MS = 3_600_000
 CLOCK_MOVES = st.sampled_from([1, 1, HOUR_MS, DAY_MS, 15 * DAY_MS, 31 * DAY_MS, -1, -31 * DAY_MS])
 """How the clock may move, in ms."""

@@ -4,8 +4,8 @@
 -- ARGV: expires_at (ms)
 -- ARGV: row_prefix, coin_ttl (ms), used_ttl (ms), caps[priority] (count), lease?
 --       lease: the name of the one whose slot it fills, if any.
--- Returns: {OK} | {NOT_REGISTERED} | {EXISTS} | {USED} | {BUDGET, count, cap} | {CORRUPT}
---          | {NO_SLOT} | {UNKNOWN, shown}
+-- Returns: {OK} | {NOT_REGISTERED} | {EXISTS} | {USED} | {COIN_EXPIRED} | {BUDGET, count, cap}
+--          | {CORRUPT} | {NO_SLOT} | {UNKNOWN, shown}
 -- Again: the row remembers the request that stored it, in a field whose name every coin pays for;
 --        once the coin was taken, its claim does.
 -- Runs: EXISTS claim, HMGET meta, HSET meta, EXISTS row, ZSCORE used, ZREMRANGEBYSCORE used
@@ -39,6 +39,10 @@ local confirmed = clock or confirm_time(watch, shown)
 local used_at = redis.call('ZSCORE', used, key_id)
 if used_at and tonumber(used_at) > confirmed - used_ttl then
   return {USED}
+end
+-- It would take the place of a good one until it's selected, and nobody gets it then.
+if expires_at and expires_at <= now then
+  return {COIN_EXPIRED}
 end
 local slots, filled, ends
 if lease then
