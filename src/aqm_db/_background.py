@@ -113,11 +113,16 @@ class Backoff:
         _, until = self._failures.get(key, (0, 0))
         return self.clock() >= until
 
-    def add_failure(self, key: Hashable) -> None:
-        """Makes the next pause: half of it for certain, and up to all of it."""
+    def add_failure(self, key: Hashable, began: int) -> None:
+        """Makes the next pause: half of it for certain, and up to all of it.
+
+        Args:
+            key: what failed.
+            began: when it was tried, in ms.
+        """
         count, _ = self._failures.get(key, (0, 0))
         pause = min(self.first_ms * 2 ** min(count, _MOST_DOUBLINGS), self.most_ms)
-        until = self.clock() + int(pause * (1 + self.random()) / 2)
+        until = began + int(pause * (1 + self.random()) / 2)
         self._failures[key] = (count + 1, until)
 
     def forget_failures(self, key: Hashable) -> None:

@@ -16,7 +16,7 @@ from ._io.redispy.clients import AnyAsyncClient, make_seam
 from ._io.redispy.faces import ASYNC, Face
 from ._io.resources import Resources
 from ._io.target import Cluster, Embedded
-from ._model.checks import check_caps, check_count, check_flag, check_id
+from ._model.checks import check_caps, check_clock, check_count, check_flag, check_id
 from ._model.defaults import Sleep, new_request_id
 from ._model.keys import Keys, owner_of
 from ._operations.outcome import Progress
@@ -49,7 +49,8 @@ class AsyncClientDatabase:
         owner: as of :func:`connect`, like all that follow.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together.
-        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
+        clock: milliseconds since the epoch, for tests, an int each time; None for the server's own
+            clock (TIME).
         request_ids: a fresh id for every call.
         confirm_replicas: how many replicas must have a change before a call returns.
         confirm_timeout: how long they are waited for, in ms.
@@ -396,7 +397,8 @@ def connect(
         owner: whose data it is, if several share a database; a cluster needs one.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see the inventory's ``store_key``.
-        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
+        clock: milliseconds since the epoch, for tests, an int each time; None for the server's own
+            clock (TIME).
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT). One
             that isn't confirmed raises VaultUnavailableError or InventoryUnavailableError, and
@@ -434,7 +436,7 @@ def connect(
         owner=owner,
         budget_caps=budget_caps,
         budget_bytes=budget_bytes,
-        clock=clock,
+        clock=check_clock(clock),
         request_ids=request_ids,
         confirm_replicas=confirm_replicas,
         confirm_timeout=confirm_timeout,

@@ -11,6 +11,7 @@ from ._io.seam import Call, Seam
 from ._model.checks import (
     check_caps,
     check_category,
+    check_clock,
     check_count,
     check_days,
     check_entry,
@@ -36,7 +37,8 @@ class AsyncSmartInventory:
             specification as they are.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
-        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
+        clock: milliseconds since the epoch, for tests, an int each time; None for the server's own
+            clock (TIME).
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT).
         confirm_timeout: how long they are waited for, in ms.
@@ -82,7 +84,7 @@ class AsyncSmartInventory:
         )
         name = type(self).__name__
         seam, confirming = take_seam(client, InventoryUnavailableError, name, keys, confirming)
-        self.scope: Scope = Scope(seam, keys, clock, request_ids, confirming)
+        self.scope: Scope = Scope(seam, keys, check_clock(clock), request_ids, confirming)
         self.budget_caps: Mapping[str, Mapping[str, int]] = check_caps("budget_caps", budget_caps)
         self.budget_bytes: int = check_count("budget_bytes", budget_bytes, 1)
 

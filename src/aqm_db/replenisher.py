@@ -330,12 +330,17 @@ class AsyncReplenisher:
     async def _fill(self, order: "_Order") -> Replenished:
         """Fetches, verifies and stores."""
         key = (order.contact_id, order.tier)
+        try:
+            # While there are no coins yet that could be lost: it's the client's own, and may fail.
+            began = self._backoff.clock()
+        except InvalidArgumentError as error:
+            return order.make_result(error=error)
         coins = await call_client(self._source, order.contact_id, order.tier, order.lease.slots)
         if not isinstance(coins, Raised):
             # What holds them is the source's own, too.
             coins = await call_client(list, coins)
         if isinstance(coins, Raised):
-            self._backoff.add_failure(key)
+            self._backoff.add_failure(key, began)
             _warn("source_failed", coins.error, **order.describe())
             return order.make_result(error=coins.error)
         outcomes = [await self._find_fault(order, coin) for coin in coins]
@@ -351,7 +356,7 @@ class AsyncReplenisher:
         if len(refused) < len(coins):
             self._backoff.forget_failures(key)
         else:
-            self._backoff.add_failure(key)
+            self._backoff.add_failure(key, began)
         _log.info(
             "replenished", extra={**order.describe(), "got": len(coins), "refused": len(refused)}
         )

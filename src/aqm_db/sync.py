@@ -83,7 +83,8 @@ class SecureVault(Wrapper[AsyncSecureVault]):
             too, and confirms changes by itself.
         owner: whose vault it is, if several share a database; None uses the key names of the
             specification as they are.
-        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
+        clock: milliseconds since the epoch, for tests, an int each time; None for the server's own
+            clock (TIME).
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT).
         confirm_timeout: how long they are waited for, in ms.
@@ -323,7 +324,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             specification as they are.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see :meth:`store_key`.
-        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
+        clock: milliseconds since the epoch, for tests, an int each time; None for the server's own
+            clock (TIME).
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT).
         confirm_timeout: how long they are waited for, in ms.
@@ -809,7 +811,8 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         owner: as of :func:`connect`, like all that follow.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together.
-        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
+        clock: milliseconds since the epoch, for tests, an int each time; None for the server's own
+            clock (TIME).
         request_ids: a fresh id for every call.
         confirm_replicas: how many replicas must have a change before a call returns.
         confirm_timeout: how long they are waited for, in ms.
@@ -1042,7 +1045,8 @@ def connect(
         owner: whose data it is, if several share a database; a cluster needs one.
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see the inventory's ``store_key``.
-        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
+        clock: milliseconds since the epoch, for tests, an int each time; None for the server's own
+            clock (TIME).
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT). One
             that isn't confirmed raises VaultUnavailableError or InventoryUnavailableError, and

@@ -10,7 +10,7 @@ from . import config
 from ._io.confirming import check_confirming
 from ._io.redispy.clients import AnyAsyncClient, take_seam
 from ._io.seam import Seam
-from ._model.checks import check_category, check_days, check_id, check_items
+from ._model.checks import check_category, check_clock, check_days, check_id, check_items
 from ._model.defaults import DAY_MS, new_request_id
 from ._model.keys import Keys
 from ._model.tiers import active_of
@@ -36,7 +36,8 @@ class AsyncSecureVault:
             too, and confirms changes by itself.
         owner: whose vault it is, if several share a database; None uses the key names of the
             specification as they are.
-        clock: milliseconds since the epoch, for tests; None for the server's own clock (TIME).
+        clock: milliseconds since the epoch, for tests, an int each time; None for the server's own
+            clock (TIME).
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT).
         confirm_timeout: how long they are waited for, in ms.
@@ -77,7 +78,7 @@ class AsyncSecureVault:
         )
         name = type(self).__name__
         seam, confirming = take_seam(client, VaultUnavailableError, name, keys, confirming)
-        self.scope: Scope = Scope(seam, keys, clock, request_ids, confirming)
+        self.scope: Scope = Scope(seam, keys, check_clock(clock), request_ids, confirming)
 
     async def store_key(
         self,

@@ -30,8 +30,8 @@ OPTIONAL_TIERS = TIERS[1:]
 PRIORITIES: list[Any] = [None, 5, b"MATE", {"MATE"}, "", "mate", "ENEMY"]
 BLOBS: list[Any] = [None, 5, "text", bytearray(b"x"), memoryview(b"x"), b"", bytes(65_537)]
 TEXTS: list[Any] = [None, 5, b"bytes", "\ud800", "x" * 65_537, "é" * 32_769]
-DAYS: list[Any] = [None, "30", 30.0, True, -1, 36_501, 10**30]
-TIMES: list[Any] = ["0", 1.5, True, -1, 10**18]
+DAYS: list[Any] = [None, "30", 30.0, True, -1, 36_501, 10**30, 10**5000]
+TIMES: list[Any] = ["0", 1.5, True, -1, 10**18, -(10**5000)]
 
 STORE = {
     "key_id": "k",

@@ -5,6 +5,7 @@ import importlib
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -399,6 +400,28 @@ async def test_a_server_of_old_stock_is_not_emptied(
         clock.advance(ms=1)
         assert reasons((await replenisher.replenish()).refused) == [CoinExpiredError] * 9
     assert (asked.count("GOLD"), asked.count("SILVER")) == (3, 3)
+
+
+async def test_a_clock_that_goes_wrong_meanwhile_costs_no_coin(
+    inventory_client: Redis, bob: str, clock: Clock
+) -> None:
+    """Nothing is fetched then; what was fetched before is in the report."""
+    wrong: Any = 1.5
+    # It's read for each tier, and to reserve; then for each tier and each of its coins.
+    for right in (4, 5, 7):
+        readings = iter([*[clock.now] * right, *[wrong] * 99])
+        broken = AsyncSmartInventory(inventory_client, clock=partial(next, readings))
+        server = CoinServer()
+        report = await AsyncReplenisher(broken, server.fetch, concurrency=1).replenish()
+        assert report.stored < 10
+        fetched = sum(wanted for _, _, wanted in server.calls)
+        assert report.stored + len(report.refused) == fetched
+        for reason in (
+            *(coin.reason for coin in report.refused),
+            *(result.error for result in report.results if not result.got),
+        ):
+            assert isinstance(reason, InvalidArgumentError)
+            assert reason.argument == "clock"
 
 
 async def test_what_was_not_asked_for_is_handed_back(

@@ -31,7 +31,7 @@ from aqm_db._io.request import Request
 from aqm_db._io.resources import Resources
 from aqm_db._io.seam import Call, Command, Reply
 from aqm_db._lua.loader import Script
-from aqm_db._model import keys
+from aqm_db._model import checks, keys
 from aqm_db._operations import collecting, contacts, private_halves, stock
 from aqm_db.errors import AccessDeniedError, AQMDatabaseError
 from aqm_db.types import CoinCategory
@@ -49,6 +49,7 @@ from tests.faults import (
     test_lost_replies as of_lost_replies,
     test_permissions as of_permissions,
     test_repeats as of_repeats,
+    test_wrong_clocks as of_clocks,
 )
 from tests.faults.support.clients_on_bad_links import DEFAULT
 from tests.faults.support.deserted_calls import SELECT
@@ -345,6 +346,18 @@ async def test_a_release_without_the_stale_rule(lab: Lab, meanwhile: str) -> Non
     await lab.is_noticed_by(
         of_the_inventory.test_release_coin_that_has_no_place_any_more_returns_false,
         meanwhile=meanwhile,
+    )
+
+
+@in_the_lab
+async def test_a_clock_that_is_not_checked(lab: Lab, tmp_path: Path) -> None:
+    """Checked clocks: test_a_wrong_clock_of_whoever_uses_them."""
+    lab.monkeypatch.setattr(checks.CheckedClock, "__call__", lambda clock: clock._clock())
+    await lab.is_noticed_by(
+        of_clocks.test_a_wrong_clock_of_whoever_uses_them,
+        client=lab.direct,
+        kind="float",
+        tmp_path=tmp_path,
     )
 
 

@@ -1,6 +1,6 @@
 """Checks of arguments: each returns the value, or raises an error that names the parameter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TypeVar, cast
@@ -125,6 +125,32 @@ def check_time(argument: str, value: object) -> int:
             argument, f"must be milliseconds since the epoch, not {_shorten(value)}"
         )
     return value
+
+
+class CheckedClock:
+    """A clock of the caller's, each of whose values is checked before anything is made of it.
+
+    Args:
+        clock: gives milliseconds since the epoch.
+
+    Raises:
+        InvalidArgumentError: it isn't callable; or, when it's read, it gives something else.
+    """
+
+    __slots__ = ("_clock",)
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = check_callable("clock", clock)
+
+    def __call__(self) -> int:
+        """The time that it is."""
+        # Clients write other kinds of int in ways of their own.
+        return int(check_time("clock", self._clock()))
+
+
+def check_clock(clock: Callable[[], int] | None) -> CheckedClock | None:
+    """A clock that may be passed on, and is checked once; None if there is none."""
+    return clock if clock is None or isinstance(clock, CheckedClock) else CheckedClock(clock)
 
 
 def check_entry(argument: str, value: object) -> InventoryEntry:
@@ -262,6 +288,9 @@ def _enumerate(names: Sequence[str]) -> str:
 
 def _shorten(value: object) -> str:
     """A short form: what was passed by mistake may be long, or secret."""
+    # Python writes no int of more than some 4300 digits.
+    if isinstance(value, int) and value.bit_length() > config.MAX_ID_BYTES:
+        return type(value).__name__
     if isinstance(value, str | int | float) and len(text := repr(value)) <= config.MAX_ID_BYTES:
         return text
     return type(value).__name__
