@@ -1,6 +1,6 @@
 """Work that goes on beside a program, on anyio, and calls of what the client has given for it."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -128,6 +128,11 @@ class Backoff:
     def forget_failures(self, key: Hashable) -> None:
         """Ends the pause, and has the next one begin small."""
         self._failures.pop(key, None)
+
+    def forget_others(self, keys: Collection[Hashable]) -> None:
+        """Ends the pauses of whatever is none of these."""
+        for key in self._failures.keys() - keys:
+            self.forget_failures(key)
 
 
 def _anyio() -> Any:

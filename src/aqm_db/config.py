@@ -120,6 +120,8 @@ CLOCK_CONFIRM_SECONDS: Final = 3600
 """How long a clock that has jumped must stay before anything is erased by it."""
 SETTLE_TIMEOUT: Final = 2000
 """Milliseconds that a cancelled call may take to find out what it did."""
+INV_UNREPORTED_COINS: Final = 1000
+"""Refused coins that a replenisher keeps while nobody takes its reports."""
 INV_OPTIMISTIC_LOCK_RETRIES: Final = 3
 """Attempts that the specification's WATCH loop makes; scripts need none, a baseline does."""
 

@@ -8,7 +8,7 @@ import logging
 import random as random_module
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
 from . import config
@@ -22,7 +22,7 @@ from ._background import (
 )
 from ._model.checks import check_callable, check_count, check_kind, check_seconds, check_tiers
 from ._model.defaults import Sleep, read_elapsed
-from ._model.tiers import PRIORITIES, counts_of, needs_of
+from ._model.tiers import PRIORITIES, TIERS, counts_of, needs_of
 from ._operations.reservations import Lease, Leases, Reservations
 from .errors import (
     AQMDatabaseError,
@@ -37,6 +37,7 @@ from .types import CoinCategory, InventorySummary, NewCoin
 
 _anyio: Any = import_anyio(__name__)
 _log = logging.getLogger("aqm_db.replenisher")
+_MOST_UNREPORTED: int = config.INV_UNREPORTED_COINS
 
 Source: TypeAlias = Callable[[str, CoinCategory, int], Awaitable[Sequence[NewCoin]]]
 """Fetches up to so many coins of a contact and tier."""
@@ -126,7 +127,8 @@ class AsyncReplenisher:
     devices too, never fetch more than fits. A reservation ends with its fetch; what a program that
     was killed had reserved is free again after ``lease_seconds``.
 
-    No coin that the source gave is lost: it's stored, or it is in the report. When the caller is
+    No coin that the source gave is lost: it's stored, or it is in the report, which somebody has to
+    take. When the caller is
     cancelled, sources that are running are waited for, since what they fetch can't be fetched
     again, and it's stored before the cancellation goes on; what could not be stored is kept for
     :meth:`take_unreported`. So the source needs a timeout of its own. What is handed back may find
@@ -233,7 +235,8 @@ class AsyncReplenisher:
     def take_unreported(self) -> tuple[Replenished, ...]:
         """What was refused in runs whose report reached nobody; each result is given out once.
 
-        Those runs were cancelled, or ran in the background without anyone taking their reports.
+        Those runs were cancelled, or ran in the background without anyone taking their reports. Of
+        more than 1,000 refused coins, the oldest are dropped, which is logged.
         """
         unreported, self._unreported = tuple(self._unreported), []
         return unreported
@@ -296,6 +299,14 @@ class AsyncReplenisher:
 
     def _keep(self, results: Iterable[Replenished]) -> None:
         self._unreported += (result for result in results if result.refused)
+        excess = sum(len(result.refused) for result in self._unreported) - _MOST_UNREPORTED
+        if excess > 0:
+            _log.warning("refused_dropped", extra={"count": excess})
+        while excess > 0:
+            oldest = self._unreported.pop(0)
+            if excess < len(oldest.refused):
+                self._unreported.insert(0, replace(oldest, refused=oldest.refused[excess:]))
+            excess -= len(oldest.refused)
 
     async def _find_missing(self, contact_id: str | None) -> dict[str, dict[CoinCategory, int]]:
         """What to fetch, by contact and tier, highest priority first."""
@@ -317,6 +328,8 @@ class AsyncReplenisher:
         if contact_id is not None:
             return [await self._inventory.get_inventory(contact_id)]
         found = await self._inventory.get_inventory()
+        # Pauses of contacts who are gone would stay for ever.
+        self._backoff.forget_others({(each, tier) for each in found for tier in TIERS})
         return sorted(found.values(), key=lambda summary: PRIORITIES.index(summary.priority))
 
     async def _tell_low(self, contact_id: str, tier: CoinCategory, count: int) -> None:

@@ -842,6 +842,53 @@ async def test_a_background_whose_reports_nobody_takes_keeps_what_was_refused(
     assert sum(len(result.refused) for result in replenisher.take_unreported()) == 6
 
 
+async def test_refused_coins_that_nobody_takes_do_not_pile_up(
+    inventory: AsyncSmartInventory, bob: str, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The newest thousand are kept, and the log says how many are gone."""
+    given = 0
+
+    async def source(contact_id: str, tier: CoinCategory, _: int) -> list[NewCoin]:
+        nonlocal given
+        first, given = given, given + 70
+        return [
+            NewCoin(contact_id, f"{number}", tier, b"key", b"signature", clock.now)
+            for number in range(first, given)
+        ]
+
+    naps = Naps()
+    replenisher = AsyncReplenisher(inventory, source, concurrency=1, backoff_seconds=1)
+    async with replenisher.running(every=60, sleep=naps):
+        for _ in range(9):
+            await naps.end()
+            clock.advance(days=1)
+    kept = [
+        int(coin.coin.key_id) for each in replenisher.take_unreported() for coin in each.refused
+    ]
+    assert given > 1500
+    assert kept == list(range(given - 1000, given))
+    dropped = [record for record in caplog.records if record.msg == "refused_dropped"]
+    assert sum(record.__dict__["count"] for record in dropped) == given - 1000
+    assert replenisher.take_unreported() == ()
+
+
+async def test_pauses_of_contacts_who_are_gone_do_not_pile_up(
+    inventory: AsyncSmartInventory, clock: Clock
+) -> None:
+    """One who is registered again is asked for at once."""
+    server = CoinServer(lambda: "empty")
+    replenisher = AsyncReplenisher(inventory, server.fetch)
+    for number in range(3):
+        await inventory.register_contact(f"contact {number}", "MATE")
+        await replenisher.replenish()
+        await inventory.forget_contact(f"contact {number}")
+    assert len(server.calls) == 6
+    await replenisher.replenish()
+    await inventory.register_contact("contact 0", "MATE")
+    await replenisher.replenish()
+    assert len(server.calls) == 8
+
+
 async def test_the_end_of_the_background_waits_for_sources(
     inventory: AsyncSmartInventory, bob: str
 ) -> None:
