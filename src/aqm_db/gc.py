@@ -112,7 +112,10 @@ class AsyncGarbageCollector:
                 for contact_id, reply in zip(contact_ids, replies, strict=True):
                     try:
                         [inactive, *deleted] = check_reply(reply, contact_id=contact_id)
-                    except (ContactNotRegisteredError, CorruptEntryError):
+                    except ContactNotRegisteredError:
+                        # Forgotten since the page was read.
+                        continue
+                    except CorruptEntryError:
                         _log.warning("corrupt_entry", extra={"contact_id": contact_id})
                         continue
                     if inactive:

@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from aqm_db import AsyncSmartInventory
+from aqm_db import AsyncClientDatabase, AsyncReplenisher, AsyncSmartInventory
 from aqm_db.errors import (
     AccessDeniedError,
     AQMDatabaseError,
@@ -18,7 +19,8 @@ from aqm_db.errors import (
     KeyAlreadyUsedError,
 )
 from tests.conftest import INVENTORY_DB
-from tests.support.backends import REDIS_6, VALKEY_9, Backend, RunningServer
+from tests.support.backends import REDIS_6, VALKEY_9, Backend, RunningServer, Servers
+from tests.support.coin_server import CoinServer
 from tests.support.faces import Face
 from tests.support.samples import BOB, MATE, Clock, halves, snapshot, stock
 
@@ -252,3 +254,48 @@ async def test_a_contact_is_not_registered_without_its_memory(
         await AsyncSmartInventory(limited).register_contact(BOB, "BESTIE")
     assert await names(stocked) == [USED, WATCH]
     await limited.aclose()
+
+
+@pytest.mark.parametrize(
+    "walk",
+    [
+        lambda db: db.inventory.get_inventory(),
+        lambda db: db.inventory.count_stale(40),
+        lambda db: db.gc.garbage_collect(0),
+        lambda db: db.gc.dry_run(0),
+        lambda db: db.reporter.get_full_dashboard(),
+        lambda db: db.check(),
+        lambda db: AsyncReplenisher(db.inventory, CoinServer().fetch).replenish(),
+    ],
+    ids=["get_inventory", "count_stale", "collect", "dry_run", "dashboard", "check", "replenish"],
+)
+async def test_a_contact_that_is_forgotten_during_a_walk_is_left_out(
+    servers: Servers,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    walk: Callable[[AsyncClientDatabase], Awaitable[object]],
+) -> None:
+    """Nothing is malformed, so nothing is said of it; the others are met."""
+    client, other = (servers[VALKEY_9].client(INVENTORY_DB) for _ in range(2))
+    await client.flushdb()
+    db = AsyncClientDatabase(client, client)
+    for contact_id in (BOB, MATE):
+        await db.inventory.register_contact(contact_id, "MATE")
+        await stock(db.inventory, contact_id, "SILVER", "s1", "s2")
+    seam = db.inventory.scope.seam
+    scan = seam.scan
+
+    async def overtaken(pattern: str) -> AsyncIterator[list[bytes]]:
+        async for page in scan(pattern):
+            with suppress(ContactNotRegisteredError):
+                await AsyncSmartInventory(other).forget_contact(BOB)
+            yield page
+
+    monkeypatch.setattr(seam, "scan", overtaken)
+    await walk(db)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert await db.inventory.get_contact_meta(BOB) is None
+    assert (await db.inventory.get_inventory()).keys() == {MATE}
+    await client.flushdb()
+    await client.aclose()
+    await other.aclose()

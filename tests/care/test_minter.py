@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aqm_db import AsyncSecureVault, config
-from aqm_db._io.seam import Call
+from aqm_db._io.seam import Call, Command
 from aqm_db.errors import (
     AccessDeniedError,
     AQMDatabaseError,
@@ -234,6 +234,91 @@ async def test_a_dead_key_that_lives_again_stays(
 
     monkeypatch.setattr(vault.scope.seam, "run_all", revive)
     assert ids(await minter.pending_upload()) == ["mint-1"]
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_what_another_one_publishes_meanwhile_is_passed_over(
+    servers: Servers, mint: Mint, caplog: pytest.LogCaptureFixture, protocol: int
+) -> None:
+    """It's no malformed row, whenever it happens, and what is left is offered, all of it."""
+    client = servers[VALKEY_9].client(VAULT_DB, protocol=protocol)
+    await client.flushdb()
+    vault = AsyncSecureVault(client)
+    minter = AsyncMinter(vault, mint, targets={"BRONZE": 30})
+    read, reads = vault.scope.seam.read, 0
+
+    async def overtaken(*commands: Command) -> list[Any]:
+        nonlocal reads
+        reads += 1
+        if reads == step:
+            await AsyncMinter(AsyncSecureVault(client), mint).mark_published(gone)
+        return await read(*commands)
+
+    for step in range(1, 7):
+        await client.flushdb()
+        await minter.top_up()
+        every = ids(await minter.pending_upload())
+        # The first ones: what is behind them has another place in the list then.
+        gone = every[:13]
+        reads = 0
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(vault.scope.seam, "read", overtaken)
+            offered = ids(await minter.pending_upload(limit=12))
+        assert len(offered) == len(set(offered)) == 12
+        left = [key_id for key_id in every if reads < step or key_id not in gone]
+        assert await published(minter) == left
+    assert caplog.records == []
+    await client.flushdb()
+    await client.aclose()
+
+
+async def test_minters_that_publish_at_once_offer_each_coin(
+    vault_client: Redis, mint: Mint, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Together they offer every coin, and none of them says that anything is wrong."""
+    minters = [
+        AsyncMinter(AsyncSecureVault(vault_client), mint, targets={"GOLD": 60}) for _ in range(2)
+    ]
+    await minters[0].top_up()
+    offered: list[list[str]] = await asyncio.gather(*map(published, minters))
+    assert {key_id for each in offered for key_id in each} == {*mint.coins}
+    assert await vault_client.zcard("vault:v1:unpublished") == 0
+    assert caplog.records == []
+
+
+async def test_places_that_many_share(
+    vault: AsyncSecureVault, vault_client: Redis, mint: Mint, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A list in which all were minted in one ms, most of them malformed, is offered as a whole."""
+    minter = AsyncMinter(vault, mint, targets={"BRONZE": 20})
+    await minter.top_up()
+    every = ids(await minter.pending_upload())
+    scores: Any = await vault_client.zrange("vault:v1:unpublished", 0, -1, withscores=True)
+    assert len({score for _, score in scores}) == 1
+    for key_id in every[:15]:
+        await vault_client.hdel(f"vault:v1:key:{key_id}", "signature")
+    assert ids(await minter.pending_upload(limit=1)) == every[15:16]
+    caplog.clear()
+    assert ids(await minter.pending_upload(limit=9)) == every[15:]
+    told = [record.__dict__["key_id"] for record in caplog.records]
+    assert told == every[:15]
+
+
+async def test_what_nobody_publishes_does_not_pile_up(
+    vault: AsyncSecureVault, vault_client: Redis, mint: Mint
+) -> None:
+    """Whoever only mints leaves a list of what there is to publish, however long it goes on."""
+    minter = AsyncMinter(vault, mint, targets={"GOLD": 4, "BRONZE": 3})
+    longest = 0
+    for _ in range(10):
+        await minter.top_up()
+        longest = max(longest, await vault_client.zcard("vault:v1:unpublished"))
+        for key_id in await vault.get_all_active_ids():
+            # As the server does by itself.
+            await vault_client.delete(f"vault:v1:key:{key_id}")
+    assert longest <= 7 + 2
+    await minter.top_up()
+    assert len(await published(minter)) == 7
 
 
 async def test_malformed_rows_stay_and_stop_nothing(

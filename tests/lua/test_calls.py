@@ -355,6 +355,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "public_key": b"public",
             "signature": b"signature",
             "most": 20,
+            "row_prefix": KEYS.vault_prefix,
         },
     ),
     "vault_burn": (

@@ -24,6 +24,7 @@ READS = {
     "ZCARD": {"get_inventory", "get_available_tiers", "check"},
     "ZRANGE": {"list_coins", "pending_upload", "check"},
     "ZSCAN": {"check"},
+    "ZSCORE": {"pending_upload"},
     "STRLEN": {"check"},
     "SCAN": {
         *("get_all_active_ids", "purge_expired", "get_inventory", "garbage_collect", "check"),

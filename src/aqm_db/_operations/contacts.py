@@ -129,7 +129,8 @@ async def summarize_all(scope: Scope) -> dict[str, InventorySummary]:
         for found in await _summarize_page(scope, contact_ids):
             if isinstance(found, InventorySummary):
                 inventory[found.contact_id] = found
-            else:
+            elif not isinstance(found, ContactNotRegisteredError):
+                # One that was forgotten since the page was read is none of them.
                 _log.warning("corrupt_entry", extra={"reason": str(found)})
     return inventory
 

@@ -33,7 +33,7 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "exists": "EXISTS row",
         "get_all_active_ids": "SCAN, HMGET row",
         "purge_expired": "SCAN, HGET row",
-        "pending_upload": "ZRANGE unpublished, HMGET row",
+        "pending_upload": "ZRANGE unpublished, ZSCORE unpublished, HMGET row",
         "check": (
             "SCAN, ZSCAN expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD unpublished, "
             "HGET watch"

@@ -38,8 +38,8 @@ def build_store(scope: Scope, key: NewKey, minted: Sequence[Argument] = ()) -> C
     Args:
         scope: whose it is.
         key: the private half.
-        minted: of one that is to be published its public half, its signature, and how many active
-            keys there may be of its tier.
+        minted: of one that is to be published its public half, its signature, how many active
+            keys there may be of its tier, and what the names of rows begin with.
 
     Raises:
         InvalidArgumentError: a field has the wrong type or size.

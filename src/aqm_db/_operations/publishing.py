@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aqm_db._io.seam import Call, Reply
+from aqm_db._io.seam import Argument, Call, Reply
 from aqm_db._lua.loader import Code, Script
 from aqm_db._model.checks import check_blob, check_count, check_id, check_items
 from aqm_db._model.rows import Row
@@ -76,7 +76,8 @@ async def store_fresh(
     def build(coin: FreshCoin) -> Call:
         check_blob("public_key", coin.public_key)
         check_blob("signature", coin.signature)
-        return build_store(scope, coin.private, (coin.public_key, coin.signature, most))
+        minted = (coin.public_key, coin.signature, most, scope.keys.vault_prefix)
+        return build_store(scope, coin.private, minted)
 
     def read(coin: FreshCoin, reply: Reply | AQMDatabaseError) -> bool:
         if isinstance(reply, list) and reply[0] == Code.BUDGET:
@@ -94,33 +95,23 @@ async def list_pending(scope: Scope, limit: int) -> list[PublicHalf]:
     """
     check_count("limit", limit, 1)
     found: list[PublicHalf] = []
-    passed = 0
+    # Where to go on: by score and id, since others take coins off meanwhile, and places move.
+    start: Argument = "-inf"
+    passed: set[bytes] = set()
     while len(found) < limit:
-        [key_ids] = await scope.seam.read(
-            ("ZRANGE", scope.keys.vault_unpublished, passed, passed + limit - len(found) - 1)
-        )
-        if isinstance(key_ids, AQMDatabaseError):
-            raise key_ids
-        if not key_ids:
+        page = await _read_page(scope, start, limit - len(found) + len(passed))
+        left = {key_id: score for key_id, score in page if key_id not in passed}
+        if not left:
             break
-        rows = await scope.seam.read(
-            *(("HMGET", _row_of(scope, key_id), *_FIELDS) for key_id in key_ids)
-        )
-        dead: list[bytes] = []
-        for key_id, row in zip(key_ids, rows, strict=True):
-            try:
-                half = _read_half(key_id, row)
-            except CorruptEntryError:
-                _log.warning("corrupt_entry", extra={"key_id": key_id.decode()})
-                passed += 1
-                continue
-            if half is None:
-                dead.append(key_id)
-            else:
-                found.append(half)
-                passed += 1
-        await _take_off(scope, dead, "dead")
-    return found
+        halves = await _read_halves(scope, list(left))
+        found += [half for half in halves.values() if isinstance(half, PublicHalf)]
+        # One that lives again is met once more.
+        await _take_off(scope, [key_id for key_id, half in halves.items() if half is None], "dead")
+        for key_id in [key_id for key_id in left if halves[key_id] is not None]:
+            if left[key_id] != start:
+                start, passed = left[key_id], set()
+            passed.add(key_id)
+    return found[:limit]
 
 
 async def take_off_published(scope: Scope, key_ids: Sequence[str]) -> int:
@@ -149,6 +140,44 @@ async def _take_off(scope: Scope, key_ids: Sequence[bytes], reason: str) -> int:
     with Progress() as progress:
         progress.made = any(isinstance(reply, list) for reply in replies)
         return sum(taken_off for [taken_off] in map(check_reply, replies))
+
+
+async def _read_page(scope: Scope, start: Argument, count: int) -> list[tuple[bytes, Argument]]:
+    """Ids on the list and their scores, from a score on (ZRANGE)."""
+    key = scope.keys.vault_unpublished
+    limits = ("BYSCORE", "LIMIT", 0, count, "WITHSCORES")
+    [page] = await scope.seam.read(("ZRANGE", key, start, "+inf", *limits))
+    if isinstance(page, AQMDatabaseError):
+        raise page
+    # RESP3 has pairs, RESP2 a flat list.
+    pairs = page if page and isinstance(page[0], list) else zip(page[::2], page[1::2], strict=True)
+    return [(key_id, score) for key_id, score in pairs]
+
+
+async def _read_halves(
+    scope: Scope, key_ids: Sequence[bytes]
+) -> dict[bytes, PublicHalf | CorruptEntryError | None]:
+    """Public halves by their ids: what is wrong with one, and None if its private half is gone.
+
+    Malformed ones are logged, unless they have left the list by now: those are published.
+    """
+    rows = await scope.seam.read(
+        *(("HMGET", _row_of(scope, key_id), *_FIELDS) for key_id in key_ids)
+    )
+    halves: dict[bytes, PublicHalf | CorruptEntryError | None] = {}
+    for key_id, row in zip(key_ids, rows, strict=True):
+        try:
+            halves[key_id] = _read_half(key_id, row)
+        except CorruptEntryError as error:
+            halves[key_id] = error
+    doubtful = [key_id for key_id, half in halves.items() if isinstance(half, CorruptEntryError)]
+    scores = await scope.seam.read(
+        *(("ZSCORE", scope.keys.vault_unpublished, key_id) for key_id in doubtful)
+    )
+    for key_id, score in zip(doubtful, scores, strict=True):
+        if score is not None:
+            _log.warning("corrupt_entry", extra={"key_id": key_id.decode()})
+    return halves
 
 
 def _row_of(scope: Scope, key_id: bytes) -> str:

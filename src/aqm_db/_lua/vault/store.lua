@@ -2,13 +2,14 @@
 -- KEYS: row, stats, expiry, unpublished
 -- ARGV: sent (ms), clock (ms), request_id, key_id, coin_category, encrypted_blob, encryption_iv
 -- ARGV: auth_tag, coin_version, since (ms), ttl (ms), public_key?, signature?, most? (count)
---       since: when it was created, if that isn't now; the last three are of a minted one, most is
+-- ARGV: row_prefix?
+--       since: when it was created, if that isn't now; the last four are of a minted one, most is
 --       of active keys.
 -- Returns: {OK} | {EXISTS} | {CORRUPT} | {BUDGET, count, most} | {UNKNOWN, shown}
 -- Again: the row remembers the request that stored it.
 -- Runs: EXISTS row, HGET row, PEXPIREAT row, HSET row, HSET stats, ZADD expiry, ZSCORE expiry
--- Runs: ZADD unpublished
--- Uses: expiry_score.format_score, expiry_score.read_tier, format_count, is_late, read_counters
+-- Runs: ZADD unpublished, ZRANGE unpublished, ZREM unpublished, EXISTS row
+-- Uses: encode_id, expiry_score.format_score, expiry_score.read_tier, format_count, is_late, read_counters
 -- Uses: read_time, try_call
 local exists = redis.call('EXISTS', row) == 1
 if exists and try_call('HGET', row, 'by') == request_id then
@@ -42,6 +43,13 @@ redis.call('ZADD', expiry, 'XX', 0, '')
 redis.call('PEXPIREAT', row, expires_at)
 if public_key then
   redis.call('ZADD', unpublished, 'XX', 0, '')
+  -- Right whatever follows. Where nobody publishes, what has expired would pile up: so each one that
+  -- is added takes off up to two, and no more are on the list than have been minted in a lifetime.
+  for _, oldest in ipairs(redis.call('ZRANGE', unpublished, 0, 1)) do
+    if redis.call('EXISTS', row_prefix .. encode_id(oldest)) == 0 then
+      redis.call('ZREM', unpublished, oldest)
+    end
+  end
 end
 
 redis.call('HSET', row, 'status', 'ACTIVE', 'coin_category', coin_category,
