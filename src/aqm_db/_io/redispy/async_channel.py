@@ -136,9 +136,8 @@ class Channel(Holds):
         # A caller that was cancelled just now says in its next turn what there is to take back.
         await asyncio.sleep(0)
         self._hurry_settling()
-        while awaited := self._list_awaited():
+        while awaited := self._list_awaited() or await self._list_awaited_soon():
             await asyncio.wait(awaited)
-            await asyncio.sleep(0)
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait((self._opening,))
@@ -191,6 +190,11 @@ class Channel(Holds):
     def _list_awaited(self) -> list[asyncio.Future[Any]]:
         # The reply to a call that was cancelled is nobody's.
         return [*self._holds, *(answer for answer in self._pending if not answer.done())]
+
+    async def _list_awaited_soon(self) -> list[asyncio.Future[Any]]:
+        """The same a turn later: who was answered just now may have to ask once more."""
+        await asyncio.sleep(0)
+        return self._list_awaited()
 
     async def _await_opening(self) -> ErrorReply | LinkFailure | None:
         """Connects, once for all that wait for it; returns why it couldn't."""
