@@ -74,6 +74,7 @@ _WORDS = (
     (re.compile(r"\baclose\b"), "close"),
     (re.compile(r"\bAsync(?=[A-Z])"), ""),
     (re.compile(r", or is cancelled,"), ""),
+    (re.compile(r"\s+After that it goes on in the\s+background,[^.]*\."), ""),
 )
 _WRAPPERS = {
     "AsyncClient": "wrap_client",

@@ -1057,8 +1057,7 @@ def connect(
             and an append-only file on each. Where appendfsync is everysec, each call waits for up
             to two seconds, so give it as long; where it's always, for a millisecond.
         settle_timeout: how long a call whose caller is gone may take to find out what it did, and
-            to take it back, in ms. On an event loop it goes on in the background after that, for
-            as long as the server knows the call, which is 30 seconds.
+            to take it back, in ms.
         allow_unsafe: whether to open a server that deletes keys to make room (an eviction policy
             and a memory limit), or a replica.
 

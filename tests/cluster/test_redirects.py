@@ -14,7 +14,7 @@ from redis.crc import key_slot
 from redis.retry import Retry
 
 from aqm_db import AsyncSmartInventory
-from aqm_db._io import answers
+from aqm_db._io import request
 from aqm_db._operations import stock
 from aqm_db.errors import (
     AccessDeniedError,
@@ -226,7 +226,7 @@ async def test_a_request_is_not_repeated_when_its_claim_is_gone(
     face: Face, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However patient the client's own policy is: it would take a second coin."""
-    monkeypatch.setattr(answers, "REPEATABLE_SECONDS", 0.0)
+    monkeypatch.setattr(request, "REPEATABLE_SECONDS", 0.0)
     node = Node(lambda _: b"-LOADING\r\n")
     async with clustered(face, node, retries=-1) as (inventory, _):
         with pytest.raises(InventoryUnavailableError):

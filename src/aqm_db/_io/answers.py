@@ -37,7 +37,7 @@ async def run(ask: Ask, call: Call, request: Request) -> Reply:
             raise reply
         if isinstance(reply, ErrorReply):
             raise make_error(reply, call.script.name)
-        if not _is_late(reply):
+        if not is_late(reply):
             return cast("Reply", reply)
         if not request.begin_anew(reply[-1]):
             raise request.make_error()
@@ -48,17 +48,17 @@ async def run_all(
 ) -> list[Reply | AQMDatabaseError]:
     """Runs many scripts."""
     replies = await _run_once(ask, calls, request) if calls else []
-    while late := [place for place, reply in enumerate(replies) if _is_late(reply)]:
+    while late := [place for place, reply in enumerate(replies) if is_late(reply)]:
         if not request.begin_anew(cast("Reply", replies[late[-1]])[-1]):
             error = request.make_error()
-            return [error if _is_late(reply) else reply for reply in replies]
+            return [error if is_late(reply) else reply for reply in replies]
         try:
             again = await _run_once(ask, [calls[place] for place in late], request)
         except AQMDatabaseError as error:
             if len(late) == len(replies):
                 raise
             # The others have been carried out.
-            return [error if _is_late(reply) else reply for reply in replies]
+            return [error if is_late(reply) else reply for reply in replies]
         for place, reply in zip(late, again, strict=True):
             replies[place] = reply
     return replies
@@ -185,6 +185,11 @@ def warn_of_delay(calls: Sequence[Call]) -> None:
     _log.warning("settling_delayed", extra={"operation": calls[0].script.name})
 
 
+def is_late(reply: Any) -> bool:
+    """Whether the request was too old for the server to know what became of it."""
+    return isinstance(reply, list) and len(reply) > 1 and reply[0] == Code.UNKNOWN
+
+
 async def _run_once(
     ask: Ask, calls: Sequence[Call], request: Request
 ) -> list[Reply | AQMDatabaseError]:
@@ -221,7 +226,7 @@ def _undo_reply(
     if isinstance(reply, AQMDatabaseError):
         # What the server refused has no effect; of what it didn't answer, nobody knows yet.
         return None
-    if _is_late(reply) and not request.is_refuted(reply[-1]):
+    if is_late(reply) and not request.is_refuted(reply[-1]):
         return AQMDatabaseError("the server has forgotten the request")
     if reply[:1] != [Code.OK]:
         return None
@@ -234,11 +239,6 @@ def _undo_reply(
 def _is_missing(reply: Any) -> bool:
     """Whether the server doesn't have the script, which is the one refusal to be mended."""
     return isinstance(reply, ErrorReply) and reply.kind is ErrorKind.NO_SCRIPT
-
-
-def _is_late(reply: Any) -> bool:
-    """Whether the request was too old for the server to know what became of it."""
-    return isinstance(reply, list) and len(reply) > 1 and reply[0] == Code.UNKNOWN
 
 
 def _make_evalsha(call: Call, request: Request) -> Command:

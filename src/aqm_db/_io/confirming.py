@@ -12,7 +12,7 @@ from aqm_db.errors import (
     UnavailableError,
 )
 
-from .answers import Ask
+from .answers import Ask, is_late
 from .facts import is_refusal
 from .failures import ErrorKind, ErrorReply, make_error
 from .request import Request
@@ -80,8 +80,7 @@ class Confirmation:
         async def ask_and_wait(commands: Sequence[Command], request: Request) -> list[Any]:
             answers = await ask([*commands, *self._tail], request)
             replies, tail = answers[: len(commands)], answers[len(commands) :]
-            # What the server refused has changed nothing.
-            if not all(isinstance(reply, ErrorReply | AQMDatabaseError) for reply in replies):
+            if not all(_changed_nothing(reply) for reply in replies):
                 for reply, command in zip(tail, self._names, strict=True):
                     if isinstance(reply, AQMDatabaseError):
                         raise unavailable(str(reply), outcome_unknown=True)
@@ -137,6 +136,11 @@ async def check_fsync(seam: Seam) -> None:
         if not is_refusal(error):
             raise
         raise InvalidArgumentError("confirm_fsync", f"{_NEEDED}: {error}") from error
+
+
+def _changed_nothing(reply: Any) -> bool:
+    """Whether the server refused a command, or the link did; or it was too old to be carried out."""
+    return isinstance(reply, ErrorReply | AQMDatabaseError) or is_late(reply)
 
 
 def _explain_unconfirmed(
