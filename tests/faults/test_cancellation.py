@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
 
-from aqm_db import AsyncSecureVault, AsyncSmartInventory
-from aqm_db._io.request import REPEATABLE_SECONDS
+from aqm_db import AsyncSecureVault, AsyncSmartInventory, close_all, config
+from aqm_db._io.redispy.async_loops import get_channels
 from aqm_db.errors import ContactNotRegisteredError, InventoryUnavailableError
 from tests.faults.support.byte_cutter import ByteCutter, Cut, How
 from tests.faults.support.cancelled_callers import (
@@ -26,7 +26,7 @@ from tests.faults.support.cancelled_callers import (
 )
 from tests.faults.support.clients_on_bad_links import DEFAULT
 from tests.faults.support.cut_runs import Leap
-from tests.faults.support.deserted_calls import Desertion
+from tests.faults.support.deserted_calls import Desertion, emptied
 from tests.faults.support.fault_free_outcomes import FaultFree
 from tests.faults.support.fault_table import Tally
 from tests.faults.support.invariants import (
@@ -38,8 +38,14 @@ from tests.faults.support.invariants import (
 from tests.faults.support.thousand_callers import CALLERS, Crowd
 from tests.faults.support.tried_calls import OPERATIONS, Operation, pair_over, stocked
 from tests.support.backends import REDIS_6, VALKEY_9, RunningServer
-from tests.support.peers import Cutter, ScriptedServer, listening, listening_on_loopback
-from tests.support.samples import BOB, snapshot, stock
+from tests.support.peers import (
+    Cutter,
+    ScriptedServer,
+    listening,
+    listening_on_loopback,
+    tell_time,
+)
+from tests.support.samples import BOB, Clock, snapshot, stock
 
 pytestmark = pytest.mark.asyncio
 
@@ -261,16 +267,49 @@ async def test_a_cancelled_call_without_server_ends(
     await stocked(*pair_over(direct))
     cutter = Cutter(real_server.socket_path)
     async with listening_on_loopback(cutter, None) as port, DEFAULT.client(port) as client:
-        _, inventory = pair_over(client)
+        inventory = AsyncSmartInventory(client, settle_timeout=100)
         await assert_link_is_clean(client, inventory)
+        tell_time(client)
         task = asyncio.ensure_future(inventory.select_coin(BOB, "GOLD"))
-        cutter.losing = 10 * DEFAULT.retries
+        cutter.losing = 1_000_000
         cutter.meanwhile = task.cancel
         with pytest.raises(asyncio.CancelledError):
             await task
-    [record] = [record for record in caplog.records if record.msg == "outcome_unknown"]
-    assert record.__dict__["operation"] == "inv_select"
-    assert record.__dict__["error"] == InventoryUnavailableError.__name__
+        [delayed] = _records(caplog, "settling_delayed")
+        assert delayed["operation"] == "inv_select"
+        assert not _records(caplog, "outcome_unknown")
+        # It goes on in the background, but closing the client leaves it no more time.
+        await close_all(client, client)
+    assert cutter.losing < 1_000_000 - 1
+    [unknown] = _records(caplog, "outcome_unknown")
+    assert unknown["operation"] == "inv_select"
+    assert unknown["error"] == InventoryUnavailableError.__name__
+
+
+async def test_a_cancelled_call_is_settled_in_the_background(
+    real_server: RunningServer,
+    direct: Redis,
+    backoffs: list[float],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A server that answers later gets the coin back, though nobody waits for it any more."""
+    await stocked(*pair_over(direct))
+    cutter = Cutter(real_server.socket_path)
+    async with listening_on_loopback(cutter, None) as port, DEFAULT.client(port) as client:
+        inventory = AsyncSmartInventory(client, clock=Clock(), settle_timeout=100)
+        await assert_link_is_clean(client, inventory)
+        tell_time(client)
+        task = asyncio.ensure_future(inventory.select_coin(BOB, "GOLD"))
+        cutter.losing = 1_000_000
+        cutter.meanwhile = task.cancel
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await queued(direct) == ["b2", "b3"]
+        cutter.losing = 0
+        await emptied(get_channels(client).get_channel()._holds)
+        assert await queued(direct) == ["b1", "b2", "b3"]
+    assert len(_records(caplog, "settling_delayed")) == 1
+    assert not _records(caplog, "outcome_unknown")
 
 
 async def test_a_cancelled_call_is_not_asked_again_when_its_claim_is_gone(
@@ -280,7 +319,7 @@ async def test_a_cancelled_call_is_not_asked_again_when_its_claim_is_gone(
     tasks: list[asyncio.Task[Any]] = []
 
     async def give_up(_: float) -> None:
-        leap(REPEATABLE_SECONDS)
+        leap(config.INV_CLAIM_TTL_SECONDS)
         tasks[0].cancel()
         await asyncio.sleep(0)
 
@@ -290,13 +329,14 @@ async def test_a_cancelled_call_is_not_asked_again_when_its_claim_is_gone(
         client = Redis(
             unix_socket_path=str(tmp_path / "s"), protocol=2, retry=Retry(ConstantBackoff(1), 5)
         )
+        tell_time(client)
         tasks += [asyncio.ensure_future(AsyncSmartInventory(client).select_coin(BOB, "GOLD"))]
         with pytest.raises(asyncio.CancelledError):
             await tasks[0]
-        await client.aclose()
+        await close_all(client, client)
     assert len(server.requests) == 1
-    [record] = [record for record in caplog.records if record.msg == "outcome_unknown"]
-    assert record.__dict__["operation"] == "inv_select"
+    [unknown] = _records(caplog, "outcome_unknown")
+    assert unknown["operation"] == "inv_select"
 
 
 async def test_a_scope_that_ends_lets_the_processor_rest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,7 +350,7 @@ async def test_a_scope_that_ends_lets_the_processor_rest(monkeypatch: pytest.Mon
 
     with RunningServer(VALKEY_9) as server:
         client = server.client(0, retry=Retry(NoBackoff(), 0))
-        inventory = AsyncSmartInventory(client)
+        inventory = AsyncSmartInventory(client, settle_timeout=100)
         await inventory.register_contact(BOB, "MATE")
         server.freeze()
         task, cancel = by_scope(inventory.select_coin(BOB, "GOLD"))
@@ -323,8 +363,14 @@ async def test_a_scope_that_ends_lets_the_processor_rest(monkeypatch: pytest.Mon
         server.kill()
         await wait((task,))
         assert isinstance(task.result(), asyncio.CancelledError)
-        assert len(waits) == 1
-        await client.aclose()
+        # One for what is settled, and one for the first attempt at it.
+        assert len(waits) == 2
+        await close_all(client, client)
+
+
+def _records(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
+    """What was logged of an event."""
+    return [record.__dict__ for record in caplog.records if record.msg == event]
 
 
 async def test_a_cancelled_call_that_fails_needs_no_undo(direct: Redis) -> None:

@@ -67,6 +67,14 @@ def is_undated(command: list[bytes]) -> bool:
     return command[3 + int(command[2])] == b""
 
 
+def undate(command: list[bytes]) -> list[bytes]:
+    """A command without the time at which it was first sent: what is asked, whenever that is."""
+    if command[0] != b"EVALSHA" or command[1].decode() not in _list_dated():
+        return command
+    place = 3 + int(command[2])
+    return [*command[:place], b"", *command[place + 1 :]]
+
+
 @cache
 def _list_dated() -> set[str]:
     """The scripts that ask when they were first sent, by their names on the server."""

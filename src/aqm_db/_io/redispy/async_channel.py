@@ -113,10 +113,10 @@ class Channel(Holds):
             if refusal is None and self._link is None and not self._is_lent:
                 # Gone before its first call; written now, this would wait for the next one's.
                 refusal = self._make_failure(sent=False)
-            if refusal is None and request.is_doubtful and request.is_over():
-                refusal = LinkFailure("it's too late to ask again", sent=False)
             if refusal is not None:
                 return [refusal] * len(commands)
+        if request.is_doubtful and request.is_over():
+            return [LinkFailure("it's too late to ask again", sent=False)] * len(commands)
         loop = asyncio.get_running_loop()
         packed = [pack_command(command) for command in commands]
         answers = [loop.create_future() for _ in packed]

@@ -62,6 +62,9 @@ async def settle_in_time(
             continue
         except UnavailableError as failure:
             error = failure
+            if request.is_over():
+                # It won't be sent again.
+                break
             pause = asyncio.create_task(asyncio.sleep(config.REDIS_RETRY_DELAY))
             await time_left.wait_for(pause)
             pause.cancel()
