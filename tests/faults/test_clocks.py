@@ -140,6 +140,21 @@ async def test_counters_equal_a_recount(
     assert await pair[0].vault.get_stats() == VaultStats(0, 0, 0, 2, 10)
 
 
+async def test_keys_that_are_gone_early_leave_the_counters(
+    direct: Redis, tally: Tally, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They do where keys of an earlier end live on; somebody deleted them, or a clock was ahead."""
+    vault = objects_over(direct).vault
+    for number in range(5):
+        await vault.store_key(f"k{number}", "GOLD", BLOB, b"nonce", b"tag")
+    await direct.delete("vault:v1:key:k1", "vault:v1:key:k3", "vault:v1:key:k4")
+    assert await vault.get_stats() == VaultStats(2, 0, 0, 0, 3)
+    assert sorted(await kept(direct)) == ["k0", "k2"]
+    assert [record.msg for record in caplog.records] == ["keys_lost"]
+    assert caplog.records[0].__dict__["count"] == 3
+    tally.add("keys gone early")
+
+
 async def test_collecting_and_purging_by_another_clock(
     direct: Redis, pair: tuple[Objects, Objects], ahead: int, tally: Tally
 ) -> None:

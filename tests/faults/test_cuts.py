@@ -15,9 +15,10 @@ from tests.faults.support.deserted_calls import SELECT
 from tests.faults.support.fault_free_outcomes import REQUEST_ID, FaultFree
 from tests.faults.support.fault_table import Tally
 from tests.faults.support.invariants import assert_link_is_clean, assert_no_key_material
+from tests.faults.support.restored_database import read_content
 from tests.faults.support.tried_calls import OPERATIONS, Operation, pair_over
 from tests.support.backends import REDIS_6, VALKEY_9, RunningServer
-from tests.support.samples import snapshot
+from tests.support.peers import tell_time
 
 pytestmark = pytest.mark.asyncio
 
@@ -137,12 +138,13 @@ async def test_connections_that_are_cut_from_their_start(
             cutter.arm(cut, losses)
             # All of them have to fit into the time for which a request may be repeated.
             async with party.client(port, patience=1.0) as client:
+                tell_time(client)
                 first = ending = await ending_of(selected(client), cutter, leap)
                 if isinstance(first, Exception):
                     ending = await ending_of(selected(client), cutter, leap)
                 case = f"{losses} times {cut}: {first!r}"
                 assert ending == right.answer, case
-                harm = right.harm(await snapshot(direct))
+                harm = right.harm(await read_content(direct))
                 tally.add(f"connection cut by {how}: {party}", case=case, **harm)
                 await assert_link_is_clean(client, pair_over(client)[1])
             return first if isinstance(first, Exception) else None
@@ -166,8 +168,9 @@ async def test_connections_that_are_cut_from_their_start(
 async def _lengths(
     cutter: ByteCutter, party: Party, port: int, call: Callable[[Any], Awaitable[object]]
 ) -> dict[Direction, int]:
-    """How many bytes pass in either direction for a new client's first call."""
+    """How many bytes pass for the first call of a new client that knows its server's time."""
     cutter.arm(None)
     async with party.client(port) as client:
+        tell_time(client)
         await call(client)
     return {"request": cutter.passed("request"), "reply": cutter.passed("reply")}

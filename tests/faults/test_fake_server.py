@@ -45,7 +45,7 @@ from tests.faults.support.refusing_server import Command
 from tests.faults.support.tried_calls import CANARY
 from tests.support.backends import RunningServer
 from tests.support.faces import ASYNC, FACES, Face
-from tests.support.peers import ScriptedServer, answer_select, listening
+from tests.support.peers import ScriptedServer, answer_select, listening, tell_time
 from tests.support.samples import BOB
 
 pytestmark = pytest.mark.asyncio
@@ -397,6 +397,7 @@ async def test_a_change_whose_confirmation_the_server_can_not_give_now(
     replies[refused] = b"-LOADING Redis is loading the dataset in memory\r\n"
     server = ScriptedServer(lambda command: replies[command[0]])
     async with listening(server, tmp_path / "s"), library_client(face, tmp_path / "s") as client:
+        tell_time(client)
         inventory = face.inventory(client, confirm_replicas=1)
         with pytest.raises(InventoryUnavailableError) as caught:
             await inventory.register_contact(BOB, "MATE")

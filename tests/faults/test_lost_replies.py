@@ -15,10 +15,11 @@ from tests.faults.support.cut_runs import Leap, ending_of
 from tests.faults.support.fault_free_outcomes import REQUEST_ID, FaultFree
 from tests.faults.support.fault_table import Tally
 from tests.faults.support.invariants import assert_link_is_clean
+from tests.faults.support.restored_database import read_content
 from tests.faults.support.tried_calls import OPERATIONS, Operation, pair_over
 from tests.faults.support.two_callers import ENCOUNTERS, Encounter, outline
 from tests.support.backends import REDIS_6, VALKEY_9, RunningServer
-from tests.support.peers import Cutter, listening_on_loopback
+from tests.support.peers import Cutter, listening_on_loopback, tell_time
 from tests.support.samples import snapshot
 
 pytestmark = pytest.mark.asyncio
@@ -60,6 +61,7 @@ async def test_a_reply_that_is_lost_any_number_of_times(
         call = partial(operation.call, vault, inventory, right.subject)
         for losses in range(fewest, party.retries + 2):
             await right.begin()
+            tell_time(client)
             cutter.losing = losses
             if losses > party.retries:
                 with pytest.raises(UnavailableError) as caught:
@@ -68,7 +70,7 @@ async def test_a_reply_that_is_lost_any_number_of_times(
             answer = await call()
             assert cutter.losing == 0
             assert answer == right.answer
-            harm = right.harm(await snapshot(direct))
+            harm = right.harm(await read_content(direct))
             tally.add("reply lost", case=f"{operation} by {party}: {losses}", **harm)
             await assert_link_is_clean(client, inventory)
 
@@ -98,6 +100,7 @@ async def test_another_client_acts_before_a_call_is_sent_again(
         for losses, turn in meetings:
             await direct.flushdb()
             subject = await encounter.prepare(*pair_over(direct))
+            tell_time(client)
             cutter.losing = losses
             with real_server.sync_client(INVENTORY_DB) as other:
                 meeting = Meeting(turn, partial(encounter.meet, other, subject))
@@ -127,6 +130,7 @@ async def test_a_request_that_arrives_after_all(
     async with cutter.listening() as port, DEFAULT.client(port) as client:
         vault, inventory = pair_over(client, REQUEST_ID)
         await assert_link_is_clean(client, inventory)
+        tell_time(client)
         cutter.arm(Cut("late", "request", 0))
         ending = await ending_of(encounter.call(vault, inventory, subject), cutter, leap)
         assert not isinstance(ending, Exception)

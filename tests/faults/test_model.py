@@ -114,20 +114,20 @@ MUTANTS = {
     ),
     "a contact is active for ever": (
         collecting.COLLECT,
-        r"local inactive = [^\n]*",
-        "local inactive = false",
+        r"local is_inactive = [^\n]*",
+        "local is_inactive = false",
     ),
     "expiry goes by clients' clocks": (
         private_halves.STORE,
-        r"if left == ttl then",
-        "if false then",
+        r"format_score\(expires_at, coin_category\)",
+        "format_score(created_at + ttl, coin_category)",
     ),
     "burned keys stay on the counter": (
         private_halves.BURN,
         r"format_count\(counters\[active\] - 1\)",
         "format_count(counters[active])",
     ),
-    "a repeated burn is refused": (private_halves.BURN, "== request_id and OK", "== '' and OK"),
+    "a repeated burn is refused": (private_halves.BURN, "== request_id then", "== '' then"),
     "expired keys stay on the counter": (
         private_halves.COUNTERS,
         r"math.max\(counters\[active\] - 1, 0\)",

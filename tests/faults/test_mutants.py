@@ -45,6 +45,7 @@ from tests.care import test_coins as of_coins
 from tests.conftest import INVENTORY_DB
 from tests.faults import (
     test_cancellation as of_cancellation,
+    test_clocks as of_clocks,
     test_environment as of_environment,
     test_lost_replies as of_lost_replies,
     test_permissions as of_permissions,
@@ -56,7 +57,7 @@ from tests.faults.support.deserted_calls import SELECT
 from tests.faults.support.fault_free_outcomes import REQUEST_ID
 from tests.faults.support.fault_table import Tally
 from tests.faults.support.mutants import without
-from tests.faults.support.public_calls import errors_of
+from tests.faults.support.public_calls import errors_of, objects_over
 from tests.faults.support.tried_calls import OPERATIONS, Operation
 from tests.faults.support.two_callers import ENCOUNTERS, Encounter
 from tests.io import test_replies as of_replies
@@ -200,9 +201,9 @@ async def test_a_fresh_request_id_for_each_attempt(lab: Lab, operation: Operatio
 @pytest.mark.parametrize(
     ("script", "pattern", "replacement", "operation"),
     [
-        (private_halves.STORE, "== request_id and OK", "== '' and OK", "vault.store_key"),
-        (private_halves.BURN, "== request_id and OK", "== '' and OK", "vault.burn_key"),
-        (contacts.REGISTER, "== request_id and 1", "== '' and 1", "inventory.register_contact"),
+        (private_halves.STORE, "== request_id then", "== '' then", "vault.store_key"),
+        (private_halves.BURN, "== request_id then", "== '' then", "vault.burn_key"),
+        (contacts.REGISTER, "== request_id then", "== '' then", "inventory.register_contact"),
         (stock.STORE, "== request_id and OK", "== '' and OK", "inventory.store_key"),
         (
             stock.SELECT,
@@ -218,8 +219,8 @@ async def test_a_fresh_request_id_for_each_attempt(lab: Lab, operation: Operatio
         ),
         (
             stock.CONSUME,
-            r"OK, redis.call\('EXISTS', claim\)",
-            "OK, 0",
+            r"if redis.call\('EXISTS', claim\) == 1",
+            "if false",
             "inventory.consume_key",
         ),
     ],
@@ -342,7 +343,9 @@ async def test_without_the_stale_rule(lab: Lab) -> None:
 @pytest.mark.parametrize("meanwhile", ["stale", "expired"])
 async def test_a_release_without_the_stale_rule(lab: Lab, meanwhile: str) -> None:
     """The stale rule: test_release_coin_that_has_no_place_any_more_returns_false."""
-    lab.without(stock.RELEASE, r"\(expires_at or fetched_at \+ coin_ttl\) <= now", "false")
+    lab.without(
+        stock.RELEASE, r"\(expires_at or fetched_at \+ coin_ttl\) <= \(clock or shown\)", "false"
+    )
     await lab.is_noticed_by(
         of_the_inventory.test_release_coin_that_has_no_place_any_more_returns_false,
         meanwhile=meanwhile,
@@ -425,10 +428,36 @@ async def test_a_claim_without_its_origin(lab: Lab) -> None:
 
 
 @in_the_lab
-async def test_expiry_by_the_clients_clock(lab: Lab) -> None:
-    """The expiry index: test_a_clock_that_was_set_back_hides_no_expired_key."""
-    lab.without(private_halves.STORE, r"if left == ttl then", "if false then")
-    await lab.is_noticed_by(of_the_vault.test_a_clock_that_was_set_back_hides_no_expired_key)
+@pytest.mark.parametrize(
+    ("pattern", "replacement"),
+    [
+        (r"format_score\(expires_at, coin_category\)", "format_score(now + ttl, coin_category)"),
+        (r"(redis.call\('PEXPIREAT', row, )expires_at", r"\1now + ttl"),
+    ],
+    ids=["index", "row"],
+)
+async def test_expiry_by_the_clients_clock(lab: Lab, pattern: str, replacement: str) -> None:
+    """The ends of rows, and their index: test_counters_equal_a_recount."""
+    later = Clock()
+    later.advance(days=1)
+    pair = objects_over(lab.direct), objects_over(lab.direct, clock=later, name="other")
+    lab.without(private_halves.STORE, pattern, replacement)
+    await lab.is_noticed_by(of_clocks.test_counters_equal_a_recount, pair=pair)
+
+
+@in_the_lab
+async def test_a_search_that_ends_at_a_living_key(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The search for dead rows: test_keys_that_are_gone_early_leave_the_counters."""
+    lab.without(
+        private_halves.COUNTERS,
+        r"early = early \+ 1\n    end\n  end",
+        "early = early + 1\n    end\n  else\n    break\n  end",
+    )
+    await lab.is_noticed_by(
+        of_clocks.test_keys_that_are_gone_early_leave_the_counters, caplog=caplog
+    )
 
 
 @in_the_lab

@@ -15,10 +15,11 @@ from tests.faults.support.clients_on_bad_links import Party
 from tests.faults.support.fault_free_outcomes import REQUEST_ID, FaultFree
 from tests.faults.support.fault_table import Tally
 from tests.faults.support.invariants import assert_link_is_clean
+from tests.faults.support.restored_database import read_content
 from tests.faults.support.tried_calls import Operation, pair_over
 from tests.support.backends import RunningServer
 from tests.support.faces import ASYNC
-from tests.support.samples import snapshot
+from tests.support.peers import tell_time
 
 Leap = Callable[[float], None]
 _LEAP = 1.5
@@ -108,6 +109,7 @@ class Trial:
     async def run(self, cut: Cut, tally: Tally) -> None:
         """Makes the call while the line is cut, and once more if it fails."""
         await self._right.begin()
+        tell_time(self._client)
         self._cutter.arm(cut)
         ending = await self._ending(self._leap if cut.how == "stall" else None)
         if cut.how == "stall" and self._leap is None:
@@ -125,7 +127,7 @@ class Trial:
             await self._noticed()
         case = f"{self._operation} by {self._party}, {cut}: {ending!r}"
         assert ending == self._right.answer, case
-        harm = self._right.harm(await snapshot(self._direct))
+        harm = self._right.harm(await read_content(self._direct))
         tally.add(f"line cut by {cut.how}: {self._party}", wrong=wrong, case=case, **harm)
         await assert_link_is_clean(self._client, self._inventory)
         self._client.set_retry(self._retry)
@@ -133,6 +135,7 @@ class Trial:
     async def _measure(self) -> None:
         await assert_link_is_clean(self._client, self._inventory)
         await self._right.begin()
+        tell_time(self._client)
         self._cutter.arm(None)
         assert await self._ending() == self._right.answer
         # Some calls go on asking when they have done what they are for.
@@ -148,7 +151,7 @@ class Trial:
 
     async def _assert_told(self, error: Exception, cut: Cut) -> None:
         """What the database holds is what the server has heard, and what an error says of it."""
-        content = await snapshot(self._direct)
+        content = await read_content(self._direct)
         heard = cut.direction == "reply" or cut.offset >= self._first
         assert content == (self._right.after if heard else self._right.before)
         assert isinstance(error, UnavailableError)

@@ -18,7 +18,7 @@ from tests.faults.support.refusing_server import Command, Refusing
 from tests.faults.support.restored_database import Kept
 from tests.support.backends import RunningServer
 from tests.support.faces import ASYNC, Face
-from tests.support.peers import listening
+from tests.support.peers import listening, undate
 
 Watch = Callable[[Awaitable[Any]], Awaitable[Any]]
 """Waits for a call, and sees to it that time passes meanwhile."""
@@ -91,10 +91,10 @@ class Scene:
         server.close()
 
     async def commands(self, name: str) -> list[Command]:
-        """What a call asks of a server that knows its scripts."""
+        """What a call asks of a server that knows its scripts, whenever it's asked."""
         for _ in range(2):
             await self.call(name, lambda _: False)
-        asked = self.server.requests
+        asked = [undate(command) for command in self.server.requests]
         tried = asked if self.thorough else [asked[0], asked[-1]]
         # What a call asks twice, it would be refused twice: attempts couldn't be counted.
         return [command for command in _distinct(tried) if asked.count(command) == 1]

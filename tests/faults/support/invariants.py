@@ -81,7 +81,22 @@ async def kept(client: Redis) -> list[str]:
     for tier, number in counted.items():
         assert number == len(await vault.get_all_active_ids(tier)), f"the counter of {tier}"
     assert sorted(ids) == sorted(await members(client, "vault:v1:expiry"))
+    await _assert_ends_agree(client)
     return ids
+
+
+async def _assert_ends_agree(client: Redis) -> None:
+    """Private halves end when their index says so, by the server's clock."""
+    listed: Any = await client.zrange("vault:v1:expiry", 0, -1, withscores=True)
+    pipeline = client.pipeline()
+    pipeline.time()
+    for key_id, _ in listed:
+        pipeline.pttl(b"vault:v1:key:" + key_id)
+    (seconds, microseconds), *left = await pipeline.execute()
+    now = seconds * 1000 + microseconds / 1000
+    for (key_id, end), ms in zip(listed, left, strict=True):
+        # The server reads its clock more than once.
+        assert abs(now + ms - end) < 1000, f"{key_id!r} ends {now + ms - end:.0f} ms later"
 
 
 async def names(client: Redis, pattern: str) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import hiredis
 
 from aqm_db._io.redispy.replies import pack_command
-from tests.support.peers import ScriptedServer
+from tests.support.peers import ScriptedServer, undate
 
 Command = list[bytes]
 
@@ -33,13 +33,14 @@ class Refusing(ScriptedServer):
         """Forgets what was asked, and refuses commands from here on.
 
         Args:
-            refuses: which commands aren't passed on.
+            refuses: which commands aren't passed on; it gets them without the time at which they
+                were first sent.
             reply: what they get instead; None hangs up. After none at all, nothing is said on
                 this connection any more.
         """
         self._silent = None
         self.requests.clear()
-        self._refuses, self._reply = refuses, reply
+        self._refuses, self._reply = (lambda command: refuses(undate(command))), reply
 
     def refused(self) -> int:
         """How many commands were."""

@@ -18,7 +18,7 @@ from aqm_db.sync import SmartInventory
 from tests.conftest import INVENTORY_DB
 from tests.faults.support.cancelled_callers import cancelled_at
 from tests.support.backends import RunningServer
-from tests.support.peers import Cutter, listening
+from tests.support.peers import Cutter, listening, tell_time
 from tests.support.samples import Clock
 
 RETRIES = 5
@@ -115,6 +115,7 @@ class Place:
         self._cutter = Cutter(server.socket_path)
         self._path = directory / "link"
         self._numbers = count()
+        self._clients: list[Redis] = []
         self._other = SmartInventory(self.admin, budget_caps=budget_caps, clock=self.clock)
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
@@ -140,6 +141,9 @@ class Place:
 
     async def _run(self, call: Call, fault: Fault) -> Any:
         self.taken = []
+        for each in self._clients:
+            # A reply that is lost is that of the call.
+            tell_time(each)
         client = self._patient
         match fault:
             case RepliesLost(times):
@@ -175,6 +179,7 @@ class Place:
             unix_socket_path=str(self._path), db=INVENTORY_DB, retry=Retry(NoBackoff(), retries)
         )
         self._stack.push_async_callback(client.aclose)
+        self._clients.append(client)
 
         def request_ids() -> str:
             return f"request-{next(self._numbers)}"
