@@ -50,7 +50,7 @@ from tests.faults import (
     test_lost_replies as of_lost_replies,
     test_permissions as of_permissions,
     test_repeats as of_repeats,
-    test_wrong_clocks as of_clocks,
+    test_wrong_clocks as of_wrong_clocks,
 )
 from tests.faults.support.clients_on_bad_links import DEFAULT
 from tests.faults.support.deserted_calls import SELECT
@@ -357,7 +357,7 @@ async def test_a_clock_that_is_not_checked(lab: Lab, tmp_path: Path) -> None:
     """Checked clocks: test_a_wrong_clock_of_whoever_uses_them."""
     lab.monkeypatch.setattr(checks.CheckedClock, "__call__", lambda clock: clock._clock())
     await lab.is_noticed_by(
-        of_clocks.test_a_wrong_clock_of_whoever_uses_them,
+        of_wrong_clocks.test_a_wrong_clock_of_whoever_uses_them,
         client=lab.direct,
         kind="float",
         tmp_path=tmp_path,

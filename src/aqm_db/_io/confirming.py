@@ -139,7 +139,7 @@ async def check_fsync(seam: Seam) -> None:
 
 
 def _changed_nothing(reply: Any) -> bool:
-    """Whether the server refused a command, or the link did; or it was too old to be carried out."""
+    """Whether a command was refused, by the server or the link, or too old to be carried out."""
     return isinstance(reply, ErrorReply | AQMDatabaseError) or is_late(reply)
 
 

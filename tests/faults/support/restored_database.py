@@ -7,7 +7,6 @@ from redis.asyncio import Redis
 from aqm_db import config
 from tests.support.samples import snapshot
 
-
 _EXPIRY = config.VAULT_EXPIRY_KEY.encode()
 
 
