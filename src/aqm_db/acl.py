@@ -28,7 +28,9 @@ def acl_rules(owner: str, *, with_scan: bool = False, confirm_fsync: bool = Fals
             of all contacts, ``get_all_active_ids``, ``purge_expired``, the garbage collector,
             backups and ``delete_owner``.
         confirm_fsync: whether the user's changes are confirmed so (WAITAOF), which servers before
-            Redis 7.2 have no rule for.
+            Redis 7.2 have no rule for. Valkey, and Redis before 8.0, need ``+config|get`` besides.
+            It's no part of the rules: it shows all of the server's settings, its passwords too
+            (requirepass, primaryauth), so these had better be in its ACL alone.
 
     Raises:
         InvalidIdentifierError: the owner is no valid id.

@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from . import config
-from ._io.confirming import check_confirming, check_fsync
+from ._io.confirming import check_confirming
+from ._io.fsync import check_fsync
 from ._io.gate import Gates
-from ._io.opening import open_database, read_url
+from ._io.opening import Check, open_database, read_url
 from ._io.redispy.clients import AnyAsyncClient, make_seam
 from ._io.redispy.faces import ASYNC, Face
 from ._io.resources import Resources
@@ -90,11 +91,12 @@ class AsyncClientDatabase:
         settle_timeout: int = config.SETTLE_TIMEOUT,
     ) -> None:
         keys = Keys(owner)
-        self._confirming = check_confirming(
+        confirming = check_confirming(
             confirm_replicas, confirm_timeout, confirm_fsync, settle_timeout
         )
         self._is_borrowed = resources is not None
         self.resources: Resources = resources or Resources(vault_client, inventory_client, server)
+        self._confirming = confirming._replace(is_embedded=self.resources.server is not None)
         self.gates: Gates = self.resources.open_gates(type(self).__name__, keys, self._confirming)
         self.vault: AsyncSecureVault = AsyncSecureVault(
             self.gates.vault, owner=owner, clock=clock, request_ids=request_ids
@@ -139,7 +141,7 @@ class AsyncClientDatabase:
             InvalidIdentifierError: the owner is no valid id.
             VaultUnavailableError: the database was closed.
         """
-        replicas, timeout, fsync, settle_timeout = self._confirming
+        confirming = self._confirming
         other = AsyncClientDatabase(
             *self.resources.clients,
             resources=self.resources,
@@ -148,10 +150,10 @@ class AsyncClientDatabase:
             budget_bytes=self.inventory.budget_bytes,
             clock=self.inventory.clock,
             request_ids=self.inventory.request_ids,
-            confirm_replicas=replicas,
-            confirm_timeout=timeout,
-            confirm_fsync=fsync,
-            settle_timeout=settle_timeout,
+            confirm_replicas=confirming.replicas,
+            confirm_timeout=confirming.timeout,
+            confirm_fsync=confirming.fsync,
+            settle_timeout=confirming.settle_timeout,
         )
         for layer in self.gates.layers:
             other.gates.add_layer(layer)
@@ -405,9 +407,12 @@ def connect(
             its outcome is unknown: a coin that was to be handed out stays claimed.
         confirm_timeout: how long they are waited for, in ms; other calls wait behind it.
         confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
-            server's own and those of ``confirm_replicas`` replicas. It takes Redis 7.2, or Valkey,
-            and an append-only file on each. Where appendfsync is everysec, each call waits for up
-            to two seconds, so give it as long; where it's always, for a millisecond.
+            server's own and those of ``confirm_replicas`` replicas. It takes an append-only file,
+            and ``appendfsync always`` (CONFIG GET tells), or Redis 8.0, where with everysec each
+            call waits for up to two seconds, so give it as long: Valkey, and Redis before, say
+            too early that the disk has it, also replicas that write theirs so. An embedded server
+            is set to always, until it ends. One of yours is refused, and where the setting is
+            changed later, each change raises, and its outcome is unknown.
         settle_timeout: how long a call whose caller is gone may take to find out what it did, and
             to take it back, in ms. After that it goes on in the background, for as long as the
             server knows the call, which is 30 seconds.
@@ -415,7 +420,8 @@ def connect(
             and a memory limit), or a replica.
 
     Raises:
-        InvalidArgumentError: an argument has the wrong type or value.
+        InvalidArgumentError: an argument has the wrong type or value, or the server can't do what
+            it says.
         UnsafeServerError: the server deletes keys to make room, or is a replica.
         EmbeddedServerError: the embedded server can't be started or joined.
         VaultUnavailableError: the server can't be reached.
@@ -443,7 +449,9 @@ def connect(
         confirm_fsync=confirm_fsync,
         settle_timeout=settle_timeout,
     )
-    checks = [*([] if allow_unsafe else [check_safety]), *([check_fsync] if confirm_fsync else [])]
+    checks: list[Check] = [] if allow_unsafe else [check_safety]
+    if confirm_fsync:
+        checks.append(partial(check_fsync, is_embedded=isinstance(target, Embedded)))
     return Connecting(lambda face: open_database(face, target, make, checks))
 
 

@@ -89,7 +89,8 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         confirm_replicas: how many replicas must have a change before a call returns (WAIT).
         confirm_timeout: how long they are waited for, in ms.
         confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
-            server's own and those of ``confirm_replicas`` replicas.
+            server's own and those of ``confirm_replicas`` replicas; ``connect`` says what that
+            takes. Where it isn't so, each change raises, and its outcome is unknown.
         settle_timeout: how long a call whose caller is gone may take to find out what it did, and
             to take it back, in ms.
 
@@ -330,7 +331,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         confirm_replicas: how many replicas must have a change before a call returns (WAIT).
         confirm_timeout: how long they are waited for, in ms.
         confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
-            server's own and those of ``confirm_replicas`` replicas.
+            server's own and those of ``confirm_replicas`` replicas; ``connect`` says what that
+            takes. Where it isn't so, each change raises, and its outcome is unknown.
         settle_timeout: how long a call whose caller is gone may take to find out what it did, and
             to take it back, in ms.
 
@@ -1053,16 +1055,20 @@ def connect(
             its outcome is unknown: a coin that was to be handed out stays claimed.
         confirm_timeout: how long they are waited for, in ms; other calls wait behind it.
         confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
-            server's own and those of ``confirm_replicas`` replicas. It takes Redis 7.2, or Valkey,
-            and an append-only file on each. Where appendfsync is everysec, each call waits for up
-            to two seconds, so give it as long; where it's always, for a millisecond.
+            server's own and those of ``confirm_replicas`` replicas. It takes an append-only file,
+            and ``appendfsync always`` (CONFIG GET tells), or Redis 8.0, where with everysec each
+            call waits for up to two seconds, so give it as long: Valkey, and Redis before, say
+            too early that the disk has it, also replicas that write theirs so. An embedded server
+            is set to always, until it ends. One of yours is refused, and where the setting is
+            changed later, each change raises, and its outcome is unknown.
         settle_timeout: how long a call whose caller is gone may take to find out what it did, and
             to take it back, in ms.
         allow_unsafe: whether to open a server that deletes keys to make room (an eviction policy
             and a memory limit), or a replica.
 
     Raises:
-        InvalidArgumentError: an argument has the wrong type or value.
+        InvalidArgumentError: an argument has the wrong type or value, or the server can't do what
+            it says.
         UnsafeServerError: the server deletes keys to make room, or is a replica.
         EmbeddedServerError: the embedded server can't be started or joined.
         VaultUnavailableError: the server can't be reached.

@@ -42,7 +42,8 @@ class AsyncSecureVault:
         confirm_replicas: how many replicas must have a change before a call returns (WAIT).
         confirm_timeout: how long they are waited for, in ms.
         confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
-            server's own and those of ``confirm_replicas`` replicas.
+            server's own and those of ``confirm_replicas`` replicas; ``connect`` says what that
+            takes. Where it isn't so, each change raises, and its outcome is unknown.
         settle_timeout: how long a call whose caller is gone may take to find out what it did, and
             to take it back, in ms.
 

@@ -276,7 +276,7 @@ async def test_a_change_that_no_disk_confirms(
     face: Face, said: bytes, error: type[AQMDatabaseError], words: str
 ) -> None:
     """The same, where it has to be on the disks."""
-    told = {b"SET": b"+OK\r\n", b"WAIT": b":0\r\n", b"WAITAOF": said}
+    told = {b"SET": b"+OK\r\n", b"WAIT": b":0\r\n", b"WAITAOF": said, b"CONFIG": b"*0\r\n"}
     node = Node(
         lambda command: told[command[0]] if command[0] in told else answer_select(command, *COIN)
     )

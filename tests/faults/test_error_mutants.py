@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from aqm_db import AsyncClientDatabase, cli, connect
-from aqm_db._io import confirming, facts
+from aqm_db._io import facts, fsync
 from aqm_db._io.redispy.faces import Face
 from aqm_db.errors import (
     AQMDatabaseError,
@@ -65,7 +65,7 @@ async def test_a_disk_that_is_full_is_an_argument(tmp_path: Path) -> None:
         )
 
     with pytest.MonkeyPatch.context() as mutant:
-        mutant.setattr(confirming, "is_refusal", always)
+        mutant.setattr(fsync, "is_refusal", always)
         await is_noticed(mutant, test)
 
 

@@ -8,19 +8,20 @@ from aqm_db._model.checks import check_count, check_flag, check_timeout
 from aqm_db.errors import (
     AccessDeniedError,
     AQMDatabaseError,
-    InvalidArgumentError,
     UnavailableError,
 )
 
 from .answers import Ask, is_late
-from .facts import is_refusal
+from .facts import Facts, parse_greeting
 from .failures import ErrorKind, ErrorReply, make_error
+from .fsync import ASK_POLICY, GREET, NEEDED, REMEDY, SET_ALWAYS, find_doubt, parse_policy
 from .request import Request
-from .seam import Command, Seam
+from .seam import Command
 
 _HEAD_START_MS = 50
 """How long replicas are waited for before their disks are: longer than a round trip to them."""
-_NEEDED = "WAITAOF takes Redis 7.2, or Valkey, and an append-only file"
+_POLICY: Final = "CONFIG GET, without which its WAITAOF can't be believed"
+_OF_DISKS: Final = frozenset({"WAITAOF", _POLICY})
 
 
 class Confirming(NamedTuple):
@@ -31,12 +32,14 @@ class Confirming(NamedTuple):
         timeout: how long they are waited for, in ms.
         fsync: whether it has to be on the disks, the primary's included (WAITAOF).
         settle_timeout: how long a cancelled call finds out what it did, in ms.
+        is_embedded: whether the server is the library's own, whose settings it may change.
     """
 
     replicas: int = 0
     timeout: int = config.CONFIRM_TIMEOUT
     fsync: bool = False
     settle_timeout: int = config.SETTLE_TIMEOUT
+    is_embedded: bool = False
 
     @property
     def is_wanted(self) -> bool:
@@ -66,8 +69,8 @@ class Confirmation:
 
     def __init__(self, confirming: Confirming, key: str) -> None:
         self._confirming = confirming
-        self._tail: list[Command] = [("SET", key, "", "PX", 1000), *confirming.list_waits()]
-        self._names = [str(command[0]) for command in self._tail]
+        self._waits: list[Command] = [("SET", key, "", "PX", 1000), *confirming.list_waits()]
+        self._facts: Facts | None = None
 
     def wrap_ask(self, ask: Ask, unavailable: type[UnavailableError]) -> Ask:
         """Sends commands as ``ask`` does, and waits for their confirmation in the same request.
@@ -78,28 +81,62 @@ class Confirmation:
         """
 
         async def ask_and_wait(commands: Sequence[Command], request: Request) -> list[Any]:
-            answers = await ask([*commands, *self._tail], request)
+            answers = await ask([*commands, *self._list_tail()], request)
             replies, tail = answers[: len(commands)], answers[len(commands) :]
             if not all(_changed_nothing(reply) for reply in replies):
-                for reply, command in zip(tail, self._names, strict=True):
-                    if isinstance(reply, AQMDatabaseError):
-                        raise unavailable(str(reply), outcome_unknown=True)
-                    if isinstance(reply, ErrorReply) and not self._is_unable(command, reply):
-                        raise _explain_unconfirmed(make_error(reply, command), unavailable)
-                if lack := self._find_lack(tail[-1]):
-                    raise unavailable(lack, outcome_unknown=True)
+                lack, doubt = self._find_lack(tail, unavailable)
+                if doubt and self._confirming.is_embedded:
+                    # Started by a process that didn't ask for it; or somebody changed it.
+                    _, *tail = await ask([SET_ALWAYS, *self._list_tail()], request)
+                    lack, doubt = self._find_lack(tail, unavailable)
+                if lack or doubt:
+                    raise unavailable(lack or f"{doubt} {REMEDY}", outcome_unknown=True)
             return replies
 
         return ask_and_wait
 
-    def _is_unable(self, command: str, reply: ErrorReply) -> bool:
-        """Whether the server can't do what waits for the disk: the change itself was made."""
-        return command == "WAITAOF" and reply.kind is ErrorKind.OTHER
+    def _list_tail(self) -> list[Command]:
+        """What follows the commands: what waits, and what tells whether that can be believed.
 
-    def _find_lack(self, confirmed: Any) -> str:
+        The setting is asked for last. If it's ``always`` then, the server fsyncs what came before
+        in any case before a reply leaves it, whatever the setting was meanwhile.
+        """
+        if not self._confirming.fsync or (self._facts and self._facts.waits_for_fsync):
+            return self._waits
+        # What make it is doesn't change.
+        return [*self._waits, ASK_POLICY, *([] if self._facts else [GREET])]
+
+    def _find_lack(
+        self, tail: Sequence[Any], unavailable: type[UnavailableError]
+    ) -> tuple[str, str]:
+        """What is missing, as the replies to a tail say, and why they don't count; empty if none.
+
+        Raises:
+            AQMDatabaseError: the server refuses to confirm anything, or doesn't answer.
+        """
+        waited, told = tail[: len(self._waits)], tail[len(self._waits) :]
+        for reply, command in zip(waited, self._waits, strict=True):
+            _check_reply(reply, str(command[0]), unavailable)
+        if lack := self._count_lack(waited[-1]):
+            return lack, ""
+        return "", self._find_doubt(told, unavailable) if told else ""
+
+    def _find_doubt(self, told: Sequence[Any], unavailable: type[UnavailableError]) -> str:
+        policy, *greeting = told
+        if greeting:
+            if isinstance(greeting[0], AQMDatabaseError):
+                raise unavailable(str(greeting[0]), outcome_unknown=True)
+            self._facts = parse_greeting(greeting[0])
+        facts = self._facts or Facts({})
+        if facts.waits_for_fsync:
+            return ""
+        _check_reply(policy, _POLICY, unavailable)
+        return find_doubt(facts, None if isinstance(policy, ErrorReply) else parse_policy(policy))
+
+    def _count_lack(self, confirmed: Any) -> str:
         """What is missing in the reply of WAIT, a number, or of WAITAOF, two; empty if nothing."""
         if isinstance(confirmed, ErrorReply):
-            return f"nothing confirmed the change: {_NEEDED}"
+            return f"nothing confirmed the change: {NEEDED}"
         disks, replicas = confirmed if self._confirming.fsync else (1, confirmed)
         wanted = self._confirming.replicas
         if replicas < wanted:
@@ -123,19 +160,15 @@ def check_confirming(
     )
 
 
-async def check_fsync(seam: Seam) -> None:
-    """Refuses a server that can't tell whether a change is on its disk.
-
-    Raises:
-        InvalidArgumentError: it has no WAITAOF, or no append-only file.
-    """
-    try:
-        # Its own connection has written nothing, so this waits for nothing.
-        await seam.read(("WAITAOF", 1, 0, 1))
-    except AQMDatabaseError as error:
-        if not is_refusal(error):
-            raise
-        raise InvalidArgumentError("confirm_fsync", f"{_NEEDED}: {error}") from error
+def _check_reply(reply: object, command: str, unavailable: type[UnavailableError]) -> None:
+    """Raises what a reply says, unless it's that the server can't do what tells of its disk."""
+    if isinstance(reply, AQMDatabaseError):
+        raise unavailable(str(reply), outcome_unknown=True)
+    is_unable = (
+        command in _OF_DISKS and isinstance(reply, ErrorReply) and reply.kind is ErrorKind.OTHER
+    )
+    if isinstance(reply, ErrorReply) and not is_unable:
+        raise _explain_unconfirmed(make_error(reply, command), unavailable)
 
 
 def _changed_nothing(reply: Any) -> bool:

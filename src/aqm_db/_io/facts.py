@@ -3,12 +3,13 @@
 They are read here, and nowhere else. What a server doesn't tell, or the user may not ask, is None.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aqm_db._model.rows import read_map
 from aqm_db.errors import AccessDeniedError, AQMDatabaseError
 
+from .failures import ErrorReply
 from .seam import Command, Seam
 
 _SETTINGS = ("appendfsync", "save", "bind", "protected-mode")
@@ -61,6 +62,15 @@ class Facts:
         self.has_saved = _compare("ok", fields.get("rdb_last_bgsave_status"))
 
     @property
+    def waits_for_fsync(self) -> bool:
+        """Whether its WAITAOF is known to wait for the fsync, where that comes once a second.
+
+        Redis does from 8.0 on. Redis 7.4 and Valkey (8.1.8, 9.1.2) answer before it.
+        """
+        is_redis = self.name is not None and self.name.startswith("Redis ")
+        return is_redis and self.version is not None and self.version >= (8,)
+
+    @property
     def evicts_when_full(self) -> bool:
         """Whether it's known to do anything but refuse writes then."""
         return self.eviction_policy not in {None, "noeviction"}
@@ -97,14 +107,26 @@ async def read_facts(seam: Seam, *sections: str) -> Facts:
     return Facts({name: value for name, _, value in (line.partition(":") for line in lines)})
 
 
+def parse_greeting(reply: Any) -> Facts:
+    """What a server says when it's greeted (HELLO), which every user may: its name and version."""
+    fields = {} if isinstance(reply, ErrorReply) else read_map(reply)
+    name, version = fields.get(b"server", b""), fields.get(b"version", b"")
+    return Facts({f"{name.decode()}_version": version.decode()} if version else {})
+
+
 async def read_settings(seam: Seam) -> Settings:
     """Reads the settings, but for those that the server doesn't tell."""
     commands = (("CONFIG", "GET", name) for name in _SETTINGS)
     replies = await read_unless_refused(seam, *commands)
+    return parse_settings(replies or [])
+
+
+def parse_settings(replies: Sequence[Any]) -> Settings:
+    """The settings that a server told, each in a reply of its own."""
     return Settings(
         {
             name.decode(): value.decode("utf-8", "replace")
-            for reply in replies or []
+            for reply in replies
             for name, value in read_map(reply).items()
         }
     )

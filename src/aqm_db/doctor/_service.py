@@ -4,6 +4,7 @@ from typing import Final
 
 from aqm_db._io.confirming import Confirming
 from aqm_db._io.facts import Facts, Settings
+from aqm_db._io.fsync import REMEDY, find_doubt
 from aqm_db._operations.safety import find_replica
 
 from ._findings import Finding, admit_ignorance
@@ -11,6 +12,8 @@ from ._findings import Finding, admit_ignorance
 _OLDEST: Final = (6, 2)
 _DISK_MS: Final = 2000
 """What is written once a second is waited for up to twice as long."""
+_CONFIRMED: Final = Finding("confirmation", "ok", "Changes are confirmed as they have to be.")
+_LET_ASK: Final = "Let the user run CONFIG GET (+config|get)."
 
 
 def examine_version(facts: Facts) -> Finding:
@@ -53,15 +56,20 @@ def examine_confirmation(confirming: Confirming, facts: Facts, settings: Setting
                 "Connect more replicas, or lower confirm_replicas.",
             )
         ]
-    is_slow = settings.appendfsync == "everysec" and confirming.timeout < _DISK_MS
-    if confirming.fsync and is_slow:
-        return [
-            Finding(
-                "confirmation",
-                "warning",
-                "Changes wait for disks that are written once a second (appendfsync is everysec), "
-                f"and confirm_timeout is {confirming.timeout} ms.",
-                f"Set appendfsync to always, or confirm_timeout to {_DISK_MS} or more.",
-            )
-        ]
-    return [Finding("confirmation", "ok", "Changes are confirmed as they have to be.")]
+    return [_examine_fsync(confirming, facts, settings) if confirming.fsync else _CONFIRMED]
+
+
+def _examine_fsync(confirming: Confirming, facts: Facts, settings: Settings) -> Finding:
+    policy = settings.appendfsync
+    if doubt := find_doubt(facts, policy):
+        message = f"Changes wait for the disk, and each call fails: {doubt}"
+        return Finding("confirmation", "error", message, REMEDY if policy else _LET_ASK)
+    if policy == "everysec" and confirming.timeout < _DISK_MS:
+        return Finding(
+            "confirmation",
+            "warning",
+            "Changes wait for disks that are written once a second (appendfsync is everysec), "
+            f"and confirm_timeout is {confirming.timeout} ms.",
+            f"Set appendfsync to always, or confirm_timeout to {_DISK_MS} or more.",
+        )
+    return _CONFIRMED
