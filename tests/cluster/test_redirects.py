@@ -11,6 +11,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
+from redis.exceptions import AuthenticationError
 from redis.retry import Retry
 
 from aqm_db import AsyncSmartInventory
@@ -22,7 +23,7 @@ from aqm_db.errors import (
     ConcurrencyError,
     InventoryUnavailableError,
 )
-from tests.support.faces import ASYNC, Face
+from tests.support.faces import ASYNC, SYNC, Face
 from tests.support.peers import ScriptedServer, answer_select, listening_on_loopback
 from tests.support.samples import BOB
 
@@ -110,6 +111,22 @@ async def test_a_slot_that_moves_before_a_change_is_confirmed(face: Face) -> Non
         with pytest.raises(InventoryUnavailableError, match="the slot is being moved") as caught:
             await inventory.select_coin(BOB, "GOLD")
     assert caught.value.outcome_unknown is True
+
+
+async def test_a_node_that_does_not_take_a_new_token(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The reply counts; an asynchronous node's connections aren't given back between calls."""
+
+    def refuse(_: object) -> None:
+        raise AuthenticationError("invalid username-password pair")
+
+    node = Node(lambda command: answer_select(command, *COIN))
+    async with clustered(SYNC, node) as (inventory, _):
+        monkeypatch.setattr(redis.Connection, "re_auth", refuse)
+        for _ in range(2):
+            assert await inventory.select_coin(BOB, "GOLD") is not None
+    assert [record.msg for record in caplog.records] == ["login_not_renewed"] * 2
 
 
 async def test_a_batch_of_which_a_part_was_executed(face: Face) -> None:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from typing import Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
+from redis.exceptions import RedisError
+
 
 class Closing(Protocol):
     """What can be closed."""
@@ -51,7 +53,7 @@ async def close_at_home(home: Owned, client: Closing) -> None:
         return
     loop = home.loop
     if loop is None or loop.is_closed() or loop is asyncio.get_running_loop():
-        await client.aclose()
+        await _close(client)
     else:
         close_there(loop, client)
 
@@ -89,7 +91,13 @@ def _close_soon(closing: Closing) -> None:
 async def _close_after(before: Sequence[asyncio.Task[None]], closing: Closing) -> None:
     if before:
         await asyncio.wait(before)
-    await closing.aclose()
+    await _close(closing)
+
+
+async def _close(closing: Closing) -> None:
+    # A peer that doesn't take leave in time (TLS): it's closed all the same.
+    with suppress(RedisError):
+        await closing.aclose()
 
 
 _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = WeakKeyDictionary()

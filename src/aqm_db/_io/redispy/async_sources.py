@@ -14,6 +14,7 @@ from aqm_db._io.failures import LinkFailure
 from . import private_parts
 from .replies import explain_unconnected
 from .retries import ASYNC_ONCE
+from .returns import give_back_async
 
 
 class Source(Protocol):
@@ -72,7 +73,7 @@ class PooledSource:
             with connect_once(connection):
                 await connect(connection)
         except BaseException:
-            await self._pool.release(connection)
+            await give_back_async(self._pool, connection)
             raise
         return connection
 
@@ -82,7 +83,7 @@ class PooledSource:
             self._own = None
             await connection.disconnect(nowait=True)
         else:
-            await self._pool.release(connection)
+            await give_back_async(self._pool, connection)
 
     def is_exhausted(self) -> bool:
         """See :class:`Source`."""
@@ -91,7 +92,9 @@ class PooledSource:
 
     async def drop_idle(self) -> None:
         """See :class:`Source`."""
-        await self._pool.disconnect(inuse_connections=False)
+        # A peer that doesn't take leave in time: it's closed all the same.
+        with suppress(RedisError):
+            await self._pool.disconnect(inuse_connections=False)
 
     async def _acquire_own(self) -> AbstractConnection:
         """One like the pool's, where the pool's are of another event loop."""

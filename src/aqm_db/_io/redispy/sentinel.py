@@ -33,10 +33,12 @@ class _SyncSentinels(redis.Sentinel):
 
 class _Watched(Redis):
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001
-        await super().aclose(close_connection_pool)
-        pool: Any = self.connection_pool
-        for sentinel in pool.sentinel_manager.sentinels:
-            await sentinel.aclose()
+        try:
+            await super().aclose(close_connection_pool)
+        finally:
+            pool: Any = self.connection_pool
+            for sentinel in pool.sentinel_manager.sentinels:
+                await sentinel.aclose()
 
 
 class _WatchedSync(redis.Redis):

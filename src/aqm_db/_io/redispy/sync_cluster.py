@@ -30,6 +30,7 @@ from .redirects import (
     mark_moving,
 )
 from .retries import AttemptError, clean_nothing
+from .returns import give_back
 from .sync_exchange import Exchange, ServerExchange, stand_in
 from .sync_seam import SyncSeam
 from .url_options import make_with_options, parse_options
@@ -187,7 +188,7 @@ class ClusterExchange(Exchange):
             connection.disconnect()
             raise
         finally:
-            pool.release(connection)
+            give_back(pool, connection)
 
 
 def make_sync_cluster_client(

@@ -18,6 +18,7 @@ from aqm_db.errors import UnavailableError
 
 from .replies import explain_unconnected, pack_command, read_error
 from .retries import ONCE, AttemptError, Attempts, clean_nothing
+from .returns import give_back
 
 
 class Exchange(ABC):
@@ -151,7 +152,7 @@ class ServerExchange(Exchange):
             raise
         finally:
             connection.retry = policy
-            self._pool.release(connection)
+            give_back(self._pool, connection)
 
     def _take_connection(self, request: Request) -> "Connection":
         """A connected connection; the pool applies the client's retry policy to connecting."""
