@@ -1,9 +1,11 @@
 """Backups: whole or refused, private, and no used key comes back to life."""
 
+import errno
 import hashlib
 import json
+import os
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
@@ -224,6 +226,57 @@ async def test_a_file_is_never_replaced(
         assert isinstance(caught.value.__cause__, OSError)
     assert content_of(path) == b"precious"
     assert files(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("code", ["EPERM", "EOPNOTSUPP", "ENOTSUP", "EMLINK", "ENOSYS", "EXDEV"])
+async def test_a_file_where_there_are_no_links(
+    db: AsyncClientDatabase,
+    clock: Clock,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+) -> None:
+    """On a memory stick for example: it's whole and private, and replaces none."""
+    keys = await filled(db, clock)
+    monkeypatch.setattr(os, "link", _refuse(code))
+    await export_backup(db, path)
+    assert mode(path) == 0o600
+    assert files(path.parent) == [path.name]
+    content = content_of(path)
+    with pytest.raises(InvalidArgumentError, match="^path: '.*' can't be used: File exists"):
+        await export_backup(db, path)
+    assert content_of(path) == content
+    await emptied(db)
+    assert (await import_backup(db, path)).private_halves == len(keys) - 1
+
+
+async def test_a_name_is_taken_before_it_is_given(
+    db: AsyncClientDatabase, clock: Clock, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever ends in between leaves an empty file, which isn't taken for a backup."""
+    await filled(db, clock)
+    found: list[bytes] = []
+
+    def stop(_: Path, target: Path) -> None:
+        found.append(content_of(target))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "link", _refuse("EPERM"))
+    monkeypatch.setattr(Path, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        await export_backup(db, path)
+    assert (found, files(path.parent)) == ([b""], [])
+    put(path, b"")
+    with pytest.raises(InvalidArgumentError, match="is no backup, or was cut off"):
+        await import_backup(db, path)
+
+
+def _refuse(code: str) -> Callable[..., None]:
+    def link(*_: object) -> None:
+        number = getattr(errno, code)
+        raise OSError(number, os.strerror(number))
+
+    return link
 
 
 async def test_what_is_not_whole_is_refused(

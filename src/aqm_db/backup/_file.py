@@ -25,16 +25,20 @@ def write_records(path: Path, header: Record, records: Iterable[Record]) -> None
     digest = hashlib.sha256()
     lines = [{"format": FORMAT, "version": VERSION, **header}, *records]
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
-            for record in lines:
-                line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
-                digest.update(line)
-                file.write(line)
-            file.write(json.dumps({"sha256": digest.hexdigest()}).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-            # A link, where a rename would replace what is there.
-            os.link(file.name, path)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        draft = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                for record in lines:
+                    line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+                    digest.update(line)
+                    file.write(line)
+                file.write(json.dumps({"sha256": digest.hexdigest()}).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            _publish(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
     except OSError as error:
         raise _make_error(path, error) from error
 
@@ -64,6 +68,29 @@ def read_records(path: Path) -> list[Any]:
     if checksum != hashlib.sha256(body + b"\n").hexdigest():
         raise InvalidArgumentError("path", "was altered: its checksum differs")
     return records
+
+
+def _publish(draft: Path, path: Path) -> None:
+    """Gives a file its name, if no other has it."""
+    try:
+        # A link, where a rename would replace what is there.
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # There are no links on a memory stick, and on many network shares, and each says so in its
+        # way. If it's something else, what follows says that.
+        _rename(draft, path)
+
+
+def _rename(draft: Path, path: Path) -> None:
+    """The same with an empty file, which takes the name first: nobody takes that for a backup."""
+    path.touch(mode=0o600, exist_ok=False)
+    try:
+        draft.replace(path)
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def _parse_line(line: bytes, number: int) -> Any:
