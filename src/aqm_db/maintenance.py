@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from ._background import delay_cancellation, run_beside
-from ._io.facts import read_facts
+from ._io.facts import is_refusal, read_facts
 from ._io.seam import Call
 from ._model.checks import check_days, check_seconds
 from ._model.defaults import Sleep
@@ -17,6 +17,7 @@ from .vault import AsyncSecureVault
 
 _log = logging.getLogger("aqm_db.maintenance")
 _RETRY_SECONDS = 60.0
+_REWRITE_ATTEMPTS = 3
 _JITTER = 0.1
 """The part of the interval by which a round comes early or late, so that programs don't meet."""
 
@@ -122,7 +123,15 @@ class Maintenance:
 
     async def _rewrite(self) -> bool:
         """Starts a rewrite of the append-only file (BGREWRITEAOF), unless one is going on."""
-        if (await read_facts(self._scope.seam, "persistence")).is_rewriting:
-            return False
-        await self._scope.seam.read(("BGREWRITEAOF",))
-        return True
+        attempts = _REWRITE_ATTEMPTS
+        while not (await read_facts(self._scope.seam, "persistence")).is_rewriting:
+            attempts -= 1
+            try:
+                await self._scope.seam.read(("BGREWRITEAOF",))
+            except AQMDatabaseError as error:
+                # The server's own may have begun since, or one that was in the way have ended.
+                if not (attempts and is_refusal(error)):
+                    raise
+            else:
+                return True
+        return False

@@ -10,7 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from aqm_db import AsyncClientDatabase, connect
-from aqm_db.errors import InvalidArgumentError
+from aqm_db._io.seam import Command, Seam
+from aqm_db.errors import AQMDatabaseError, InvalidArgumentError
 from tests.conftest import INVENTORY_DB, VAULT_DB
 from tests.support.backends import RunningServer
 from tests.support.samples import BOB, Clock, sample_key, stock
@@ -240,6 +241,77 @@ async def test_a_rewrite_that_is_going_on_is_left_alone(
         r.__dict__["rewritten"] for r in caplog.records if r.msg == "maintenance_completed"
     ]
     assert rewritten == [True, False]
+
+
+async def test_a_rewrite_that_begins_meanwhile(
+    tmp_path: Path, turns: Turns, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server's own may, between a look at it and the request: that's no failure."""
+    caplog.set_level(logging.INFO)
+    async with connect(f"embedded://{tmp_path}/db") as db:
+        await db.vault.store_key(**sample_key("k", "GOLD"))
+        client = db.resources.clients[0]
+        await client.config_set("rdb-key-save-delay", 60_000_000)
+
+        class Beginning(Passing):
+            """One begins just before the library's would."""
+
+            async def read(self, *commands: Command) -> list[Any]:
+                if commands == (("BGREWRITEAOF",),):
+                    await client.bgrewriteaof()
+                return await super().read(*commands)
+
+        db.gates.add_layer(Beginning)
+        async with db.maintenance(sleep=turns, every=0.001):
+            await turns.delays.get()
+    assert events(caplog) == ["maintenance_completed"]
+
+
+@pytest.mark.parametrize(
+    ("refusals", "expected"), [(2, "maintenance_completed"), (3, "maintenance_failed")]
+)
+async def test_a_rewrite_that_is_refused_and_not_going_on(
+    tmp_path: Path,
+    turns: Turns,
+    caplog: pytest.LogCaptureFixture,
+    refusals: int,
+    expected: str,
+) -> None:
+    """The one that was in the way may have ended; if the server just doesn't, that's a failure."""
+    caplog.set_level(logging.INFO)
+    left = iter(range(refusals))
+
+    class Refusing(Passing):
+        """The server can't fork, for example."""
+
+        async def read(self, *commands: Command) -> list[Any]:
+            if commands == (("BGREWRITEAOF",),) and next(left, None) is not None:
+                raise AQMDatabaseError("the server refused BGREWRITEAOF (ERR)")
+            return await super().read(*commands)
+
+    async with connect(f"embedded://{tmp_path}/db") as db:
+        db.gates.add_layer(Refusing)
+        async with db.maintenance(sleep=turns, every=0.001):
+            await turns.delays.get()
+    assert events(caplog) == [expected]
+
+
+class Passing:
+    """A layer that passes everything on.
+
+    Args:
+        behind: what is behind it.
+    """
+
+    def __init__(self, behind: Seam) -> None:
+        self._behind = behind
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._behind, name)
+
+    async def read(self, *commands: Command) -> list[Any]:
+        """Passes reading commands on."""
+        return await self._behind.read(*commands)
 
 
 def kept_on_disk(directory: Path) -> bytes:
