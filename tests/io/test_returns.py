@@ -1,11 +1,12 @@
 """A connection that goes back to its pool: its reply counts, whatever comes of that."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, cast
 
 import pytest
+import pytest_asyncio
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -17,7 +18,7 @@ from redis.event import (
     EventDispatcher,
     EventListenerInterface,
 )
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError, TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from aqm_db import AsyncSmartInventory, close_all
@@ -32,6 +33,32 @@ pytestmark = pytest.mark.asyncio
 COIN = (b"k1", b"BRONZE", b"p", b"s", b"1800000000000", None, b"1800000000000")
 WRONG = b"-WRONGPASS invalid username-password pair\r\n"
 PATIENCE = 60.0
+
+
+@contextmanager
+def unheard() -> Generator[None]:
+    """Makes sure that no task ends with an error of redis-py's, of which nobody would hear."""
+    loop = asyncio.get_running_loop()
+    tasks: list[asyncio.Task[Any]] = []
+
+    def make_task(
+        loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any
+    ) -> asyncio.Task[Any]:
+        tasks.append(asyncio.Task(work, loop=loop, **options))
+        return tasks[-1]
+
+    loop.set_task_factory(cast("Any", make_task))
+    yield
+    loop.set_task_factory(None)
+    ended = [task for task in tasks if task.done() and not task.cancelled()]
+    assert not [task for task in ended if isinstance(task.exception(), RedisError)]
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def _unheard() -> AsyncGenerator[None]:
+    """The same for each test."""
+    with unheard():
+        yield
 
 
 class Login(ScriptedServer):
