@@ -164,14 +164,8 @@ async def test_a_mutant_that_gives_back_plainly(
     face: Face, refusal: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What giving a connection back raises is raised: test_a_password_that_is_not_taken."""
-
-    async def give_back_async(pool: Any, connection: Any) -> None:
-        await pool.release(connection)
-
-    monkeypatch.setattr(async_sources, "give_back_async", give_back_async)
-    monkeypatch.setattr(
-        sync_exchange, "give_back", lambda pool, connection: pool.release(connection)
-    )
+    monkeypatch.setattr(async_sources, "give_back_async", _give_back_async)
+    monkeypatch.setattr(sync_exchange, "give_back", _give_back)
     await is_noticed(
         monkeypatch, partial(test_a_password_that_is_not_taken, face, refusal, Tally())
     )
@@ -189,8 +183,16 @@ async def test_a_mutant_that_takes_no_name(tmp_path: Path, monkeypatch: pytest.M
                 _file.write_records(path, {}, [])
         assert path.read_bytes() == b"precious"
 
-    monkeypatch.setattr(_file, "_rename", lambda draft, path: draft.replace(path))
+    monkeypatch.setattr(_file, "_rename", Path.replace)
     await is_noticed(monkeypatch, write_over)
+
+
+def _give_back(pool: Any, connection: Any) -> None:
+    pool.release(connection)
+
+
+async def _give_back_async(pool: Any, connection: Any) -> None:
+    await pool.release(connection)
 
 
 def _refuse(*_: object) -> None:

@@ -81,19 +81,31 @@ class Confirmation:
         """
 
         async def ask_and_wait(commands: Sequence[Command], request: Request) -> list[Any]:
-            answers = await ask([*commands, *self._list_tail()], request)
-            replies, tail = answers[: len(commands)], answers[len(commands) :]
-            if not all(_changed_nothing(reply) for reply in replies):
-                lack, doubt = self._find_lack(tail, unavailable)
-                if doubt and self._confirming.is_embedded:
-                    # Started by a process that didn't ask for it; or somebody changed it.
-                    _, *tail = await ask([SET_ALWAYS, *self._list_tail()], request)
-                    lack, doubt = self._find_lack(tail, unavailable)
-                if lack or doubt:
-                    raise unavailable(lack or f"{doubt} {REMEDY}", outcome_unknown=True)
+            replies, tail = await self._ask(ask, [*commands], request)
+            lack, doubt = self._find_lack(replies, tail, unavailable)
+            if doubt and self._confirming.is_embedded:
+                # Another process started it, or somebody changed its setting. All is asked again,
+                # since it may have been started anew meanwhile, without what its disk never had.
+                try:
+                    again, tail = await self._ask(ask, [SET_ALWAYS, *commands], request)
+                except UnavailableError as error:
+                    raise unavailable(str(error), outcome_unknown=True) from error
+                # Of keys that are deleted, the first reply says how many there were.
+                pairs = zip(replies, again[1:], strict=True)
+                replies = [first if isinstance(first, int) else then for first, then in pairs]
+                lack, doubt = self._find_lack(replies, tail, unavailable)
+            if lack or doubt:
+                raise unavailable(lack or f"{doubt} {REMEDY}", outcome_unknown=True)
             return replies
 
         return ask_and_wait
+
+    async def _ask(
+        self, ask: Ask, commands: Sequence[Command], request: Request
+    ) -> tuple[list[Any], list[Any]]:
+        """The replies to commands, and to what follows them."""
+        answers = await ask([*commands, *self._list_tail()], request)
+        return answers[: len(commands)], answers[len(commands) :]
 
     def _list_tail(self) -> list[Command]:
         """What follows the commands: what waits, and what tells whether that can be believed.
@@ -107,13 +119,15 @@ class Confirmation:
         return [*self._waits, ASK_POLICY, *([] if self._facts else [GREET])]
 
     def _find_lack(
-        self, tail: Sequence[Any], unavailable: type[UnavailableError]
+        self, replies: Sequence[Any], tail: Sequence[Any], unavailable: type[UnavailableError]
     ) -> tuple[str, str]:
         """What is missing, as the replies to a tail say, and why they don't count; empty if none.
 
         Raises:
             AQMDatabaseError: the server refuses to confirm anything, or doesn't answer.
         """
+        if all(map(_changed_nothing, replies)):
+            return "", ""
         waited, told = tail[: len(self._waits)], tail[len(self._waits) :]
         for reply, command in zip(waited, self._waits, strict=True):
             _check_reply(reply, str(command[0]), unavailable)
