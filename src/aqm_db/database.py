@@ -91,12 +91,16 @@ class AsyncClientDatabase:
         settle_timeout: int = config.SETTLE_TIMEOUT,
     ) -> None:
         keys = Keys(owner)
-        confirming = check_confirming(
-            confirm_replicas, confirm_timeout, confirm_fsync, settle_timeout
+        own_server = server if resources is None else resources.server
+        self._confirming = check_confirming(
+            confirm_replicas,
+            confirm_timeout,
+            confirm_fsync,
+            settle_timeout,
+            is_embedded=own_server is not None,
         )
         self._is_borrowed = resources is not None
         self.resources: Resources = resources or Resources(vault_client, inventory_client, server)
-        self._confirming = confirming._replace(is_embedded=self.resources.server is not None)
         self.gates: Gates = self.resources.open_gates(type(self).__name__, keys, self._confirming)
         self.vault: AsyncSecureVault = AsyncSecureVault(
             self.gates.vault, owner=owner, clock=clock, request_ids=request_ids

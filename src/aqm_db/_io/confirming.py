@@ -159,7 +159,12 @@ class Confirmation:
 
 
 def check_confirming(
-    replicas: object, timeout: object, fsync: object, settle_timeout: object
+    replicas: object,
+    timeout: object,
+    fsync: object,
+    settle_timeout: object,
+    *,
+    is_embedded: bool = False,
 ) -> Confirming:
     """What a caller wants to be before a call returns.
 
@@ -171,6 +176,7 @@ def check_confirming(
         check_timeout("confirm_timeout", timeout),
         check_flag("confirm_fsync", fsync),
         check_timeout("settle_timeout", settle_timeout),
+        is_embedded,
     )
 
 
