@@ -1,23 +1,20 @@
 """The embedded server: what starts, who shares it, what is left behind."""
 
 import contextlib
-import fcntl
 import gc
 import importlib
 import os
 import shutil
 import signal
 import stat
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -26,154 +23,17 @@ import aqm_db
 from aqm_db import embedded
 from aqm_db.embedded import SETTINGS, EmbeddedServer, _server, _share
 from aqm_db.errors import EmbeddedServerError
-
-PATIENCE: Final = 20.0
-"""Seconds after which a process that should have ended counts as hung."""
-
-PROGRAM: Final = """
-import os, signal, sys
-from redis import Redis
-from aqm_db.embedded import EmbeddedServer
-
-for line in sys.stdin:
-    match line.strip():
-        case "open":
-            server = EmbeddedServer.open(sys.argv[1])
-            with Redis(unix_socket_path=str(server.socket_path)) as client:
-                print(client.info("server")["process_id"], flush=True)
-        case "close":
-            server.close()
-            print("closed", flush=True)
-        case "crash":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "fork":
-            if os.fork() == 0:
-                server.close()
-                os._exit(0)
-            os.wait()
-            if os.fork() == 0:
-                sys.exit()
-            os.wait()
-            print("forked", flush=True)
-        case "fork a worker":
-            reading, writing = os.pipe()
-            if os.fork() == 0:
-                os.close(writing)
-                os.read(reading, 1)
-                os._exit(0)
-            print("forked", flush=True)
-"""
-
-
-class Program:
-    """Another process that uses the library; every warning in it is an error."""
-
-    def __init__(self, directory: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM, str(directory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def say(self, word: str) -> None:
-        """Begin a step."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(word + "\n")
-        self._process.stdin.flush()
-
-    def hear(self) -> str:
-        """Wait for the end of a step."""
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def open(self) -> int:
-        """Open the directory; return the server's pid."""
-        self.say("open")
-        return int(self.hear())
-
-    def close(self) -> None:
-        """Close the server."""
-        self.say("close")
-        assert self.hear() == "closed"
-
-    def crash(self) -> None:
-        """Die without a word."""
-        self.say("crash")
-        assert self._process.wait(PATIENCE) == -signal.SIGKILL
-
-    def exit(self) -> None:
-        """Leave, having closed nothing; nothing may be said about it."""
-        _, complaints = self._process.communicate(timeout=PATIENCE)
-        assert complaints == ""
-        assert self._process.returncode == 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        with self._process:
-            self._process.kill()
-
-
-def call(server: EmbeddedServer, *words: str | bytes | int) -> Any:
-    """One command, over a connection of its own."""
-    with Redis(unix_socket_path=str(server.socket_path)) as client:
-        return client.execute_command(*words)
-
-
-def pid_of(server: EmbeddedServer) -> int:
-    """The process id of a running server."""
-    return int(call(server, "INFO", "server")["process_id"])
-
-
-def runs(directory: Path) -> bool:
-    """Whether a server lives that was started for this directory."""
-    with (directory / "aqm_db.server").open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def exists(pid: int) -> bool:
-    """Whether a process lives; one that waits to be reaped by another doesn't."""
-    ps = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)],  # noqa: S607 - POSIX has it on the path
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return bool(ps.stdout.strip()) and not ps.stdout.startswith("Z")
-
-
-def wait_for_death(pid: int) -> None:
-    """Until a process that isn't our child is gone."""
-    until = time.monotonic() + PATIENCE
-    while exists(pid):
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
-def kill(pid: int) -> None:
-    """The server dies as in an accident."""
-    os.kill(pid, signal.SIGKILL)
-    wait_for_death(pid)
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Generator[None]:
-    """Someone holds one of the directory's locks."""
-    with path.open("r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+from tests.support.embedded_programs import (
+    PATIENCE,
+    Program,
+    call,
+    exists,
+    kill,
+    locked,
+    pid_of,
+    runs,
+    wait_for_death,
+)
 
 
 @pytest.fixture
@@ -386,6 +246,15 @@ def test_exit_without_close(directory: Path) -> None:
     assert not exists(pid)
 
 
+@pytest.fixture
+def no_pipes(directory: Path) -> None:
+    """Nothing tells a server that its last user died."""
+    directory.mkdir()
+    (directory / "aqm_db.lock").touch(0o600)
+    (directory / "aqm_db.alive").mkdir()
+
+
+@pytest.mark.usefixtures("no_pipes")
 def test_takeover_after_a_crash(directory: Path) -> None:
     """A server whose starter was killed is joined, and stopped by the last one out."""
     with Program(directory) as starter:
@@ -546,9 +415,12 @@ def test_close_while_someone_starts(directory: Path, monkeypatch: pytest.MonkeyP
     """Close doesn't wait forever for someone who starts: that one takes the server over."""
     monkeypatch.setattr(_share, "_STOP_SECONDS", 0.05)
     server = EmbeddedServer.open(directory)
+    pid = pid_of(server)
+    os.kill(pid, signal.SIGSTOP)
     with locked(directory / "aqm_db.lock"):
         server.close()
     assert runs(directory)
+    os.kill(pid, signal.SIGCONT)
     EmbeddedServer.open(directory).close()
     assert not runs(directory)
 
@@ -565,6 +437,7 @@ def test_hung_server_of_our_own_is_killed(directory: Path, monkeypatch: pytest.M
         assert call(server, "GET", "key") == b"value"
 
 
+@pytest.mark.usefixtures("no_pipes")
 def test_hung_server_of_another_is_left(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hung server that was joined is left in place; it ends when it comes to read SHUTDOWN."""
     monkeypatch.setattr(_share, "_STOP_SECONDS", 0.05)
@@ -601,6 +474,7 @@ def test_directory_is_moved_and_made_anew(directory: Path) -> None:
     assert not runs(directory)
 
 
+@pytest.mark.usefixtures("no_pipes")
 def test_directory_of_a_joined_server_is_deleted(directory: Path) -> None:
     """A joined server that can't be reached any more is left alone, without waiting."""
     with Program(directory) as starter:
@@ -702,73 +576,6 @@ def test_files_that_cannot_be_locked_are_not_leaked(directory: Path) -> None:
     (directory / "aqm_db.lock").touch()
     with pytest.raises(EmbeddedServerError, match="Is a directory"):
         EmbeddedServer.open(directory)
-
-
-# Long paths -------------------------------------------------------------------------------
-
-
-def test_long_path(tmp_path: Path, short_temp: Path) -> None:
-    """Where the path is too long for a socket, a private directory elsewhere takes it."""
-    directory = tmp_path / ("d" * 120)
-    with EmbeddedServer.open(directory) as server, EmbeddedServer.open(directory) as joined:
-        folder = server.socket_path.parent
-        assert folder.parent == short_temp
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        assert stat.S_IMODE(server.socket_path.stat().st_mode) == 0o700
-        assert joined.socket_path == server.socket_path
-        call(joined, "SET", "key", "value")
-    assert list(short_temp.iterdir()) == []
-    with EmbeddedServer.open(directory) as server:
-        assert server.socket_path.parent == folder
-        assert call(server, "GET", "key") == b"value"
-
-
-@pytest.mark.parametrize("trap", ["link", "file", "open to others"])
-def test_socket_folder_of_someone_else(tmp_path: Path, short_temp: Path, trap: str) -> None:
-    """A link, a file or an open directory where the socket would go is refused."""
-    directory = tmp_path / ("d" * 120)
-    with EmbeddedServer.open(directory) as server:
-        folder = server.socket_path.parent
-    match trap:
-        case "link":
-            tmp_path.chmod(0o700)
-            folder.symlink_to(tmp_path)
-        case "file":
-            folder.touch(0o700)
-        case _:
-            folder.mkdir()
-            folder.chmod(0o755)
-    with pytest.raises(EmbeddedServerError, match="isn't a private directory of this user"):
-        EmbeddedServer.open(directory)
-    assert [path.name for path in short_temp.iterdir()] == [folder.name]
-
-
-def test_socket_folder_of_another_user(
-    tmp_path: Path, short_temp: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A private directory of another user is refused."""
-    user = os.geteuid()
-    directory = tmp_path / ("d" * 120)
-    with EmbeddedServer.open(directory) as server:
-        folder = server.socket_path.parent
-    folder.mkdir(mode=0o700)
-    real = Path.lstat
-
-    def lstat(path: Path) -> os.stat_result:
-        status = real(path)
-        return os.stat_result((*status[:4], user + 1, *status[5:])) if path == folder else status
-
-    monkeypatch.setattr(Path, "lstat", lstat)
-    with pytest.raises(EmbeddedServerError, match="isn't a private directory of this user"):
-        EmbeddedServer.open(directory)
-    assert list(short_temp.iterdir()) == [folder]
-
-
-def test_no_short_path_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the directory of temporary files is too long as well, the error says so."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("t" * 100)))
-    with pytest.raises(EmbeddedServerError, match="too long a path for a socket"):
-        EmbeddedServer.open(tmp_path / ("d" * 120))
 
 
 # Platforms and wheels ---------------------------------------------------------------------

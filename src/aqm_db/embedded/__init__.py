@@ -7,13 +7,15 @@ What lies in the directory::
 
     aqm_db.lock      marks it as ours; locked while the server is started or stopped
     aqm_db.users     locked, shared, by everyone who has the directory open
-    aqm_db.server    locked by the server while it lives
+    aqm_db.server    locked by the server while it lives; its process id
+    aqm_db.alive     a pipe that all of these hold, by which Linux tells the server of the last
     aqm_db.sock      where clients connect, while the server runs
-    aqm_db.log       what the server wrote since it started; aqm_db.log.1 is the run before
+    aqm_db.log       what the server wrote since it started; aqm_db.log.1 is what was before
     appendonlydir/   the data
 
 The locks are ``flock`` locks: the kernel drops them when their process dies, so a crash leaves
-nothing to clean up.
+nothing to clean up. A server whose last user died, in whatever way, ends by itself on Linux;
+elsewhere, and on a file system without pipes, it waits for the next to open the directory.
 """
 
 import importlib.util
@@ -26,6 +28,7 @@ from typing import Self
 from aqm_db.errors import EmbeddedServerError
 
 from ._directory import prepare_directory
+from ._log import trim_log
 from ._server import SETTINGS
 from ._share import Share
 
@@ -86,6 +89,27 @@ class EmbeddedServer:
     def socket_path(self) -> Path:
         """Where clients connect: ``redis.asyncio.Redis(unix_socket_path=...)``."""
         return self._share.socket_path
+
+    def revive(self, *, timeout: float = 5.0) -> None:
+        """Start the server again if it has died; databases do so by themselves.
+
+        Of all threads and processes one starts it, and the others wait for it.
+
+        Args:
+            timeout: seconds that it may take; a server that takes longer goes on reading its data.
+
+        Raises:
+            EmbeddedServerError: the share was closed, also in the process that forked this one;
+                or the server doesn't start.
+        """
+        try:
+            self._share.revive(timeout)
+        except OSError as error:
+            raise _make_error(self.directory, error) from error
+
+    def trim_log(self) -> None:
+        """Cut the server's log if it has grown too long; its last lines stay."""
+        trim_log(self.directory)
 
     def close(self) -> None:
         """Give the share back; the last one stops the server, in at most some ten seconds.

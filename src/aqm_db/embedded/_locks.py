@@ -9,6 +9,28 @@ POLL_SECONDS: Final = 0.005
 """How long is waited between two looks at what another process does."""
 
 
+class Countdown:
+    """How long something has been so without a break.
+
+    Args:
+        seconds: for how long it may.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._begin()
+
+    def run(self, *, is_on: bool) -> bool:
+        """Whether it has been so for too long; it begins anew then, and when it isn't so."""
+        is_over = is_on and time.monotonic() >= self._end
+        if is_over or not is_on:
+            self._begin()
+        return is_over
+
+    def _begin(self) -> None:
+        self._end = time.monotonic() + self._seconds
+
+
 class LockFile:
     """A file, and the ``flock`` that this process may hold on it.
 

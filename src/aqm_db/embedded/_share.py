@@ -8,25 +8,29 @@ from typing import Final
 
 from aqm_db.errors import EmbeddedServerError
 
-from ._directory import (
-    SERVER_FILE,
-    SWITCH_FILE,
-    USERS_FILE,
-    choose_socket_path,
-    prepare_socket_folder,
-    remove_socket,
-)
-from ._locks import POLL_SECONDS, LockFile
+from ._directory import SWITCH_FILE, USERS_FILE
+from ._lifeline import Lifeline, tie_server
+from ._locks import POLL_SECONDS, Countdown, LockFile
+from ._log import quote_log, trim_log
 from ._server import (
     ServerProcess,
     find_binary,
+    is_reachable,
     is_ready,
-    quote_log,
+    quieten_log,
     send_command,
     start_server,
 )
+from ._server_file import ServerFile
+from ._socket_place import SocketPlace
 
 _STOP_SECONDS: Final = 10.0
+_CLOSED: Final = "the embedded server was closed"
+_UNREACHABLE_SECONDS: Final = 0.25
+"""How long a server may have no socket: it has none where it begins to live, and where it ends."""
+
+_ORPHAN_SECONDS: Final = 0.25
+"""How long a server that nobody has open is given to end, as it was told to."""
 
 _started: Final[dict[tuple[int, int], ServerProcess]] = {}
 """The servers that this process started, by their directory's lock file: the share that stops a
@@ -41,7 +45,6 @@ class Share:
 
     Attributes:
         directory: where the data is.
-        socket_path: where clients connect.
 
     Raises:
         EmbeddedServerError: no path is short enough for a socket.
@@ -50,14 +53,21 @@ class Share:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.socket_path: Path = choose_socket_path(directory)
         self._process_id = os.getpid()
+        self._is_given_back = False
         with contextlib.ExitStack() as files:
             # Held by whoever starts or stops the server.
             self._switch = files.enter_context(LockFile(directory / SWITCH_FILE))
             self._users = files.enter_context(LockFile(directory / USERS_FILE))
-            self._server = files.enter_context(LockFile(directory / SERVER_FILE))
+            self._server = files.enter_context(ServerFile(directory))
+            self._place = files.enter_context(contextlib.closing(SocketPlace(directory)))
+            self._lifeline = files.enter_context(contextlib.closing(Lifeline(directory)))
             self._files = files.pop_all()
+
+    @property
+    def socket_path(self) -> Path:
+        """Where clients connect."""
+        return self._place.path
 
     def take(self, seconds: float) -> None:
         """Starts the server, or joins the one that runs.
@@ -72,18 +82,41 @@ class Share:
         until = time.monotonic() + seconds
         with contextlib.ExitStack() as undo:
             undo.callback(self._drop_locks)
-            if not (self._switch.take(until) and self._users.take(until, shared=True)):
-                raise EmbeddedServerError(
-                    f"the embedded server in {str(self.directory)!r} has been starting or stopping "
-                    f"for more than {seconds:g} seconds"
-                )
-            prepare_socket_folder(self.socket_path, self.directory)
-            self._start_or_join(until, seconds)
+            if not self._switch.take(until):
+                raise self._make_busy_error(seconds)
+            is_alone = self._users.take()
+            self._users.take(until, shared=True)
+            self._start_or_join(until, seconds, _ORPHAN_SECONDS if is_alone else 0.0)
             self._switch.drop()
             undo.pop_all()
 
+    def revive(self, seconds: float) -> None:
+        """Starts the server again if it has died, whoever else does so; or joins it.
+
+        A server that takes longer isn't killed: it reads its data.
+
+        Args:
+            seconds: how long it may take.
+
+        Raises:
+            EmbeddedServerError: the share was given back, in a process that was forked all shares
+                were; the directory isn't there any more; or as of :meth:`take`.
+            OSError: the directory can't be used.
+        """
+        until = time.monotonic() + seconds
+        # Opened anew, since threads exclude each other by it, and so does a process that is forked.
+        with LockFile(self.directory / SWITCH_FILE) as switch:
+            try:
+                if not switch.take(until):
+                    raise self._make_busy_error(seconds)
+                self._check_use()
+                self._start_or_join(until, seconds, is_patient=True)
+            finally:
+                switch.drop()
+
     def give_back(self) -> None:
         """Gives it back; the last one stops the server."""
+        self._is_given_back = True
         if os.getpid() != self._process_id:
             # A fork shares the locks of its parent: dropping them here would drop them there.
             self._files.close()
@@ -102,44 +135,90 @@ class Share:
         self._switch.drop()
         self._files.close()
 
-    def _start_or_join(self, until: float, seconds: float) -> None:
+    def _check_use(self) -> None:
+        """Refuses to start a server that nobody has open, or that would be another one.
+
+        Raises:
+            EmbeddedServerError: it would be.
+        """
+        if self._is_given_back:
+            raise EmbeddedServerError(_CLOSED)
+        if not self._switch.is_in_place():
+            raise EmbeddedServerError(
+                f"the directory {str(self.directory)!r} was moved or deleted while it was open"
+            )
+        if os.getpid() == self._process_id:
+            return
+        with LockFile(self.directory / USERS_FILE) as users:
+            if users.take():
+                users.drop()
+                raise EmbeddedServerError(f"{_CLOSED} in the process that forked this one")
+
+    def _start_or_join(
+        self, until: float, seconds: float, doubt: float = 0.0, *, is_patient: bool = False
+    ) -> None:
+        """Starts the server, or joins the one that runs, with the switch taken.
+
+        Args:
+            until: how long it may take, as ``time.monotonic`` has it.
+            seconds: the same, for the error.
+            doubt: for how long a server that runs isn't trusted to go on.
+            is_patient: whether a server that takes longer goes on all the same.
+        """
+        self._lifeline.hold()
+        self._place.look_up()
+        trim_log(self.directory)
+        trusted_at = time.monotonic() + doubt
         process: ServerProcess | None = None
+        unreachable = Countdown(_UNREACHABLE_SECONDS)
         # Opened anew: a lock that is handed to the server can't tell whether the server lives.
-        with LockFile(self.directory / SERVER_FILE) as handed_over, contextlib.ExitStack() as undo:
+        with ServerFile(self.directory) as handed_over, contextlib.ExitStack() as undo:
             while True:
                 if process is None and handed_over.take():
                     process = self._start(handed_over)
-                    undo.callback(self._abandon, process)
-                if is_ready(self.socket_path):
+                    if not is_patient:
+                        undo.callback(self._abandon, process)
+                is_trusted = process is not None or time.monotonic() >= trusted_at
+                if is_trusted and is_ready(self.socket_path):
                     break
                 if process is not None and process.poll() is not None:
                     raise self._make_error("ended while it started")
+                if process is None and unreachable.run(is_on=not is_reachable(self.socket_path)):
+                    handed_over.end_server()
                 if time.monotonic() > until:
                     raise self._make_error(f"didn't answer for {seconds:g} seconds")
+                if self._is_given_back:
+                    raise EmbeddedServerError(_CLOSED)
                 time.sleep(POLL_SECONDS)
             undo.pop_all()
-        if process is not None:
-            _started[self._switch.identity] = process
+        quieten_log(self.socket_path)
 
-    def _start(self, handed_over: LockFile) -> ServerProcess:
+    def _start(self, handed_over: ServerFile) -> ServerProcess:
         binary = find_binary()
         predecessor = _started.pop(self._switch.identity, None)
         if predecessor is not None:
             predecessor.wait()
-        return start_server(binary, self.directory, self.socket_path, handed_over.descriptor)
+        self._place.prepare()
+        handed_over.note_server(None)
+        with self._lifeline.open_end() as ends:
+            inherited = [handed_over.descriptor, *ends]
+            place = self._place.path_of_server
+            process = start_server(binary, self.directory, place, inherited)
+            _started[self._switch.identity] = process
+            handed_over.note_server(process.pid)
+            tie_server(ends, process.pid)
+        return process
 
     def _abandon(self, process: ServerProcess) -> None:
         process.kill()
         process.wait()
-        remove_socket(self.socket_path, self.directory)
+        self._remove_leftovers()
 
     def _stop(self, until: float) -> None:
         process = _started.pop(self._switch.identity, None)
         in_place = self._switch.is_in_place()
         if in_place:
-            # Not by a signal: the server looks for signals ten times a second only.
-            with contextlib.suppress(OSError):
-                send_command(self.socket_path, b"SHUTDOWN", until - time.monotonic())
+            self._shut_down(until)
         elif process is not None:
             # The directory was deleted or moved, and the path may lead to another server by now,
             # whose socket an orderly end would remove.
@@ -150,7 +229,26 @@ class Share:
                 process.kill()
             process.wait()
         if in_place and self._server.take(until):
-            remove_socket(self.socket_path, self.directory)
+            self._remove_leftovers()
+
+    def _shut_down(self, until: float) -> None:
+        # Not by a signal: the server looks for signals ten times a second only.
+        with contextlib.suppress(OSError):
+            send_command(self.socket_path, b"SHUTDOWN", until - time.monotonic())
+            return
+        with contextlib.suppress(PermissionError):
+            if not (is_reachable(self.socket_path) or self._server.take()):
+                self._server.end_server()
+
+    def _remove_leftovers(self) -> None:
+        self._place.remove()
+        self._lifeline.remove()
+
+    def _make_busy_error(self, seconds: float) -> EmbeddedServerError:
+        return EmbeddedServerError(
+            f"the embedded server in {str(self.directory)!r} has been starting or stopping "
+            f"for more than {seconds:g} seconds"
+        )
 
     def _make_error(self, what: str) -> EmbeddedServerError:
         return EmbeddedServerError(
