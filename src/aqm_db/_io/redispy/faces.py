@@ -27,6 +27,7 @@ from .clients import (
     check_options,
     wrap_client,
 )
+from .embedded_connections import use_embedded
 from .retries import FirmRetry
 from .url_options import make_with_options
 
@@ -66,8 +67,7 @@ class Face(ABC):
         if isinstance(target, Server):
             vault, inventory = (self._make_client_of_url(target.url, db) for db in databases)
         elif server is not None:
-            path = str(server.socket_path)
-            vault, inventory = (self.make_client(db, unix_socket_path=path) for db in databases)
+            vault, inventory = (self._make_client_of_embedded(server, db) for db in databases)
         else:
             vault, inventory = self._make_clients_in_memory(databases)
         return vault, inventory
@@ -118,6 +118,12 @@ class Face(ABC):
             self.client_class.from_url, url, given={}, db=db, **self.make_options()
         )
         check_options(client)
+        return self.shape_client(client)
+
+    def _make_client_of_embedded(self, server: EmbeddedServer, db: int) -> AsyncClient:
+        path = str(server.socket_path)
+        client = self.client_class(db=db, unix_socket_path=path, **self.make_options())
+        use_embedded(client, server)
         return self.shape_client(client)
 
     def _make_clients_in_memory(self, databases: Sequence[int]) -> Iterator[AsyncClient]:
