@@ -33,6 +33,10 @@ for line in sys.stdin:
         case "close":
             server.close()
             print("closed", flush=True)
+        case "revive":
+            server.revive()
+            with Redis(unix_socket_path=str(server.socket_path)) as client:
+                print(client.info("server")["process_id"], flush=True)
         case "crash":
             os.kill(os.getpid(), signal.SIGKILL)
         case "fork":
