@@ -290,6 +290,16 @@ def test_a_directory_that_is_gone(directory: Path) -> None:
             server.revive()
 
 
+def test_someone_else_starts_for_too_long(directory: Path) -> None:
+    """Whoever can't have the lock in time says so."""
+    with (
+        EmbeddedServer.open(directory) as server,
+        locked(directory / "aqm_db.lock"),
+        pytest.raises(EmbeddedServerError, match="starting or stopping for more than 0 seconds"),
+    ):
+        server.revive(timeout=0)
+
+
 @FACES
 def test_it_cannot_be_started(face: str, directory: Path) -> None:
     """A file that the server refuses is said to be the cause."""

@@ -20,7 +20,7 @@ PATIENCE: Final = 20.0
 """Seconds after which a process that should have ended counts as hung."""
 
 PROGRAM: Final = """
-import os, signal, sys
+import os, sys
 from redis import Redis
 from aqm_db.embedded import EmbeddedServer
 
@@ -30,6 +30,9 @@ for line in sys.stdin:
             server = EmbeddedServer.open(sys.argv[1])
             with Redis(unix_socket_path=str(server.socket_path)) as client:
                 print(client.info("server")["process_id"], flush=True)
+        case setting if "=" in setting:
+            name, _, value = setting.partition("=")
+            os.environ[name] = value
         case "close":
             server.close()
             print("closed", flush=True)
@@ -37,8 +40,6 @@ for line in sys.stdin:
             server.revive()
             with Redis(unix_socket_path=str(server.socket_path)) as client:
                 print(client.info("server")["process_id"], flush=True)
-        case "crash":
-            os.kill(os.getpid(), signal.SIGKILL)
         case "fork":
             if os.fork() == 0:
                 server.close()
@@ -50,11 +51,12 @@ for line in sys.stdin:
             print("forked", flush=True)
         case "fork a worker":
             reading, writing = os.pipe()
-            if os.fork() == 0:
+            pid = os.fork()
+            if pid == 0:
                 os.close(writing)
                 os.read(reading, 1)
                 os._exit(0)
-            print("forked", flush=True)
+            print("forked", pid, flush=True)
 """
 
 
@@ -81,8 +83,10 @@ class Program:
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
-    def open(self) -> int:
-        """Open the directory; return the server's pid."""
+    def open(self, **environment: str) -> int:
+        """Open the directory, in an environment; return the server's pid."""
+        for name, value in environment.items():
+            self.say(f"{name}={value}")
         self.say("open")
         return int(self.hear())
 
@@ -93,8 +97,12 @@ class Program:
 
     def crash(self) -> None:
         """Die without a word."""
-        self.say("crash")
-        assert self._process.wait(PATIENCE) == -signal.SIGKILL
+        self.die(signal.SIGKILL)
+
+    def die(self, number: signal.Signals) -> None:
+        """Die of a signal."""
+        self._process.send_signal(number)
+        assert self._process.wait(PATIENCE) == -number
 
     def exit(self) -> None:
         """Leave, having closed nothing; nothing may be said about it."""

@@ -43,12 +43,11 @@ class Lifeline:
 
     @contextlib.contextmanager
     def open_end(self) -> Generator[tuple[int, ...]]:
-        """The end for a server: the descriptor that it inherits, or nothing."""
-        try:
-            end = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
+        """The end for a server: the descriptor that it inherits; or nothing."""
+        if self._held is None:
             yield ()
             return
+        end = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             yield (end,)
         finally:
