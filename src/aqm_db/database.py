@@ -261,7 +261,7 @@ class AsyncClientDatabase:
             every=every,
             inactive_days=inactive_days,
             max_age_days=max_age_days,
-            rewrites=self.resources.server is not None,
+            server=self.resources.server,
             uniform=uniform,
         ).running(sleep)
 

@@ -11,6 +11,7 @@ from ._model.checks import check_days, check_seconds
 from ._model.defaults import Sleep
 from ._operations import Scope
 from ._operations.turn import build_drop, build_take, read_take
+from .embedded import EmbeddedServer
 from .errors import AQMDatabaseError
 from .gc import AsyncGarbageCollector
 from .vault import AsyncSecureVault
@@ -33,8 +34,8 @@ class Maintenance:
         every: seconds from one round to the next.
         inactive_days: days without a message after which a contact's coins are collected.
         max_age_days: days after which private halves are purged.
-        rewrites: whether the append-only file is rewritten, so that what was burned leaves the
-            disk.
+        server: the embedded server, whose append-only file is rewritten, so that what was burned
+            leaves the disk, and whose log is cut; None if it's another one.
         uniform: a random number between two.
 
     Raises:
@@ -51,7 +52,7 @@ class Maintenance:
         every: float,
         inactive_days: int,
         max_age_days: int,
-        rewrites: bool,
+        server: EmbeddedServer | None,
         uniform: Callable[[float, float], float],
     ) -> None:
         self._vault = vault
@@ -61,7 +62,7 @@ class Maintenance:
         self._every = check_seconds("every", every)
         self._inactive_days = check_days("inactive_days", inactive_days)
         self._max_age_days = check_days("max_age_days", max_age_days)
-        self._rewrites = rewrites
+        self._server = server
         self._uniform = uniform
 
     @asynccontextmanager
@@ -101,7 +102,7 @@ class Maintenance:
         try:
             collected = await self._gc.garbage_collect(self._inactive_days)
             purged = await self._vault.purge_expired(self._max_age_days)
-            rewritten = self._rewrites and await self._rewrite()
+            rewritten = self._server is not None and await self._care_for(self._server)
             done = True
         finally:
             if not done:
@@ -120,6 +121,10 @@ class Maintenance:
 
     def _build_drop(self) -> Call:
         return build_drop(self._scope, self._holder)
+
+    async def _care_for(self, server: EmbeddedServer) -> bool:
+        server.trim_log()
+        return await self._rewrite()
 
     async def _rewrite(self) -> bool:
         """Starts a rewrite of the append-only file (BGREWRITEAOF), unless one is going on."""

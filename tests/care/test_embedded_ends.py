@@ -114,6 +114,18 @@ def test_who_comes_while_it_ends(directory: Path) -> None:
             assert pid_of(server) != first
 
 
+def test_a_lock_of_a_dead_process(directory: Path) -> None:
+    """What a worker was forked with in the middle of a start holds up nobody."""
+    with Program(directory) as program:
+        program.open()
+        program.say("take the switch")
+        assert program.hear() == "taken"
+        program.say("fork a worker")
+        assert program.hear().startswith("forked")
+        program.die(signal.SIGKILL)
+        EmbeddedServer.open(directory, start_timeout=5).close()
+
+
 # A server that can't be reached -----------------------------------------------------------
 
 

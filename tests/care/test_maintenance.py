@@ -224,6 +224,16 @@ async def test_an_embedded_file_is_rewritten(tmp_path: Path, turns: Turns) -> No
             assert secret not in kept_on_disk(tmp_path)
 
 
+async def test_an_embedded_log_is_cut(tmp_path: Path, turns: Turns) -> None:
+    """It doesn't grow from round to round, whoever writes what to it."""
+    log = tmp_path / "db" / "aqm_db.log"
+    async with connect(f"embedded://{tmp_path}/db") as db:
+        log.write_bytes(b"a line\n" * 100_000)
+        async with db.maintenance(sleep=turns):
+            await turns.delays.get()
+            assert log.stat().st_size < 5000
+
+
 async def test_a_rewrite_that_is_going_on_is_left_alone(
     tmp_path: Path, turns: Turns, caplog: pytest.LogCaptureFixture
 ) -> None:

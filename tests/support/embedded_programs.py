@@ -49,6 +49,9 @@ for line in sys.stdin:
                 sys.exit()
             os.wait()
             print("forked", flush=True)
+        case "take the switch":
+            server._share._switch.take()
+            print("taken", flush=True)
         case "fork a worker":
             reading, writing = os.pipe()
             pid = os.fork()

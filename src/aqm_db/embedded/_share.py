@@ -58,7 +58,9 @@ class Share:
         with contextlib.ExitStack() as files:
             # Held by whoever starts or stops the server.
             self._switch = files.enter_context(LockFile(directory / SWITCH_FILE))
-            self._users = files.enter_context(LockFile(directory / USERS_FILE))
+            self._users = files.enter_context(
+                LockFile(directory / USERS_FILE, outlives_parent=True)
+            )
             self._server = files.enter_context(ServerFile(directory))
             self._place = files.enter_context(contextlib.closing(SocketPlace(directory)))
             self._lifeline = files.enter_context(contextlib.closing(Lifeline(directory)))
