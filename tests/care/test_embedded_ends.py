@@ -60,6 +60,16 @@ def test_it_ends_with_its_last_user(directory: Path, number: signal.Signals) -> 
 
 
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETSIG"), reason="only Linux tells it")
+def test_its_starter_closes_before(directory: Path) -> None:
+    """It's the last user that counts, not who started it."""
+    with Program(directory) as other:
+        with EmbeddedServer.open(directory):
+            pid = other.open()
+        other.die(signal.SIGKILL)
+        wait_for_death(pid)
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETSIG"), reason="only Linux tells it")
 def test_a_forked_worker_keeps_it_when_its_parent_dies(directory: Path) -> None:
     """A worker may be at work on the server after a parent that couldn't close."""
     with Program(directory) as program:
@@ -143,7 +153,7 @@ def test_something_else_is_in_the_place_of_the_socket(directory: Path) -> None:
     with EmbeddedServer.open(directory) as older:
         older.socket_path.unlink()
         older.socket_path.touch()
-        with EmbeddedServer.open(directory) as newer:
+        with EmbeddedServer.open(directory, start_timeout=5) as newer:
             assert pid_of(newer) == pid_of(older)
 
 

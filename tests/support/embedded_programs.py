@@ -7,14 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from redis import Redis
 
+import aqm_db
+from aqm_db import sync
 from aqm_db.embedded import EmbeddedServer
+from tests.support.faces import Threaded
+from tests.support.samples import BOB
 
 PATIENCE: Final = 20.0
 """Seconds after which a process that should have ended counts as hung."""
@@ -178,3 +183,33 @@ def locked(path: Path) -> Generator[None]:
     with path.open("r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@asynccontextmanager
+async def open_database(face: str, directory: Path) -> AsyncGenerator[Any]:
+    """A database of either face, whose methods can be awaited; it has a contact."""
+    url = f"embedded://{directory}"
+    if face == "aio":
+        async with aqm_db.connect(url) as db:
+            await db.inventory.register_contact(BOB, "BESTIE")
+            yield db
+    else:
+        with sync.connect(url) as db:
+            db.inventory.register_contact(BOB, "BESTIE")
+            yield SyncDatabase(db)
+
+
+class SyncDatabase:
+    """A synchronous database whose methods can be awaited."""
+
+    def __init__(self, db: sync.ClientDatabase) -> None:
+        self.inventory: Any = Threaded(db.inventory)
+        self.vault: Any = Threaded(db.vault)
+        self.resources = db.asynchronous.resources
+
+
+def server_of(db: Any) -> EmbeddedServer:
+    """The embedded server of a database."""
+    server: EmbeddedServer | None = db.resources.server
+    assert server is not None
+    return server
