@@ -13,7 +13,7 @@ from aqm_db.embedded import EmbeddedServer
 from aqm_db.errors import EmbeddedServerError
 
 from .replies import may_pass
-from .retries import ONCE
+from .retries import ONCE, clean_nothing
 
 
 class EmbeddedConnection(UnixDomainSocketConnection):
@@ -30,17 +30,16 @@ class EmbeddedConnection(UnixDomainSocketConnection):
 
     async def connect(self) -> None:
         """Connects; if it can't, once more when the server is there again."""
-        self.path = self._revival.find_socket()
         try:
             await self._connect_once()
         except RedisConnectionError as error:
             if not may_pass(error):
                 raise
             await self._revival.run_beside()
-            self.path = self._revival.find_socket()
             await self._connect_once()
 
     async def _connect_once(self) -> None:
+        self.path = self._revival.find_socket()
         # redis-py gives it no annotation.
         await super().connect()  # type: ignore[no-untyped-call]
 
@@ -59,21 +58,24 @@ class SyncEmbeddedConnection(redis.UnixDomainSocketConnection):
 
     def connect(self) -> None:
         """Connects; if it can't, once more when the server is there again."""
-        self.path = self._revival.find_socket()
-        # Where nobody listens, nobody does after a pause.
+        # Its policy goes round both, since a server may die again in between.
         policy, self.retry = self.retry, ONCE
+        try:
+            policy.call_with_retry(self._connect_somehow, clean_nothing, may_pass)
+        finally:
+            self.retry = policy
+
+    def _connect_somehow(self) -> None:
         try:
             self._connect_once()
         except RedisConnectionError as error:
             if not may_pass(error):
                 raise
             self._revival.run()
-            self.path = self._revival.find_socket()
             self._connect_once()
-        finally:
-            self.retry = policy
 
     def _connect_once(self) -> None:
+        self.path = self._revival.find_socket()
         # redis-py gives it no annotation.
         super().connect()  # type: ignore[no-untyped-call]
 
