@@ -335,6 +335,19 @@ def test_restarted_by_another_process(directory: Path) -> None:
     assert not exists(pid)
 
 
+def test_a_file_of_the_same_number(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server isn't waited for whose lock file was deleted, and had the inode that this one has."""
+    monkeypatch.setattr(_share, "_REAP_SECONDS", 0.01)
+    with EmbeddedServer.open(directory.with_name("other")) as other:
+        process = _share._started[other._share._switch.identity]
+        directory.mkdir()
+        (directory / "aqm_db.lock").touch(0o600)
+        status = (directory / "aqm_db.lock").stat()
+        monkeypatch.setitem(_share._started, (status.st_dev, status.st_ino), process)
+        with EmbeddedServer.open(directory) as server:
+            assert pid_of(server) != pid_of(other)
+
+
 # Accidents --------------------------------------------------------------------------------
 
 

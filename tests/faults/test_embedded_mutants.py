@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from aqm_db.embedded import EmbeddedServer, _share
+from aqm_db.embedded._server import ServerProcess
 from aqm_db.embedded._server_file import ServerFile
 from aqm_db.errors import AQMDatabaseError, EmbeddedServerError
 from tests.care import test_embedded_ends as of_ends, test_embedded_revival as of_revival
@@ -35,8 +36,13 @@ def is_noticed(
     mutant: pytest.MonkeyPatch, test: Callable[[Path], None], directories: Directories
 ) -> None:
     """Makes sure that a test fails with a mutant, and passes without it."""
+    started: dict[tuple[int, int], ServerProcess] = {}
+    mutant.setattr(_share, "_started", started)
     with pytest.raises(NOTICED):
         test(directories())
+    for process in started.values():
+        with process:
+            process.kill()
     mutant.undo()
     test(directories())
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,8 @@ _CLOSED: Final = "the embedded server was closed"
 _UNREACHABLE_SECONDS: Final = 0.25
 """How long a server may have no socket: it has none where it begins to live, and where it ends."""
 
+_REAP_SECONDS: Final = 1.0
+"""How long a process that has dropped its locks may take to end."""
 _ORPHAN_SECONDS: Final = 0.25
 """How long a server that nobody has open is given to end, as it was told to."""
 
@@ -199,7 +202,9 @@ class Share:
         binary = find_binary()
         predecessor = _started.pop(self._switch.identity, None)
         if predecessor is not None:
-            predecessor.wait()
+            # It has dropped the lock; one that lives is another's, whose file had the same inode.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                predecessor.wait(_REAP_SECONDS)
         self._place.prepare()
         handed_over.note_server(None)
         with self._lifeline.open_end() as ends:
