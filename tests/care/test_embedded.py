@@ -336,7 +336,7 @@ def test_restarted_by_another_process(directory: Path) -> None:
 
 
 def test_a_file_of_the_same_number(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server isn't waited for whose lock file was deleted, and had the inode that this one has."""
+    """A server isn't waited for whose lock file was deleted, and had the inode that this has."""
     monkeypatch.setattr(_share, "_REAP_SECONDS", 0.01)
     with EmbeddedServer.open(directory.with_name("other")) as other:
         process = _share._started[other._share._switch.identity]
