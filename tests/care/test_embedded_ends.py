@@ -74,8 +74,8 @@ def test_a_forked_worker_keeps_it_when_its_parent_dies(directory: Path) -> None:
     """A worker may be at work on the server after a parent that couldn't close."""
     with Program(directory) as program:
         pid = program.open()
-        program.say("fork a worker")
-        worker = int(program.hear().removeprefix("forked "))
+        program.say("fork an orphan")
+        worker = int(program.hear())
         program.die(signal.SIGKILL)
         assert exists(pid)
         os.kill(worker, signal.SIGKILL)
@@ -130,10 +130,14 @@ def test_a_lock_of_a_dead_process(directory: Path) -> None:
         program.open()
         program.say("take the switch")
         assert program.hear() == "taken"
-        program.say("fork a worker")
-        assert program.hear().startswith("forked")
+        program.say("fork an orphan")
+        worker = int(program.hear())
         program.die(signal.SIGKILL)
-        EmbeddedServer.open(directory, start_timeout=5).close()
+        try:
+            with EmbeddedServer.open(directory, start_timeout=5) as server:
+                assert call(server, "PING")
+        finally:
+            os.kill(worker, signal.SIGKILL)
 
 
 # A server that can't be reached -----------------------------------------------------------

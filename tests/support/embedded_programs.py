@@ -25,7 +25,7 @@ PATIENCE: Final = 20.0
 """Seconds after which a process that should have ended counts as hung."""
 
 PROGRAM: Final = """
-import os, sys
+import os, signal, sys
 from redis import Redis
 from aqm_db.embedded import EmbeddedServer
 
@@ -59,12 +59,18 @@ for line in sys.stdin:
             print("taken", flush=True)
         case "fork a worker":
             reading, writing = os.pipe()
-            pid = os.fork()
-            if pid == 0:
+            if os.fork() == 0:
                 os.close(writing)
                 os.read(reading, 1)
                 os._exit(0)
-            print("forked", pid, flush=True)
+            print("forked", flush=True)
+        case "fork an orphan":
+            pid = os.fork()
+            if pid == 0:
+                # It can't live on for ever.
+                signal.alarm(100)
+                signal.pause()
+            print(pid, flush=True)
 """
 
 
