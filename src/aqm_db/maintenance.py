@@ -10,6 +10,7 @@ from ._io.seam import Call
 from ._model.checks import check_days, check_seconds
 from ._model.defaults import Sleep
 from ._operations import Scope
+from ._operations.clock import read_clock_record
 from ._operations.turn import build_drop, build_take, read_take
 from .embedded import EmbeddedServer
 from .errors import AQMDatabaseError
@@ -101,6 +102,7 @@ class Maintenance:
         done = False
         try:
             collected = await self._gc.garbage_collect(self._inactive_days)
+            await self._look_at_clock()
             purged = await self._vault.purge_expired(self._max_age_days)
             rewritten = self._server is not None and await self._care_for(self._server)
             done = True
@@ -118,6 +120,12 @@ class Maintenance:
                 "rewritten": rewritten,
             },
         )
+
+    async def _look_at_clock(self) -> None:
+        """Logs that the server's clock has jumped, since nothing is erased by it for a while."""
+        record = await read_clock_record(self._scope.seam, self._scope.keys.inv_watch)
+        if record is not None and record.jump:
+            _log.warning("clock_jumped", extra={"seconds": record.jump // 1000})
 
     def _build_drop(self) -> Call:
         return build_drop(self._scope, self._holder)

@@ -315,7 +315,7 @@ async def test_a_mistake_in_reading_a_url(monkeypatch: pytest.MonkeyPatch, name:
     [
         (embedded, "prepare_directory"),
         (embedded, "Share"),
-        (_share, "prepare_socket_folder"),
+        (_share, "SocketPlace"),
         (_share, "start_server"),
     ],
 )

@@ -3,6 +3,7 @@
 The server is a real one, in a process whose clock a test sets.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
@@ -232,3 +233,51 @@ async def bad_link(
     assert path is not None
     async with listening(peer, path), library_client(face, path) as client:
         yield face.vault(client), face.inventory(client, budget_caps=CAPS)
+
+
+async def test_a_clock_that_jumped_is_told(
+    server: SteppedServer, db: AsyncClientDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Maintenance logs it, and a doctor says what follows, and that the clock isn't right."""
+    assert await ask_of_clock(db) == ["The server's clock agrees with this machine's."]
+    await db.inventory.register_contact(BOB, "BESTIE")
+    await db.inventory.store_key(BOB, "b1", "BRONZE", *HALVES)
+    server.step(31 * DAY_SECONDS)
+    with caplog.at_level(logging.WARNING):
+        await run_round(db)
+    [record] = [record for record in caplog.records if record.msg == "clock_jumped"]
+    assert record.__dict__["seconds"] == pytest.approx(31 * DAY_SECONDS, abs=60)
+    assert any("gone on by 31 days" in message for message in await ask_of_clock(db))
+    server.step(-31 * DAY_SECONDS - HOUR_SECONDS)
+    [wrong] = await ask_of_clock(db)
+    assert "behind this machine's" in wrong
+
+
+async def test_what_a_clock_has_cost_is_told(
+    server: SteppedServer, db: AsyncClientDatabase
+) -> None:
+    """A doctor says how many private halves the server expired before their time."""
+    await db.vault.store_key(**sample_key("k", "GOLD"))
+    server.step(31 * DAY_SECONDS)
+    assert await db.vault.exists("k") is False
+    server.step(-31 * DAY_SECONDS)
+    assert (await db.vault.get_stats()).active_gold == 0
+    [lost] = await ask_of_clock(db)
+    assert lost.startswith("1 private halves were gone before their time")
+
+
+async def ask_of_clock(db: AsyncClientDatabase) -> list[str]:
+    """What a doctor says of clocks."""
+    return [each.message for each in (await db.doctor()).findings if each.name == "clock"]
+
+
+async def run_round(db: AsyncClientDatabase) -> None:
+    """A round of maintenance, by whoever's turn it is."""
+    done = asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        done.set()
+        await asyncio.Event().wait()
+
+    async with db.maintenance(sleep=sleep):
+        await done.wait()

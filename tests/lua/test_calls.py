@@ -342,6 +342,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "stats": KEYS.vault_stats,
             "expiry": KEYS.vault_expiry,
             "unpublished": KEYS.vault_unpublished,
+            "watch": KEYS.vault_watch,
             "request_id": "r",
             "key_id": "k1",
             "coin_category": "SILVER",
@@ -387,6 +388,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
         {
             "stats": KEYS.vault_stats,
             "expiry": KEYS.vault_expiry,
+            "watch": KEYS.vault_watch,
             "row_prefix": KEYS.vault_prefix,
             "most": 1000,
         },

@@ -176,7 +176,7 @@ async def read_counters(scope: Scope) -> tuple[int, VaultStats]:
     Keys that are gone before their time are logged: the server's clock was set ahead, for however
     short a time, or somebody has deleted them.
     """
-    keys = (scope.keys.vault_stats, scope.keys.vault_expiry)
+    keys = (scope.keys.vault_stats, scope.keys.vault_expiry, scope.keys.vault_watch)
     call = Call(COUNTERS, keys, (scope.keys.vault_prefix, _EXPIRED_AT_ONCE))
     taken_off = 0
     while True:
@@ -228,7 +228,8 @@ def _build_store_since(
         TTL_MS,
         *minted,
     )
-    keys = (*_row_keys(scope, key.key_id), scope.keys.vault_unpublished)
+    names = scope.keys
+    keys = (*_row_keys(scope, key.key_id), names.vault_unpublished, names.vault_watch)
     return Call(STORE, keys, arguments, key.coin_category)
 
 

@@ -14,12 +14,15 @@ from aqm_db._io.confirming import UNCONFIRMED, Confirming
 from aqm_db._io.facts import Facts, read_facts, read_openness, read_settings
 from aqm_db._io.redispy.clients import AnyAsyncClient, Route, find_route, make_seam
 from aqm_db._io.seam import ClientSeam
+from aqm_db._model.defaults import now_ms
 from aqm_db._model.keys import Keys
 from aqm_db._model.kinds import DatabaseName
+from aqm_db._operations.clock import read_clock_record
 from aqm_db._operations.permissions import find_missing_permissions
 from aqm_db.errors import InventoryUnavailableError, UnavailableError, VaultUnavailableError
 
 from ._access import examine_encryption, examine_password
+from ._clock import examine_clock
 from ._findings import Diagnosis, Finding, FindingName, Severity
 from ._service import examine_confirmation, examine_role, examine_version
 from ._storage import examine_disk, examine_eviction, examine_memory, examine_persistence
@@ -89,6 +92,7 @@ class _Patient:
             client, unavailable, "doctor", keys, confirming=UNCONFIRMED
         )
         self.confirming = confirming
+        self.watch: str = keys.vault_watch if name == "vault" else keys.inv_watch
         self.route: Route = find_route(client)
 
 
@@ -99,15 +103,23 @@ async def _examine_servers(vault: _Patient, inventory: _Patient) -> list[Finding
         is_one = vault_facts.run_id == inventory_facts.run_id
     else:
         is_one = vault.route.place == inventory.route.place
+    # Each has noted what its own scripts have seen of the clock.
+    vault_clock, inventory_clock = await _examine_clock(vault), await _examine_clock(inventory)
     findings = await _examine_server(vault, vault_facts)
     if is_one:
-        return findings
-    others = await _examine_server(inventory, inventory_facts)
+        troubles = [each for each in (*vault_clock, *inventory_clock) if each.severity != "ok"]
+        return [*findings, *(dict.fromkeys(troubles) or vault_clock)]
+    findings += vault_clock
+    others = await _examine_server(inventory, inventory_facts) + inventory_clock
     return [
         replace(finding, message=f"The {patient.name}'s server: {finding.message}")
         for patient, found in ((vault, findings), (inventory, others))
         for finding in found
     ]
+
+
+async def _examine_clock(patient: _Patient) -> list[Finding]:
+    return examine_clock(await read_clock_record(patient.seam, patient.watch), now_ms())
 
 
 async def _examine_server(patient: _Patient, facts: Facts) -> list[Finding]:

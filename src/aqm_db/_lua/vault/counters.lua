@@ -1,14 +1,14 @@
 -- Reads the counters, after taking off what the server expired since the last look.
--- KEYS: stats, expiry
+-- KEYS: stats, expiry, watch
 -- ARGV: row_prefix, most (count)
 --       most: rows to look at.
 -- Returns: {OK, taken off, early, the active keys of each tier, total_burned, total_expired}
 --          | {CORRUPT}
 --          early: how many of those taken off are gone before their time.
 -- Again: each expired row leaves the expiry index once.
--- Runs: ZRANGE expiry, EXISTS row, HSET stats, ZREM expiry
--- Uses: counter_fields, encode_id, expiry_score.read_tier, format_count, read_counters
--- Uses: read_time
+-- Runs: ZRANGE expiry, EXISTS row, HSET stats, ZREM expiry, HGET watch, HSET watch
+-- Uses: counter_fields, encode_id, expiry_score.read_tier, format_count, parse_integer
+-- Uses: read_counters, read_time
 local counters = read_counters(stats, COUNTER_FIELDS)
 if not counters then
   return {CORRUPT}
@@ -43,6 +43,10 @@ if taken_off > 0 then
     redis.call('ZREM', expiry, '')
     redis.call('HSET', stats, unpack(changed))
     redis.call('ZREM', expiry, unpack(gone))
+    if early > 0 then
+      local lost = parse_integer(redis.call('HGET', watch, 'lost') or '0') or 0
+      redis.call('HSET', watch, 'lost', format_count(lost + early), 'lost_at', shown)
+    end
   end)
   if not written then
     -- The numbers are right all the same, where these were all: whoever can write takes them off.

@@ -1,5 +1,5 @@
 -- Stores a private half; a minted one with its public half, which waits to be published.
--- KEYS: row, stats, expiry, unpublished
+-- KEYS: row, stats, expiry, unpublished, watch
 -- ARGV: sent (ms), clock (ms), request_id, key_id, coin_category, encrypted_blob, encryption_iv
 -- ARGV: auth_tag, coin_version, since (ms), ttl (ms), public_key?, signature?, most? (count)
 -- ARGV: row_prefix?
@@ -9,8 +9,8 @@
 -- Again: the row remembers the request that stored it.
 -- Runs: EXISTS row, HGET row, PEXPIREAT row, HSET row, HSET stats, ZADD expiry, ZSCORE expiry
 -- Runs: ZADD unpublished, ZRANGE unpublished, ZREM unpublished, EXISTS row
--- Uses: encode_id, expiry_score.format_score, expiry_score.read_tier, format_count, is_late, read_counters
--- Uses: read_time, try_call
+-- Uses: confirm_time, encode_id, expiry_score.format_score, expiry_score.read_tier, format_count
+-- Uses: is_late, read_counters, read_time, try_call
 local exists = redis.call('EXISTS', row) == 1
 if exists and try_call('HGET', row, 'by') == request_id then
   return {OK}
@@ -21,6 +21,10 @@ if is_late(sent, shown) then
 end
 if exists then
   return {EXISTS}
+end
+if not clock then
+  -- Whoever erases needs to know when the clock was last as it should be.
+  confirm_time(watch, shown)
 end
 local now = clock or shown
 local created_at = since or now
