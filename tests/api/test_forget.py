@@ -256,19 +256,18 @@ async def test_a_contact_is_not_registered_without_its_memory(
     await limited.aclose()
 
 
-@pytest.mark.parametrize(
-    "walk",
-    [
-        lambda db: db.inventory.get_inventory(),
-        lambda db: db.inventory.count_stale(40),
-        lambda db: db.gc.garbage_collect(0),
-        lambda db: db.gc.dry_run(0),
-        lambda db: db.reporter.get_full_dashboard(),
-        lambda db: db.check(),
-        lambda db: AsyncReplenisher(db.inventory, CoinServer().fetch).replenish(),
-    ],
-    ids=["get_inventory", "count_stale", "collect", "dry_run", "dashboard", "check", "replenish"],
-)
+WALKS: dict[str, Callable[[AsyncClientDatabase], Awaitable[object]]] = {
+    "get_inventory": lambda db: db.inventory.get_inventory(),
+    "count_stale": lambda db: db.inventory.count_stale(40),
+    "collect": lambda db: db.gc.garbage_collect(0),
+    "dry_run": lambda db: db.gc.dry_run(0),
+    "dashboard": lambda db: db.reporter.get_full_dashboard(),
+    "check": lambda db: db.check(),
+    "replenish": lambda db: AsyncReplenisher(db.inventory, CoinServer().fetch).replenish(),
+}
+
+
+@pytest.mark.parametrize("walk", WALKS.values(), ids=WALKS)
 async def test_a_contact_that_is_forgotten_during_a_walk_is_left_out(
     servers: Servers,
     monkeypatch: pytest.MonkeyPatch,

@@ -355,7 +355,11 @@ async def test_a_release_without_the_stale_rule(lab: Lab, meanwhile: str) -> Non
 @in_the_lab
 async def test_a_clock_that_is_not_checked(lab: Lab, tmp_path: Path) -> None:
     """Checked clocks: test_a_wrong_clock_of_whoever_uses_them."""
-    lab.monkeypatch.setattr(checks.CheckedClock, "__call__", lambda clock: clock._clock())
+
+    def read(clock: checks.CheckedClock) -> int:
+        return clock._clock()
+
+    lab.monkeypatch.setattr(checks.CheckedClock, "__call__", read)
     await lab.is_noticed_by(
         of_wrong_clocks.test_a_wrong_clock_of_whoever_uses_them,
         client=lab.direct,
