@@ -16,7 +16,10 @@ async def read_content(client: Redis) -> dict[Any, Any]:
     When private halves end goes by that clock, whatever others say; what they are is told.
     """
     return {
-        key: {member: score % 1 for member, score in value} if key == _EXPIRY else value
+        key: {member: score % 1 for member, score in value}
+        # A test may have made something else of it.
+        if key == _EXPIRY and isinstance(value, list)
+        else value
         for key, value in (await snapshot(client)).items()
     }
 
