@@ -93,11 +93,13 @@ async def clustered(
                 protocol=2,
             )
         client.retry = (AsyncRetry if face is ASYNC else Retry)(NoBackoff(), retries)
-        yield face.inventory(client, owner="alice", **options), [first, last]
-        if face is ASYNC:
-            await client.aclose()
-        else:
-            client.close()
+        try:
+            yield face.inventory(client, owner="alice", **options), [first, last]
+        finally:
+            if face is ASYNC:
+                await client.aclose()
+            else:
+                client.close()
 
 
 async def test_a_slot_that_moves_before_a_change_is_confirmed(face: Face) -> None:

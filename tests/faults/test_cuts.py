@@ -1,13 +1,14 @@
 """A line that is cut at any byte of a request or of its reply."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from aqm_db._io.redispy.replies import pack_command
-from aqm_db.errors import InventoryUnavailableError
+from aqm_db.errors import InventoryUnavailableError, UnavailableError
 from tests.faults.support.byte_cutter import ByteCutter, Cut, Direction, How
 from tests.faults.support.clients_on_bad_links import ASYNC_PARTIES, SYNC_PARTIES, Party
 from tests.faults.support.cut_runs import Leap, Trial, ending_of
@@ -104,6 +105,43 @@ async def test_a_silent_line_under_a_synchronous_client(
         cuts = trial.cuts({"stall": 61})
         for cut in cuts if thorough else cuts[-1:]:
             await trial.run(cut, tally)
+
+
+@over_operations
+@pytest.mark.parametrize("party", [*ASYNC_PARTIES, *SYNC_PARTIES], ids=str)
+async def test_a_first_call_that_is_cut_while_it_finds_out_the_time(
+    real_server: RunningServer,
+    direct: Redis,
+    party: Party,
+    operation: Operation,
+    tally: Tally,
+    backoffs: list[float],
+) -> None:
+    """Nothing is executed before the server's time is known, so it's asked once more."""
+    right = await FaultFree.of(operation, direct)
+    cutter = ByteCutter(real_server.socket_path)
+    ways: tuple[How, ...] = ("FIN", "RST")
+    places: tuple[tuple[Direction, int], ...] = (
+        *(("request", 0), ("request", 20)),
+        *(("reply", 0), ("reply", 3)),
+    )
+    async with cutter.listening() as port:
+        for cut in (Cut(how, *place) for how in ways for place in places):
+            await right.begin()
+            async with party.client(port) as client:
+                vault, inventory = pair_over(client, REQUEST_ID, party.face)
+                call = partial(operation.call, vault, inventory, right.subject)
+                await assert_link_is_clean(client, inventory)
+                cutter.arm(cut)
+                ending = await ending_of(call(), cutter, None)
+                if not party.retries:
+                    assert isinstance(ending, UnavailableError)
+                    assert await read_content(direct) == right.before
+                    ending = await ending_of(call(), cutter, None)
+                case = f"{operation} by {party}, {cut}: {ending!r}"
+                assert ending == right.answer, case
+                harm = right.harm(await read_content(direct))
+                tally.add("first call of a client cut", case=case, **harm)
 
 
 @over_parties

@@ -16,7 +16,7 @@ from aqm_db.types import NewCoin, NewKey, VaultStats
 from tests.faults.support.fault_table import Tally
 from tests.faults.support.invariants import queued
 from tests.faults.support.public_calls import CALLS, Objects, errors_of, furnish, objects_over
-from tests.faults.support.restored_database import Kept
+from tests.faults.support.restored_database import Kept, read_content
 from tests.faults.support.tried_calls import BLOB, OPERATIONS, pair_over
 from tests.support.backends import REDIS_6, VALKEY_9, Backend, RunningServer
 from tests.support.samples import BOB, Clock, halves, snapshot, stock
@@ -207,7 +207,7 @@ async def test_forgotten_scripts(client: Redis, name: str, tally: Tally) -> None
             await client.script_flush()
         objects = objects_over(client, clock=LATER, entry=entry, name="later")
         errors = await errors_of(CALLS[name](objects))
-        ends.append(([str(error) for error in errors], await back.content()))
+        ends.append(([str(error) for error in errors], await read_content(client)))
     assert ends[0] == ends[1]
     tally.add("SCRIPT FLUSH")
 

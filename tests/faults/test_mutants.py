@@ -4,6 +4,7 @@ A mutant that no test notices fails its own test here. Every docstring says whic
 taken out, and which test then fails; the same test passes with it, in the same place.
 """
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,12 +23,13 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 import aqm_db
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, coins, database, gc
-from aqm_db._io import answers
+from aqm_db._io import answers, confirming
 from aqm_db._io.confirming import UNCONFIRMED, Confirming
 from aqm_db._io.failures import ErrorReply, LinkFailure
-from aqm_db._io.redispy import clients as any_clients, faces
+from aqm_db._io.redispy import async_seam, async_settling, clients as any_clients, faces
+from aqm_db._io.redispy.async_channel import Channel
 from aqm_db._io.redispy.async_seam import AsyncSeam
-from aqm_db._io.request import Request
+from aqm_db._io.request import REPEATABLE_SECONDS, Request
 from aqm_db._io.resources import Resources
 from aqm_db._io.seam import Call, Command, Reply
 from aqm_db._lua.loader import Script
@@ -42,17 +44,22 @@ from tests.api import (
     test_vault as of_the_vault,
 )
 from tests.care import test_coins as of_coins
+from tests.cluster import test_redirects as of_redirects
 from tests.conftest import INVENTORY_DB
 from tests.faults import (
     test_cancellation as of_cancellation,
     test_clocks as of_clocks,
+    test_closing as of_closing,
     test_environment as of_environment,
+    test_late_repeats as of_late_repeats,
     test_lost_replies as of_lost_replies,
     test_permissions as of_permissions,
     test_repeats as of_repeats,
+    test_stepped_clocks as of_stepped_clocks,
     test_wrong_clocks as of_wrong_clocks,
 )
 from tests.faults.support.clients_on_bad_links import DEFAULT
+from tests.faults.support.cut_runs import Leap
 from tests.faults.support.deserted_calls import SELECT
 from tests.faults.support.fault_free_outcomes import REQUEST_ID
 from tests.faults.support.fault_table import Tally
@@ -64,8 +71,9 @@ from tests.io import test_replies as of_replies
 from tests.model import test_keys as of_names
 from tests.support.backends import VALKEY_9, RunningServer, Servers
 from tests.support.clusters import RunningPrimary
-from tests.support.faces import ASYNC
+from tests.support.faces import ASYNC, FACES, Face
 from tests.support.samples import BOB, MATE, Clock, SampleKey, sample_key
+from tests.support.stepped_clocks import SteppedServer
 
 NOTICED = (AssertionError, AQMDatabaseError, pytest.fail.Exception)
 """How a test fails that notices a mutant."""
@@ -267,6 +275,68 @@ async def test_a_repeated_select_that_sets_aside(lab: Lab) -> None:
 def _encounter(name: str) -> Encounter:
     [found] = [encounter for encounter in ENCOUNTERS if encounter.name == name]
     return found
+
+
+# Time --------------------------------------------------------------------------------------
+
+
+FORGOTTEN = {
+    "inventory.select_coin": stock.SELECT,
+    "inventory.consume_key": stock.CONSUME,
+    "inventory.release_coin": stock.RELEASE,
+    "inventory.set_contact_priority": contacts.SET_PRIORITY,
+    "inventory.forget_contact": contacts.FORGET,
+    "vault.burn_key": private_halves.BURN,
+}
+"""Calls of which the server forgets who made them."""
+
+
+@in_the_lab
+@pytest.mark.parametrize("side", ["server", "client"])
+@pytest.mark.parametrize("operation", FORGOTTEN)
+async def test_a_repeat_that_is_never_late(
+    lab: Lab, tmp_path: Path, operation: str, side: str
+) -> None:
+    """UNKNOWN: test_a_repeat_that_outlives_its_trace."""
+
+    def always(*_: object) -> bool:
+        return True
+
+    [asked] = [each for each in OPERATIONS if each.name == operation]
+    if side == "server":
+        lab.without(FORGOTTEN[operation], r"return not sent or [^\n]*", "return not sent")
+    else:
+        lab.monkeypatch.setattr(Request, "is_refuted", always)
+
+    async def test() -> None:
+        with SteppedServer(VALKEY_9) as server:
+            async with server.client(INVENTORY_DB) as direct:
+                await of_stepped_clocks.test_a_repeat_that_outlives_its_trace(
+                    server, direct, tmp_path, asked, ASYNC, lab.tally
+                )
+
+    await lab.is_noticed_by(test)
+
+
+@in_the_lab
+@pytest.mark.parametrize("face", FACES, ids=str)
+async def test_a_client_that_does_not_look_at_the_time(
+    lab: Lab, face: Face, tmp_path: Path, leap: Leap
+) -> None:
+    """The deadline of a request: test_a_client_that_slept_before_it_asks_again."""
+
+    def never(_: Request) -> bool:
+        return False
+
+    lab.monkeypatch.setattr(Request, "is_over", never)
+    await lab.is_noticed_by(
+        of_late_repeats.test_a_client_that_slept_before_it_asks_again,
+        face=face,
+        seconds=REPEATABLE_SECONDS,
+        times=1,
+        tmp_path=tmp_path,
+        leap=leap,
+    )
 
 
 # Memory ------------------------------------------------------------------------------------
@@ -583,6 +653,33 @@ async def test_a_cancelled_call_without(
 
 
 @in_the_lab
+async def test_a_cancelled_call_without_a_limit(lab: Lab, tmp_path: Path, leap: Leap) -> None:
+    """The limit of cancelled calls: test_a_cancelled_call_ends_in_time."""
+
+    async def await_patiently(settling: asyncio.Task[None], _: float) -> bool:
+        return await async_settling.await_settling(settling, 3600)
+
+    lab.monkeypatch.setattr(async_seam, "await_settling", await_patiently)
+    await lab.is_noticed_by(
+        of_late_repeats.test_a_cancelled_call_ends_in_time,
+        tmp_path=tmp_path,
+        socket_timeout=None,
+        leap=leap,
+    )
+
+
+@in_the_lab
+async def test_a_client_that_closes_before_a_call_is_asked_once_more(lab: Lab) -> None:
+    """Waiting for who was answered just now: test_a_client_that_is_closed_at_any_step."""
+
+    async def list_nothing(_: Channel) -> list[asyncio.Future[Any]]:
+        return []
+
+    lab.monkeypatch.setattr(Channel, "_list_awaited_soon", list_nothing)
+    await lab.is_noticed_by(of_closing.test_a_client_that_is_closed_at_any_step, warm=True, times=0)
+
+
+@in_the_lab
 async def test_a_server_that_forgot_its_scripts(lab: Lab) -> None:
     """Scripts that are sent again: test_forgotten_scripts."""
 
@@ -648,6 +745,20 @@ async def test_care_that_nothing_confirms(
     else:
         test = partial(of_confirmations.test_garbage_collection_waits_for_replicas, face=ASYNC)
     await _is_noticed_with_a_replica(pair, monkeypatch, test)
+
+
+@in_the_lab
+async def test_a_confirmation_of_what_was_not_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing to confirm: test_what_is_refused_needs_no_confirmation."""
+
+    def never(_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(confirming, "is_late", never)
+    with pytest.raises(NOTICED):
+        await of_redirects.test_what_is_refused_needs_no_confirmation(ASYNC)
+    monkeypatch.undo()
+    await of_redirects.test_what_is_refused_needs_no_confirmation(ASYNC)
 
 
 @in_the_lab

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from redis.asyncio import Redis
 
-from tests.faults.support.restored_database import Kept
+from tests.faults.support.restored_database import Kept, read_content
 from tests.faults.support.tried_calls import Operation, pair_over
 
 REQUEST_ID = "again"
@@ -34,9 +34,9 @@ class FaultFree:
         subject = await operation.prepare(*pair_over(direct))
         kept = Kept(direct)
         await kept.keep()
-        before = await kept.content()
+        before = await read_content(direct)
         answer = await operation.call(*pair_over(direct, REQUEST_ID), subject)
-        return cls(subject, answer, before, await kept.content(), kept)
+        return cls(subject, answer, before, await read_content(direct), kept)
 
     async def begin(self) -> None:
         """Makes the database what it was before the call."""

@@ -13,7 +13,8 @@ _EXPIRY = config.VAULT_EXPIRY_KEY.encode()
 async def read_content(client: Redis) -> dict[Any, Any]:
     """What a client's database holds, but for when it was written by the server's clock.
 
-    When private halves end goes by that clock, whatever others say; what they are is told.
+    When private halves end goes by that clock, whatever others say: no two runs of a call have
+    that in common. What they are is told.
     """
     return {
         key: {member: score % 1 for member, score in value}
@@ -55,4 +56,4 @@ class Kept:
 
     async def content(self) -> dict[Any, Any]:
         """What is there."""
-        return await read_content(self._client)
+        return await snapshot(self._client)
