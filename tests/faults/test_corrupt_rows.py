@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from aqm_db import AsyncSecureVault, AsyncSmartInventory
+from aqm_db import AsyncGarbageCollector, AsyncSecureVault, AsyncSmartInventory
 from aqm_db.errors import CorruptEntryError
 from aqm_db.minter import AsyncMinter, FreshCoin
 from aqm_db.types import CoinCategory, NewKey
@@ -190,6 +190,26 @@ async def test_a_damaged_list_of_unpublished_coins(
         with pytest.raises(CorruptEntryError):
             await call
     assert_no_key_material([], caplog)
+
+
+@pytest.mark.parametrize("value", [b"\xff", b"", b"-1", b"9" * 400])
+async def test_a_damaged_watch(direct: Redis, value: bytes, tally: Tally) -> None:
+    """What was noted of the server's clock is noted anew; what is no note at all is told."""
+    inventory = AsyncSmartInventory(direct)
+    collector = AsyncGarbageCollector(inventory, direct)
+    await inventory.register_contact(BOB, "BESTIE")
+    await inventory.store_key(BOB, "b1", "BRONZE", *HALVES)
+    for field in ("seen", "before", "jumped"):
+        await direct.hset("inv:v1:watch", field, value)
+        assert (await collector.garbage_collect()).keys_deleted == 0
+        tally.add("damaged watch")
+    seen = await direct.hget("inv:v1:watch", "seen")
+    assert seen is not None
+    assert int(seen) > 0
+    await direct.set("inv:v1:watch", value)
+    with pytest.raises(CorruptEntryError):
+        await collector.collect_single_contact(BOB)
+    assert (await inventory.select_coin(BOB, "BRONZE")) is not None
 
 
 @pytest.mark.parametrize("field", CLAIM_FIELDS)

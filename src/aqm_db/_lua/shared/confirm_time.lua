@@ -6,14 +6,15 @@
 -- Looking changes nothing; whoever erases takes note of what the clock shows.
 local function confirm_time(watch, shown, only_looks)
   local fields = redis.call('HMGET', watch, 'seen', 'before', 'jumped')
-  local seen = parse_integer(fields[1]) or shown
+  local noted = parse_integer(fields[1])
+  local seen = noted or shown
   local before, jumped = parse_integer(fields[2]), parse_integer(fields[3])
   local was_doubted = before and jumped
   local doubted = was_doubted and shown >= jumped and shown - jumped < CONFIRM_TIME
   if shown - seen > LONGEST_PAUSE then
     before = doubted and before + seen - jumped or seen
     jumped, doubted = shown, true
-  elseif only_looks or doubted == was_doubted and math.abs(shown - seen) < LONGEST_PAUSE / 10 and fields[1] then
+  elseif only_looks or doubted == was_doubted and math.abs(shown - seen) < LONGEST_PAUSE / 10 and noted then
     only_looks = true
   end
   if not only_looks then
