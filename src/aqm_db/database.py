@@ -277,10 +277,16 @@ class AsyncClientDatabase:
         Raises:
             VaultUnavailableError: the vault's server can't be reached.
             InventoryUnavailableError: the inventory's server can't be reached.
+            EmbeddedServerError: the directory of an embedded database can't be read any more.
         """
         from .doctor import examine  # noqa: PLC0415 - most programs never call it
 
-        return await examine(*self.resources.clients, self.inventory.keys, self._confirming)
+        return await examine(
+            *self.resources.clients,
+            self.inventory.keys,
+            self._confirming,
+            self.resources.server,
+        )
 
     async def check(self, *, repair: bool = False) -> "IntegrityReport":
         """Finds what doesn't fit: counters, lost rows and entries, malformed or foreign keys.
@@ -307,6 +313,11 @@ class AsyncClientDatabase:
         Calls that are in flight are answered first. Later ones raise VaultUnavailableError or
         InventoryUnavailableError, those of the databases that :meth:`for_owner` gave too; closing
         one of these closes nothing.
+
+        Raises:
+            EmbeddedServerError: the disk of an embedded database is full, or fails, and what was
+                acknowledged isn't in its file. Everything is closed, and the server goes on with
+                it in its memory: open the database, and close it again, once there's room.
         """
         if not self._is_borrowed:
             await self.resources.aclose()

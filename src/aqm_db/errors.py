@@ -158,7 +158,7 @@ class UnsafeServerError(AQMDatabaseError):
 
 
 class EmbeddedServerError(AQMDatabaseError):
-    """The embedded server can't be started or joined."""
+    """The embedded server can't be started or joined, or can't end, since the disk is full."""
 
 
 class UnavailableError(AQMDatabaseError):

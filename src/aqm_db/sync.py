@@ -962,6 +962,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         Raises:
             VaultUnavailableError: the vault's server can't be reached.
             InventoryUnavailableError: the inventory's server can't be reached.
+            EmbeddedServerError: the directory of an embedded database can't be read any more.
         """
         return drive(self.asynchronous.doctor())
 
@@ -987,6 +988,11 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
 
         Later ones raise VaultUnavailableError or InventoryUnavailableError, those of the databases
         that :meth:`for_owner` gave too; closing one of these closes nothing.
+
+        Raises:
+            EmbeddedServerError: the disk of an embedded database is full, or fails, and what was
+                acknowledged isn't in its file. Everything is closed, and the server goes on with
+                it in its memory: open the database, and close it again, once there's room.
         """
         drive(self.asynchronous.aclose())
 

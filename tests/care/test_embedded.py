@@ -460,7 +460,7 @@ def test_hung_server_of_our_own_is_killed(directory: Path, monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("no_pipes")
 def test_hung_server_of_another_is_left(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hung server that was joined is left in place; it ends when it comes to read SHUTDOWN."""
+    """A hung server that was joined is left in place: who opens it when it goes on stops it."""
     monkeypatch.setattr(_share, "_STOP_SECONDS", 0.05)
     monkeypatch.setattr(_server, "_ANSWER_SECONDS", 0.05)
     with Program(directory) as starter:
@@ -472,6 +472,9 @@ def test_hung_server_of_another_is_left(directory: Path, monkeypatch: pytest.Mon
             EmbeddedServer.open(directory, start_timeout=0)
     assert server.socket_path.exists()
     os.kill(pid, signal.SIGCONT)
+    monkeypatch.undo()
+    with EmbeddedServer.open(directory) as server:
+        assert pid_of(server) == pid
     wait_for_death(pid)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 from aqm_db import AsyncSmartInventory, connect
-from aqm_db.embedded import EmbeddedServer
+from aqm_db.embedded import EmbeddedServer, _share
 from aqm_db.errors import AQMDatabaseError, EmbeddedServerError
 from tests.faults.support.append_only_file import Request, request_id
 from tests.faults.support.busy_callers import CONTACTS, TIERS, Caller
@@ -82,6 +83,102 @@ async def test_a_file_without_its_end(backend: Backend, tally: Tally, *, thoroug
             await client.aclose()
             server.kill()
             tally.add("append-only file cut")
+
+
+async def lived_embedded(directory: Path) -> list[tuple[int, dict[Any, Any]]]:
+    """The same with an embedded database, whose file is written before each answer."""
+    with EmbeddedServer.open(directory) as server:
+        client = Redis(unix_socket_path=str(server.socket_path))
+        await client.config_set("appendfsync", "always")
+        inventory = AsyncSmartInventory(client)
+        past = [(0, await content_of(client))]
+        for contact_id in CONTACTS:
+            await inventory.register_contact(contact_id, "BESTIE")
+            past.append((find_file(directory).stat().st_size, await content_of(client)))
+        caller = Caller(client, 0)
+        for number in range(CALLS):
+            await caller.call(Request(request_id(0, number), caller.choose(), number, 0))
+            past.append((find_file(directory).stat().st_size, await content_of(client)))
+        await client.aclose()
+    return past
+
+
+def find_file(directory: Path) -> Path:
+    """The one file of an embedded database."""
+    [path] = (directory / "appendonlydir").glob("*.incr.aof")
+    return path
+
+
+async def test_a_file_that_ends_in_zeroes(directory: Path, tally: Tally, *, thorough: bool) -> None:
+    """What a power failure leaves opens, as what was there at some moment; the rest is kept."""
+    past = await lived_embedded(directory)
+    file = find_file(directory)
+    whole = file.read_bytes()
+    chance = Random(9)  # noqa: S311 - it keeps no secret
+    between = chance.sample([size for size, _ in past], 20 if thorough else 2)
+    anywhere = chance.sample(range(len(whole)), 80 if thorough else 5)
+    for cut in (*between, *anywhere):
+        spoiled = whole[:cut].ljust(len(whole), b"\0")
+        file.write_bytes(spoiled)
+        with EmbeddedServer.open(directory) as server:
+            client = Redis(unix_socket_path=str(server.socket_path))
+            there = await content_of(client)
+            assert there == [content for size, content in past if size <= cut][-1]
+            await queued(client)
+            await kept(client)
+            await client.aclose()
+            for path in server.examine_disk().cut_off:
+                assert spoiled.endswith(path.read_bytes())
+                path.unlink()
+        tally.add("append-only file that ends in zeroes")
+
+
+async def test_a_file_with_zeroes_in_it(directory: Path, tally: Tally, *, thorough: bool) -> None:
+    """What a full disk leaves opens, wherever it is, with all that was there."""
+    past = await lived_embedded(directory)
+    file = find_file(directory)
+    whole = file.read_bytes()
+    chance = Random(10)  # noqa: S311 - it keeps no secret
+    for size, _ in chance.sample(past, 20 if thorough else 3):
+        file.write_bytes(whole[:size] + bytes(chance.randrange(1, 9999)) + whole[size:])
+        with EmbeddedServer.open(directory) as server:
+            client = Redis(unix_socket_path=str(server.socket_path))
+            assert await content_of(client) == past[-1][1]
+            await client.aclose()
+            assert server.examine_disk().cut_off == ()
+        tally.add("append-only file with zeroes in it")
+
+
+async def test_mutant_no_mending(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server by itself opens neither of them."""
+    await lived_embedded(directory)
+    file = find_file(directory)
+    whole = file.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(_share, "mend_files", lambda _: False)
+        for spoiled in (whole + bytes(99), bytes(99) + whole):
+            file.write_bytes(spoiled)
+            with pytest.raises(EmbeddedServerError):
+                EmbeddedServer.open(directory)
+    EmbeddedServer.open(directory).close()
+
+
+async def test_mutant_ends_unseen(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server by itself takes a value for whole whose end is zeroes."""
+    with (
+        EmbeddedServer.open(directory) as server,
+        SyncRedis(unix_socket_path=str(server.socket_path)) as client,
+    ):
+        client.set("late", b"v" * 100)
+    file = find_file(directory)
+    file.write_bytes(file.read_bytes()[:-60] + bytes(60))
+    with monkeypatch.context() as patch:
+        patch.setattr(_share, "looks_whole", lambda _: True)
+        with (
+            EmbeddedServer.open(directory) as server,
+            SyncRedis(unix_socket_path=str(server.socket_path)) as client,
+        ):
+            assert client.get("late") == b"v" * 42 + bytes(58)
 
 
 # A bit has flipped ---------------------------------------------------------------------------

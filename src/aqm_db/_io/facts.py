@@ -38,6 +38,7 @@ class Facts:
         has_file: whether it keeps an append-only file.
         is_rewriting: whether that file is being rewritten.
         has_written: whether its last write to the file worked.
+        unwritten: how many bytes it still has to write to it.
         has_rewritten: whether the last rewrite of the file did.
         has_saved: whether its last snapshot did.
     """
@@ -58,6 +59,7 @@ class Facts:
         self.has_file = _compare("1", fields.get("aof_enabled"))
         self.is_rewriting = _compare("1", fields.get("aof_rewrite_in_progress"))
         self.has_written = _compare("ok", fields.get("aof_last_write_status"))
+        self.unwritten = _parse_number(fields.get("aof_buffer_length"))
         self.has_rewritten = _compare("ok", fields.get("aof_last_bgrewrite_status"))
         self.has_saved = _compare("ok", fields.get("rdb_last_bgsave_status"))
 

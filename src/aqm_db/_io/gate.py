@@ -1,11 +1,13 @@
 """The way from a database's parts to their server, which can be metered, and closed."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
-from aqm_db.errors import AQMDatabaseError, UnavailableError
+from aqm_db.errors import AQMDatabaseError, NotWritableError, UnavailableError
 
 from .confirming import Confirming
+from .facts import read_facts
 from .seam import Argument, Call, Reply, Seam, Undo
 
 REASON = "the database was closed"
@@ -18,15 +20,21 @@ class Gate:
         seam: what is behind it.
         unavailable: what is raised once it's closed.
         confirming: what that seam confirms.
+        relieve: what is done when the server takes no writes; None for nothing.
 
     Attributes:
         confirming: what has to have each change.
     """
 
     def __init__(
-        self, seam: Seam, unavailable: type[UnavailableError], confirming: Confirming
+        self,
+        seam: Seam,
+        unavailable: type[UnavailableError],
+        confirming: Confirming,
+        relieve: Callable[[], None] | None = None,
     ) -> None:
         self.confirming: Confirming = confirming
+        self._relieve = relieve
         self._behind: Seam = seam
         self._unavailable = unavailable
 
@@ -43,13 +51,19 @@ class Gate:
 
     async def run(self, call: Call, undo: Undo | None = None) -> Reply:
         """See :class:`~aqm_db._io.seam.Seam`."""
-        return await self._behind.run(call, undo)
+        try:
+            return await self._behind.run(call, undo)
+        except NotWritableError as error:
+            self._note(error)
+            raise
 
     async def run_all(
         self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
     ) -> list[Reply | AQMDatabaseError]:
         """See :class:`~aqm_db._io.seam.Seam`."""
-        return await self._behind.run_all(calls, undos)
+        replies = await self._behind.run_all(calls, undos)
+        self._note(*replies)
+        return replies
 
     async def read(self, *commands: Sequence[Argument]) -> list[Any]:
         """See :class:`~aqm_db._io.seam.Seam`."""
@@ -66,6 +80,18 @@ class Gate:
     async def aclose(self) -> None:
         """See :class:`~aqm_db._io.seam.Seam`."""
         await self._behind.aclose()
+
+    def _note(self, *replies: object) -> None:
+        if self._relieve is None or isinstance(self._behind, _Closed):
+            return
+        if any(isinstance(reply, NotWritableError) for reply in replies):
+            self._relieve()
+            if not isinstance(self._behind, _Damaged):
+                self._behind = _Damaged(self._behind, self._recover)
+
+    def _recover(self, seam: Seam) -> None:
+        if isinstance(self._behind, _Damaged):
+            self._behind = seam
 
 
 class Gates:
@@ -91,6 +117,52 @@ class Gates:
         self.layers.append(layer)
         self.vault.add_layer(layer)
         self.inventory.add_layer(layer)
+
+
+class _Damaged:
+    """What stands behind a gate once the disk was full: the server's file may be damaged by that.
+
+    It's written anew as soon as the server writes again, and before it meets a full disk another
+    time: it would cut off what it wrote before.
+
+    Args:
+        seam: what stood there.
+        recover: puts it there again.
+    """
+
+    def __init__(self, seam: Seam, recover: Callable[[Seam], None]) -> None:
+        self._seam = seam
+        self._recover = recover
+        # Layers may be put over this one meanwhile, so that it stays.
+        self._is_due = True
+        self.scan = seam.scan
+        self.read = seam.read
+        self.distrust = seam.distrust
+        self.aclose = seam.aclose
+
+    async def run(self, call: Call, undo: Undo | None = None) -> Reply:
+        """See :class:`~aqm_db._io.seam.Seam`."""
+        # Before the call, not behind it: then a caller who is cancelled would lose what it got.
+        await self._rewrite()
+        return await self._seam.run(call, undo)
+
+    async def run_all(
+        self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
+    ) -> list[Reply | AQMDatabaseError]:
+        """See :class:`~aqm_db._io.seam.Seam`."""
+        await self._rewrite()
+        return await self._seam.run_all(calls, undos)
+
+    async def _rewrite(self) -> None:
+        if not self._is_due:
+            return
+        # What can't be asked now is asked before the next call; this one says what is wrong.
+        with suppress(AQMDatabaseError):
+            facts = await read_facts(self._seam, "persistence")
+            if facts.has_written and not facts.unwritten and not facts.is_rewriting:
+                await self._seam.read(("BGREWRITEAOF",))
+                self._is_due = False
+                self._recover(self._seam)
 
 
 class _Closed:

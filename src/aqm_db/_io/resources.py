@@ -75,9 +75,14 @@ class Resources:
             VaultUnavailableError: the clients were closed.
         """
         vault_client, inventory_client = self.clients
+        relieve = self.server.relieve if self.server is not None else None
+        vault = make_seam(vault_client, VaultUnavailableError, user, keys, confirming=confirming)
+        inventory = make_seam(
+            inventory_client, InventoryUnavailableError, user, keys, confirming=confirming
+        )
         gates = Gates(
-            _open_gate(vault_client, VaultUnavailableError, user, keys, confirming),
-            _open_gate(inventory_client, InventoryUnavailableError, user, keys, confirming),
+            Gate(vault, VaultUnavailableError, confirming, relieve),
+            Gate(inventory, InventoryUnavailableError, confirming, relieve),
         )
         self._gates.update((gates.vault, gates.inventory))
         return gates
@@ -92,7 +97,11 @@ class Resources:
             raise VaultUnavailableError(REASON)
 
     async def aclose(self) -> None:
-        """Shuts all gates, and closes the clients and the server; again, it does nothing."""
+        """Shuts all gates, and closes the clients and the server; again, it does nothing.
+
+        Raises:
+            EmbeddedServerError: what an embedded server acknowledged can't be written.
+        """
         self.is_closed = True
         for gate in tuple(self._gates):
             gate.close()
@@ -114,14 +123,3 @@ async def close_clients(vault_client: AnyAsyncClient, inventory_client: AnyAsync
         seam = make_seam(client, unavailable, "close_all", Keys("any"), confirming=UNCONFIRMED)
         await seam.aclose()
         await close_client(client)
-
-
-def _open_gate(
-    client: AnyAsyncClient,
-    unavailable: type[UnavailableError],
-    user: str,
-    keys: Keys,
-    confirming: Confirming,
-) -> Gate:
-    seam = make_seam(client, unavailable, user, keys, confirming=confirming)
-    return Gate(seam, unavailable, confirming)

@@ -19,13 +19,21 @@ from aqm_db._model.keys import Keys
 from aqm_db._model.kinds import DatabaseName
 from aqm_db._operations.clock import read_clock_record
 from aqm_db._operations.permissions import find_missing_permissions
+from aqm_db.embedded import EmbeddedServer
 from aqm_db.errors import InventoryUnavailableError, UnavailableError, VaultUnavailableError
 
 from ._access import examine_encryption, examine_password
 from ._clock import examine_clock
 from ._findings import Diagnosis, Finding, FindingName, Severity
 from ._service import examine_confirmation, examine_role, examine_version
-from ._storage import examine_disk, examine_eviction, examine_memory, examine_persistence
+from ._storage import (
+    examine_disk,
+    examine_eviction,
+    examine_files,
+    examine_memory,
+    examine_persistence,
+    examine_space,
+)
 
 __all__ = ["Diagnosis", "Finding", "FindingName", "Severity", "examine"]
 
@@ -43,6 +51,7 @@ async def examine(
     inventory_client: AnyAsyncClient,
     keys: Keys,
     confirming: Confirming = UNCONFIRMED,
+    server: EmbeddedServer | None = None,
 ) -> Diagnosis:
     """Examines the server of each client, once if it's the same, and what each user may do.
 
@@ -53,16 +62,21 @@ async def examine(
         inventory_client: the inventory's.
         keys: the names of the owner's keys.
         confirming: what has to have each change.
+        server: the embedded server of both.
 
     Raises:
         VaultUnavailableError: the vault's server can't be reached.
         InventoryUnavailableError: the inventory's server can't be reached.
+        EmbeddedServerError: the embedded server's directory can't be read any more.
     """
     vault = _Patient("vault", vault_client, VaultUnavailableError, keys, confirming)
     inventory = _Patient("inventory", inventory_client, InventoryUnavailableError, keys, confirming)
     if vault.route.is_in_memory:
         return Diagnosis((_IN_MEMORY,))
     findings = await _examine_servers(vault, inventory)
+    if server is not None:
+        disk = server.examine_disk()
+        findings += [examine_space(disk), examine_files(disk)]
     # Even to one server, there may be two users and two ways.
     findings += dict.fromkeys(examine_encryption(patient.route) for patient in (vault, inventory))
     defects = [

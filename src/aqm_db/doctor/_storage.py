@@ -4,9 +4,11 @@ from typing import Final
 
 from aqm_db._io.facts import Facts, Settings
 from aqm_db._operations.safety import find_eviction
+from aqm_db.embedded import Disk
 
 from ._findings import Finding, Severity, admit_ignorance
 
+_MIB_BITS: Final = 20
 _FULL_PERCENT: Final[tuple[tuple[Severity, int], ...]] = (("error", 95), ("warning", 80))
 
 
@@ -43,6 +45,35 @@ def examine_disk(facts: Facts) -> Finding:
         message = "The server couldn't rewrite its append-only file, where burned keys stay."
         return Finding("disk", "warning", message, remedy)
     return Finding("disk", "ok", "The server's last writes to its files worked.")
+
+
+def examine_space(disk: Disk) -> Finding:
+    """Whether the disk of an embedded database has room."""
+    free, wanted = disk.free >> _MIB_BITS, disk.wanted >> _MIB_BITS
+    if disk.free >= disk.wanted:
+        return Finding("space", "ok", f"The disk has {free} MiB left.")
+    return Finding(
+        "space",
+        "warning",
+        f"The disk has {free} MiB left, and should have {wanted} MiB: a rewrite of the database's "
+        "file makes a second copy, and on a full disk nothing can be stored or handed out.",
+        "Make room on the disk of the database's directory.",
+    )
+
+
+def examine_files(disk: Disk) -> Finding:
+    """Whether the files of an embedded database were whole whenever it was opened."""
+    if not disk.cut_off:
+        return Finding("files", "ok", "The database's files were found whole.")
+    return Finding(
+        "files",
+        "warning",
+        "The database's files weren't whole when it was opened, as after a crash of the machine; "
+        "what had to be cut off is in "
+        f"{', '.join(str(path) for path in disk.cut_off)}.",
+        "Coins that were handed out just before may be handed out again, and keys that were burned "
+        "may be there again; run 'aqm-db check --repair', and delete what was cut off.",
+    )
 
 
 def examine_eviction(facts: Facts) -> Finding:

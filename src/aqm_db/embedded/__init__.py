@@ -11,7 +11,8 @@ What lies in the directory::
     aqm_db.alive     a pipe that all of these hold, by which Linux tells the server of the last
     aqm_db.sock      where clients connect, while the server runs
     aqm_db.log       what the server wrote since it started; aqm_db.log.1 is what was before
-    appendonlydir/   the data
+    aqm_db.ballast   eight megabytes of noise, given up for what a full disk didn't take
+    appendonlydir/   the data; what had to be cut off of a file is beside it (NAME.cut-1)
 
 The locks are ``flock`` locks: the kernel drops them when their process dies, so a crash leaves
 nothing to clean up. A server whose last user died, in whatever way, ends by itself on Linux;
@@ -19,20 +20,39 @@ elsewhere, and on a file system without pipes, it waits for the next to open the
 """
 
 import importlib.util
+import logging
 import os
 import weakref
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from aqm_db.errors import EmbeddedServerError
 
 from ._directory import prepare_directory
+from ._files import list_cut_off
 from ._log import trim_log
 from ._server import SETTINGS
 from ._share import Share
+from ._space import give_up_piece, measure_space
 
-__all__ = ["SETTINGS", "EmbeddedServer"]
+__all__ = ["SETTINGS", "Disk", "EmbeddedServer"]
+
+_log = logging.getLogger("aqm_db.embedded")
+
+
+class Disk(NamedTuple):
+    """What a database has on its disk.
+
+    Attributes:
+        free: bytes that are left.
+        wanted: bytes that should be left: a rewrite makes a second copy of the data.
+        cut_off: what files ended with that weren't whole, after the machine crashed for example.
+    """
+
+    free: int
+    wanted: int
+    cut_off: tuple[Path, ...]
 
 
 class EmbeddedServer:
@@ -46,7 +66,7 @@ class EmbeddedServer:
 
     def __init__(self, share: Share) -> None:
         self._share = share
-        self._end = weakref.finalize(self, share.give_back)
+        self._end = weakref.finalize(self, _give_back, share)
 
     @classmethod
     def open(cls, directory: str | os.PathLike[str], *, start_timeout: float = 30.0) -> Self:
@@ -78,7 +98,14 @@ class EmbeddedServer:
             share.take(start_timeout)
         except OSError as error:
             raise _make_error(directory, error) from error
-        return cls(share)
+        server = cls(share)
+        disk = server.examine_disk()
+        if disk.free < disk.wanted:
+            _log.warning(
+                "disk_space_low",
+                extra={"directory": str(path), "free": disk.free, "wanted": disk.wanted},
+            )
+        return server
 
     @property
     def directory(self) -> Path:
@@ -111,13 +138,41 @@ class EmbeddedServer:
         """Cut the server's log if it has grown too long; its last lines stay."""
         trim_log(self.directory)
 
+    def examine_disk(self) -> Disk:
+        """How much room there is, and what had to be cut off.
+
+        Raises:
+            EmbeddedServerError: the directory can't be used any more.
+        """
+        try:
+            space = measure_space(self.directory)
+        except OSError as error:
+            raise _make_error(self.directory, error) from error
+        return Disk(space.free, space.wanted, tuple(list_cut_off(self.directory)))
+
+    def relieve(self) -> None:
+        """Give the server some room of the ballast, if it refused a write since the disk is full.
+
+        What it acknowledged before it noticed is written then, and survives its death. It costs
+        two system calls.
+        """
+        if give_up_piece(self.directory):
+            _log.warning("disk_full", extra={"directory": str(self.directory)})
+
     def close(self) -> None:
         """Give the share back; the last one stops the server, in at most some ten seconds.
 
         Closing again does nothing, and neither a server that died nor one that doesn't end when
         it is asked makes this raise.
+
+        Raises:
+            EmbeddedServerError: the disk is full, or fails, and what the server acknowledged isn't
+                in its file. The share is given back, and the server goes on: whoever opens the
+                directory joins it, finds all that was acknowledged, and stops it once there's
+                room. A share that is closed by the end of its program logs this.
         """
-        self._end()
+        if self._end.detach():
+            self._share.give_back()
 
     def __enter__(self) -> Self:
         return self
@@ -129,6 +184,15 @@ class EmbeddedServer:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _give_back(share: Share) -> None:
+    """What becomes of a share that nobody closed, at the end of the program for example."""
+    try:
+        share.give_back()
+    except EmbeddedServerError as error:
+        # Nobody is there to catch it.
+        _log.error("server_goes_on", extra={"error": str(error)})
 
 
 def _make_error(directory: str | os.PathLike[str], error: Exception) -> EmbeddedServerError:

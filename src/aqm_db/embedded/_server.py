@@ -21,8 +21,11 @@ SETTINGS: Final[Mapping[str, str]] = {
     # of the machine.
     "appendonly": "yes",
     "appendfsync": "everysec",
-    "aof-load-truncated": "yes",
+    # A file that isn't whole is mended before it's read, by us: what is cut off is kept.
+    "aof-load-truncated": "no",
     "save": "",
+    # What has to be saved first can't end: nothing can take the place of a directory.
+    "dbfilename": "appendonlydir",
     # A database, not a cache.
     "maxmemory-policy": "noeviction",
     "databases": "16",

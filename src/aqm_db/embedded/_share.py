@@ -13,17 +13,19 @@ from ._directory import SWITCH_FILE, USERS_FILE
 from ._lifeline import Lifeline, tie_server
 from ._locks import POLL_SECONDS, Countdown, LockFile
 from ._log import quote_log, trim_log
+from ._mending import looks_whole, mend_files
 from ._server import (
     ServerProcess,
     find_binary,
     is_reachable,
     is_ready,
     quieten_log,
-    send_command,
     start_server,
 )
 from ._server_file import ServerFile
+from ._settling import UnwrittenError, end_server
 from ._socket_place import SocketPlace
+from ._space import give_up_ballast, is_full, keep_ballast
 
 _STOP_SECONDS: Final = 10.0
 _CLOSED: Final = "the embedded server was closed"
@@ -120,7 +122,11 @@ class Share:
                 switch.drop()
 
     def give_back(self) -> None:
-        """Gives it back; the last one stops the server."""
+        """Gives it back; the last one stops the server.
+
+        Raises:
+            EmbeddedServerError: what the server acknowledged can't be written; it goes on.
+        """
         self._is_given_back = True
         if os.getpid() != self._process_id:
             # A fork shares the locks of its parent: dropping them here would drop them there.
@@ -187,7 +193,11 @@ class Share:
                 if is_trusted and is_ready(self.socket_path):
                     break
                 if process is not None and process.poll() is not None:
-                    raise self._make_error("ended while it started")
+                    if not self._mend():
+                        raise self._make_error("ended while it started")
+                    process = self._start(handed_over)
+                    if not is_patient:
+                        undo.callback(self._abandon, process)
                 if process is None and unreachable.run(is_on=not is_reachable(self.socket_path)):
                     handed_over.end_server()
                 if time.monotonic() > until:
@@ -197,6 +207,7 @@ class Share:
                 time.sleep(POLL_SECONDS)
             undo.pop_all()
         quieten_log(self.socket_path)
+        keep_ballast(self.directory)
 
     def _start(self, handed_over: ServerFile) -> ServerProcess:
         binary = find_binary()
@@ -205,6 +216,8 @@ class Share:
             # It has dropped the lock; one that lives is another's, whose file had the same inode.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 predecessor.wait(_REAP_SECONDS)
+        if not looks_whole(self.directory):
+            self._mend()
         self._place.prepare()
         handed_over.note_server(None)
         with self._lifeline.open_end() as ends:
@@ -216,36 +229,47 @@ class Share:
             tie_server(ends, process.pid)
         return process
 
+    def _mend(self) -> bool:
+        # What is kept takes room.
+        give_up_ballast(self.directory)
+        return mend_files(self.directory)
+
     def _abandon(self, process: ServerProcess) -> None:
         process.kill()
         process.wait()
         self._remove_leftovers()
 
     def _stop(self, until: float) -> None:
-        process = _started.pop(self._switch.identity, None)
         in_place = self._switch.is_in_place()
         if in_place:
             self._shut_down(until)
-        elif process is not None:
+        process = _started.pop(self._switch.identity, None)
+        if not in_place and process is not None:
             # The directory was deleted or moved, and the path may lead to another server by now,
             # whose socket an orderly end would remove.
             process.kill()
         if process is not None:
             if not self._server.take(until):
-                # Nothing is lost: the server writes to its file before it acknowledges.
+                # What it acknowledged is written, unless it hasn't answered at all.
                 process.kill()
             process.wait()
         if in_place and self._server.take(until):
             self._remove_leftovers()
 
     def _shut_down(self, until: float) -> None:
-        # Not by a signal: the server looks for signals ten times a second only.
-        with contextlib.suppress(OSError):
-            send_command(self.socket_path, b"SHUTDOWN", until - time.monotonic())
-            return
-        with contextlib.suppress(PermissionError):
-            if not (is_reachable(self.socket_path) or self._server.take()):
-                self._server.end_server()
+        try:
+            # Not by a signal: the server looks for signals ten times a second only.
+            end_server(self.socket_path, self.directory, until)
+        except UnwrittenError as error:
+            raise EmbeddedServerError(
+                f"the embedded server in {str(self.directory)!r} can't write what it acknowledged: "
+                "the disk is full, or fails. So it goes on, with that in its memory: make room, "
+                "then open the directory, and close it again"
+            ) from error
+        except OSError:
+            with contextlib.suppress(PermissionError):
+                if not (is_reachable(self.socket_path) or self._server.take()):
+                    self._server.end_server()
 
     def _remove_leftovers(self) -> None:
         self._place.remove()
@@ -258,7 +282,9 @@ class Share:
         )
 
     def _make_error(self, what: str) -> EmbeddedServerError:
+        # Its log can't say so on the same disk.
+        about_disk = ", and the disk is full" if is_full(self.directory) else ""
         return EmbeddedServerError(
-            f"the embedded server in {str(self.directory)!r} {what}; "
+            f"the embedded server in {str(self.directory)!r} {what}{about_disk}; "
             f"its log ends: {quote_log(self.directory)}"
         )
