@@ -19,6 +19,7 @@ from tests.support.diagnoses import FACES, diagnose, pick_finding
 from tests.support.full_disks import read_all
 
 BLOCK: Final = bytes(4096)
+VALUE: Final = b"v" * 4096
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def make_database(directory: Path, *, rewritten: bool = False) -> Path:
         if rewritten:
             client.bgrewriteaof()
         client.set("kept", "value")
-        client.eval("redis.call('SET', 'late', 'x') redis.call('SET', 'later', ARGV[1])", 0, BLOCK)
+        client.eval("redis.call('SET', 'late', 'x') redis.call('SET', 'later', ARGV[1])", 0, VALUE)
     [file] = (directory / "appendonlydir").glob("*.incr.aof")
     return file
 
@@ -214,7 +215,7 @@ def test_zeroes_in_the_middle(directory: Path, log: pytest.LogCaptureFixture) ->
     whole = file.read_bytes()
     begin = find_late(whole)
     file.write_bytes(whole[:begin] + BLOCK + whole[begin:])
-    assert read_database(directory) == {b"kept": b"value", b"late": b"x", b"later": BLOCK}
+    assert read_database(directory) == {b"kept": b"value", b"late": b"x", b"later": VALUE}
     assert pick_record(log, "file_mended")["bytes"] == len(BLOCK)
     assert file.read_bytes() == whole
     assert file.stat().st_mode & 0o777 == 0o600
@@ -231,7 +232,7 @@ def test_a_large_file(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_database(directory) == {
         b"kept": b"value",
         b"late": b"x",
-        b"later": BLOCK,
+        b"later": VALUE,
         b"a": b"1",
     }
     assert file.read_bytes() == whole + SET

@@ -38,7 +38,7 @@ from ._space import give_up_piece, measure_space
 
 __all__ = ["SETTINGS", "Disk", "EmbeddedServer"]
 
-_log = logging.getLogger("aqm_db.embedded")
+_logger = logging.getLogger("aqm_db.embedded")
 
 
 class Disk(NamedTuple):
@@ -101,7 +101,7 @@ class EmbeddedServer:
         server = cls(share)
         disk = server.examine_disk()
         if disk.free < disk.wanted:
-            _log.warning(
+            _logger.warning(
                 "disk_space_low",
                 extra={"directory": str(path), "free": disk.free, "wanted": disk.wanted},
             )
@@ -157,7 +157,7 @@ class EmbeddedServer:
         two system calls.
         """
         if give_up_piece(self.directory):
-            _log.warning("disk_full", extra={"directory": str(self.directory)})
+            _logger.warning("disk_full", extra={"directory": str(self.directory)})
 
     def close(self) -> None:
         """Give the share back; the last one stops the server, in at most some ten seconds.
@@ -192,7 +192,7 @@ def _give_back(share: Share) -> None:
         share.give_back()
     except EmbeddedServerError as error:
         # Nobody is there to catch it.
-        _log.error("server_goes_on", extra={"error": str(error)})
+        _logger.log(logging.ERROR, "server_goes_on", extra={"error": str(error)})
 
 
 def _make_error(directory: str | os.PathLike[str], error: Exception) -> EmbeddedServerError:

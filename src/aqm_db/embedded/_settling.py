@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from ._directory import LOG_FILE
 from ._files import sync_files
 from ._locks import POLL_SECONDS
-from ._log import LOG_FILE
 from ._mending import has_zeroes, is_whole
 from ._space import give_up_ballast
 
@@ -65,8 +65,6 @@ def end_server(socket_path: Path, directory: Path, until: float) -> None:
             raise
         except TimeoutError as error:
             # It can't be asked any more: the disk may hold it up.
-            with contextlib.suppress(OSError):
-                link.send(b"CONFIG SET shutdown-on-sigterm save")
             raise UnwrittenError from error
         with contextlib.suppress(ConnectionError):
             link.ask(b"SHUTDOWN")
@@ -92,18 +90,14 @@ class _Link:
         Raises:
             OSError: there's no answer, or not in time.
         """
-        self.send(command)
+        self._limit()
+        self._socket.sendall(command + b"\r\n")
         line = self._file.readline().strip()
         if not line:
             raise ConnectionError("the server hung up")
         if line.startswith(b"$"):
             return self._file.read(int(line[1:]) + 2)
         return line
-
-    def send(self, command: bytes) -> None:
-        """Sends a command."""
-        self._limit()
-        self._socket.sendall(command + b"\r\n")
 
     def read_facts(self) -> dict[str, str]:
         """What the server says of its file."""

@@ -193,11 +193,10 @@ class Share:
                 if is_trusted and is_ready(self.socket_path):
                     break
                 if process is not None and process.poll() is not None:
-                    if not self._mend():
-                        raise self._make_error("ended while it started")
-                    process = self._start(handed_over)
-                    if not is_patient:
-                        undo.callback(self._abandon, process)
+                    # The lock is ours still: a server is started for the mended files.
+                    self._mend_ended()
+                    process = None
+                    continue
                 if process is None and unreachable.run(is_on=not is_reachable(self.socket_path)):
                     handed_over.end_server()
                 if time.monotonic() > until:
@@ -228,6 +227,10 @@ class Share:
             handed_over.note_server(process.pid)
             tie_server(ends, process.pid)
         return process
+
+    def _mend_ended(self) -> None:
+        if not self._mend():
+            raise self._make_error("ended while it started")
 
     def _mend(self) -> bool:
         # What is kept takes room.
