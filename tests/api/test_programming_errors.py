@@ -317,6 +317,7 @@ async def test_a_mistake_in_reading_a_url(monkeypatch: pytest.MonkeyPatch, name:
         (embedded, "Share"),
         (_share, "SocketPlace"),
         (_share, "start_server"),
+        (_share, "tie_server"),
     ],
 )
 async def test_a_mistake_in_starting_a_server(
@@ -332,6 +333,9 @@ async def test_a_mistake_in_starting_a_server(
     with pytest.raises(kind) as caught:
         EmbeddedServer.open(tmp_path / "db")
     assert caught.value is error
+    monkeypatch.undo()
+    with EmbeddedServer.open(tmp_path / "db"):
+        pass
 
 
 @KINDS

@@ -186,9 +186,9 @@ class Share:
         with ServerFile(self.directory) as handed_over, contextlib.ExitStack() as undo:
             while True:
                 if process is None and handed_over.take():
-                    process = self._start(handed_over)
-                    if not is_patient:
-                        undo.callback(self._abandon, process)
+                    process = self._start(handed_over, undo)
+                if process is not None and is_patient:
+                    undo.pop_all()
                 is_trusted = process is not None or time.monotonic() >= trusted_at
                 if is_trusted and is_ready(self.socket_path):
                     break
@@ -208,7 +208,7 @@ class Share:
         quieten_log(self.socket_path)
         keep_ballast(self.directory)
 
-    def _start(self, handed_over: ServerFile) -> ServerProcess:
+    def _start(self, handed_over: ServerFile, undo: contextlib.ExitStack) -> ServerProcess:
         binary = find_binary()
         predecessor = _started.pop(self._switch.identity, None)
         if predecessor is not None:
@@ -223,6 +223,7 @@ class Share:
             inherited = [handed_over.descriptor, *ends]
             place = self._place.path_of_server
             process = start_server(binary, self.directory, place, inherited)
+            undo.callback(self._abandon, process)
             _started[self._switch.identity] = process
             handed_over.note_server(process.pid)
             tie_server(ends, process.pid)

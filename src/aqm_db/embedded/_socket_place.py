@@ -107,12 +107,13 @@ class SocketPlace:
 
     def _read_note(self) -> Path | None:
         """Where a server was said to listen, unless that can't be so any more."""
-        try:
-            path = Path(os.fsdecode((self._directory / _NOTE_FILE).read_bytes()))
+        with contextlib.suppress(OSError):
+            noted = (self._directory / _NOTE_FILE).read_bytes()
+            path = Path(os.fsdecode(noted.partition(b"\0")[0]))
             is_ours = path.parent.name == self._name_folder() and _is_private(path.parent)
-        except (OSError, ValueError):
-            return None
-        return path if is_ours and path.name == _SOCKET_FILE and _fits_socket(path) else None
+            if is_ours and path.name == _SOCKET_FILE and _fits_socket(path):
+                return path
+        return None
 
     def _choose_elsewhere(self) -> Path:
         path = Path(tempfile.gettempdir()) / self._name_folder() / _SOCKET_FILE
