@@ -55,7 +55,11 @@ async def leap(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     real_time, passed = loop.time, [0.0]
     monkeypatch.setattr(loop, "time", lambda: real_time() + passed[0])
     real_clock = time.clock_gettime
-    monkeypatch.setattr(time, "clock_gettime", lambda clock: real_clock(clock) + passed[0])
+
+    def read_clock(clock: int) -> float:
+        return real_clock(clock) + passed[0]
+
+    monkeypatch.setattr(time, "clock_gettime", read_clock)
 
     def pass_(seconds: float) -> None:
         passed[0] += seconds

@@ -102,7 +102,11 @@ class RepeatsForEver(ValkeySeam):
 
     def _begin(self, retries: int) -> _Requests:
         class Requests(_Requests):
-            async def ask(self, commands: Sequence[Command], _: Request) -> list[Any]:
+            async def ask(
+                self,
+                commands: Sequence[Command],
+                request: Request,  # noqa: ARG002 - the base's
+            ) -> list[Any]:
                 failures: list[LinkFailure] = []
                 while True:
                     replies = self._attempt(commands)
