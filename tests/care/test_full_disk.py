@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 import redis
@@ -26,6 +26,7 @@ from aqm_db.errors import EmbeddedServerError, NotWritableError
 from aqm_db.types import NewCoin
 from tests.support.diagnoses import FACES, diagnose, pick_finding
 from tests.support.full_disks import LIMITED_SERVER, NEEDS_LIMITS, FullDisk, read_all
+from tests.support.samples import always
 
 pytestmark = NEEDS_LIMITS
 
@@ -220,7 +221,11 @@ def test_no_room_for_a_rewrite(
         disk = FullDisk(directory)
         disk.told = read_all(server)
     disk.fill(100)
-    monkeypatch.setattr(_settling, "give_up_ballast", lambda _: disk.limit(20_000))
+
+    def make_room(_: Path) -> None:
+        disk.limit(20_000)
+
+    monkeypatch.setattr(_settling, "give_up_ballast", make_room)
     if holes:
         with pytest.raises(EmbeddedServerError, match="can't write"):
             server.close()
@@ -318,7 +323,7 @@ def test_the_server_hangs_meanwhile(directory: Path, monkeypatch: pytest.MonkeyP
     disk.store("key", b"value")
     with monkeypatch.context() as patch:
         do_while_closing(patch, lambda: os.kill(disk.pid, signal.SIGSTOP))
-        patch.setattr(_settling, "_tells_incident", lambda _: True)
+        patch.setattr(_settling, "_tells_incident", always(value=True))
         with pytest.raises(EmbeddedServerError):
             server.close()
     os.kill(disk.pid, signal.SIGCONT)
@@ -334,7 +339,7 @@ def test_an_fsync_takes_too_long(directory: Path, monkeypatch: pytest.MonkeyPatc
     disk = FullDisk(directory)
     disk.store("key", b"value")
     with monkeypatch.context() as patch:
-        patch.setattr(_settling, "_has_tried", lambda _: False)
+        patch.setattr(_settling, "_has_tried", always(value=False))
         with pytest.raises(EmbeddedServerError):
             server.close()
     monkeypatch.undo()
@@ -354,7 +359,7 @@ def test_the_server_dies_meanwhile(directory: Path, monkeypatch: pytest.MonkeyPa
 
     with monkeypatch.context() as patch:
         do_while_closing(patch, kill)
-        patch.setattr(_settling, "_tells_incident", lambda _: True)
+        patch.setattr(_settling, "_tells_incident", always(value=True))
         server.close()
     with EmbeddedServer.open(directory) as server:
         assert read_all(server) == disk.told
@@ -373,7 +378,7 @@ def test_without_a_log(directory: Path, log: pytest.LogCaptureFixture) -> None:
 
 def leave(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     """Has a disk have so many bytes left."""
-    monkeypatch.setattr(_space, "_measure_free", lambda _: free)
+    monkeypatch.setattr(_space, "_measure_free", always(free))
 
 
 def test_ballast(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -552,7 +557,7 @@ def test_a_rewrite_takes_too_long(
     make_room_by(monkeypatch, disk)
     monkeypatch.setattr(_share, "_STOP_SECONDS", 0.5)
     with monkeypatch.context() as patch:
-        patch.setattr(_settling, "_has_ended", lambda _: False)
+        patch.setattr(_settling, "_has_ended", always(value=False))
         server.close()
     assert pick_record(log, "disk_was_full")["is_rewritten"] is False
     with EmbeddedServer.open(directory) as server:
@@ -603,7 +608,7 @@ async def test_the_file_is_written_anew(face: str, layered: bool, directory: Pat
 
     def end(disk: FullDisk, gates: Gates) -> None:
         if layered:
-            gates.add_layer(Layer)
+            gates.add_layer(cast("Any", Layer))
         assert count_rewrites(disk) == 0
         disk.free()
         disk.wait_for_writes()

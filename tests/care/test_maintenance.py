@@ -271,7 +271,7 @@ async def test_a_rewrite_that_begins_meanwhile(
                     await client.bgrewriteaof()
                 return await super().read(*commands)
 
-        db.gates.add_layer(Beginning)
+        db.gates.add_layer(cast("Any", Beginning))
         async with db.maintenance(sleep=turns, every=0.001):
             await turns.delays.get()
     assert events(caplog) == ["maintenance_completed"]
@@ -300,7 +300,7 @@ async def test_a_rewrite_that_is_refused_and_not_going_on(
             return await super().read(*commands)
 
     async with connect(f"embedded://{tmp_path}/db") as db:
-        db.gates.add_layer(Refusing)
+        db.gates.add_layer(cast("Any", Refusing))
         async with db.maintenance(sleep=turns, every=0.001):
             await turns.delays.get()
     assert events(caplog) == [expected]

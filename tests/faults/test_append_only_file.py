@@ -21,7 +21,7 @@ from tests.faults.support.fault_table import Tally
 from tests.faults.support.invariants import assert_no_key_material, kept, queued
 from tests.faults.support.public_calls import errors_of, objects_over
 from tests.support.backends import REDIS_6, VALKEY_9, Backend, RunningServer
-from tests.support.samples import snapshot
+from tests.support.samples import always, snapshot
 
 pytestmark = pytest.mark.asyncio
 
@@ -155,7 +155,7 @@ async def test_mutant_no_mending(directory: Path, monkeypatch: pytest.MonkeyPatc
     file = find_file(directory)
     whole = file.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(_share, "mend_files", lambda _: False)
+        patch.setattr(_share, "mend_files", always(value=False))
         for spoiled in (whole + bytes(99), bytes(99) + whole):
             file.write_bytes(spoiled)
             with pytest.raises(EmbeddedServerError):
@@ -173,7 +173,7 @@ async def test_mutant_ends_unseen(directory: Path, monkeypatch: pytest.MonkeyPat
     file = find_file(directory)
     file.write_bytes(file.read_bytes()[:-60] + bytes(60))
     with monkeypatch.context() as patch:
-        patch.setattr(_share, "looks_whole", lambda _: True)
+        patch.setattr(_share, "looks_whole", always(value=True))
         with (
             EmbeddedServer.open(directory) as server,
             SyncRedis(unix_socket_path=str(server.socket_path)) as client,

@@ -1,7 +1,8 @@
 """Keys, coins and a clock that tests decide on."""
 
 import os
-from typing import Any, TypedDict
+from collections.abc import Callable
+from typing import Any, TypedDict, TypeVar
 
 from redis.asyncio import Redis
 
@@ -9,6 +10,7 @@ from aqm_db import AsyncSmartInventory, config
 from aqm_db._operations.reservations import Reservations
 from aqm_db.types import CoinCategory
 
+T = TypeVar("T")
 DAY_MS = 86_400_000
 BLOB_BYTES = {"GOLD": 1200, "SILVER": 1200, "BRONZE": 48}
 BOB = "bob_test_uuid"
@@ -85,3 +87,12 @@ async def snapshot(client: Redis) -> dict[Any, Any]:
 def reservations_of(inventory: AsyncSmartInventory) -> Reservations:
     """The reservations of an inventory."""
     return Reservations(inventory)
+
+
+def always(value: T) -> Callable[..., T]:
+    """A function that returns a value, whatever it's called with."""
+
+    def answer(*_: object) -> T:
+        return value
+
+    return answer

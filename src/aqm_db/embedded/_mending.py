@@ -5,7 +5,7 @@ import itertools
 import logging
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -178,7 +178,7 @@ def _choose_name(directory: Path, path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Content]:
+def _opened(path: Path) -> Generator[Content]:
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             yield b""

@@ -201,11 +201,10 @@ def scenario(
 class _Snippet(Script):
     """A script that stands here."""
 
-    is_dated = False
-
     def __init__(self, name: str, source: str) -> None:
         self.name = name
         self.source = source
+        self.is_dated = False
 
 
 _TAKE: Final = _Snippet(
