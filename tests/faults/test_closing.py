@@ -215,6 +215,22 @@ async def test_closing_waits_for_the_next_attempt(tmp_path: Path, backoffs: list
     assert len(backoffs) == 2
 
 
+async def test_closing_waits_for_a_call_that_finds_out_the_time(tmp_path: Path) -> None:
+    """A first call is sent once more, in the turn in which it is answered: that's not its end."""
+    server = ScriptedServer(lambda _: b"*2\r\n:0\r\n:1\r\n")
+    async with listening(server, tmp_path / "s"):
+        for number in range(15):
+            client = Redis(
+                unix_socket_path=str(tmp_path / "s"), protocol=2, retry=Retry(NoBackoff(), 0)
+            )
+            inventory = AsyncSmartInventory(client)
+            await inventory.scope.seam.read(("PING",))
+            registering = asyncio.ensure_future(inventory.register_contact(BOB, "MATE"))
+            await turns(number)
+            await close_all(client, client)
+            assert await registering is True
+
+
 async def test_close_waits_for_cancelled_calls(direct: Redis, real_server: RunningServer) -> None:
     """Closing while cancelled calls are being settled closes after the last of them."""
     client = real_server.client(INVENTORY_DB)

@@ -669,14 +669,18 @@ async def test_a_cancelled_call_without_a_limit(lab: Lab, tmp_path: Path, leap: 
 
 
 @in_the_lab
-async def test_a_client_that_closes_before_a_call_is_asked_once_more(lab: Lab) -> None:
-    """Waiting for who was answered just now: test_a_client_that_is_closed_at_any_step."""
+async def test_a_client_that_closes_before_a_call_is_asked_once_more(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """Waiting for who was answered just now: test_closing_waits_for_a_call_that_finds_out_..."""
 
     async def list_nothing(_: Channel) -> list[asyncio.Future[Any]]:
         return []
 
     lab.monkeypatch.setattr(Channel, "_list_awaited_soon", list_nothing)
-    await lab.is_noticed_by(of_closing.test_a_client_that_is_closed_at_any_step, warm=True, times=0)
+    await lab.is_noticed_by(
+        of_closing.test_closing_waits_for_a_call_that_finds_out_the_time, tmp_path=tmp_path
+    )
 
 
 @in_the_lab
