@@ -59,6 +59,8 @@ VAULT_STATS_KEY: Final = "vault:v1:stats"
 """The counters."""
 VAULT_EXPIRY_KEY: Final = "vault:v1:expiry"
 """Active key ids by the time they expire."""
+VAULT_SPENT_KEY: Final = "vault:v1:spent"
+"""Ids of keys that were burned or have expired, by when they would have expired."""
 VAULT_UNPUBLISHED_KEY: Final = "vault:v1:unpublished"
 """Ids of keys whose public half still has to be published, by the time they were minted."""
 VAULT_WATCH_KEY: Final = "vault:v1:watch"
@@ -72,6 +74,8 @@ INV_META_PREFIX: Final = "inv:v1:meta"
 """``inv:v1:meta:{contact_id}``: a contact."""
 INV_USED_PREFIX: Final = "inv:v1:used"
 """``inv:v1:used:{contact_id}``: coins that were handed out, for 30 days."""
+INV_USED_UNTIL_PREFIX: Final = "inv:v1:used_until"
+"""``inv:v1:used_until:{contact_id}``: those of them that outlive the 30 days, until their end."""
 INV_CLAIM_PREFIX: Final = "inv:v1:claim"
 """``inv:v1:claim:{contact_id}:{request_id}``: what one request took, for 30 seconds."""
 CONFIRM_KEY: Final = "inv:v1:confirm"
@@ -91,6 +95,8 @@ VAULT_KEY_TTL_SECONDS: Final = 2_592_000
 """30 days: how long a private half is kept."""
 VAULT_BURN_GRACE_SECONDS: Final = 60
 """How long the tombstone of a burned key answers a replay."""
+VAULT_SPENT_TTL_SECONDS: Final = 2_592_000
+"""30 days: how long after its end of life a burned or expired key is remembered."""
 VAULT_PURGE_MAX_AGE_DAYS: Final = 30
 VAULT_TARGETS: Final[Mapping[str, int]] = {tier.name: tier.vault_target for tier in _TIERS}
 """Active keys that a minter keeps in the vault, by tier."""
@@ -109,7 +115,8 @@ INV_MAX_STORAGE_BYTES: Final = 65_536
 INV_COIN_TTL_SECONDS: Final = 2_592_000
 """30 days: a coin without ``expires_at`` is stale this long after it was fetched."""
 INV_USED_TTL_SECONDS: Final = 2_592_000
-"""30 days: how long a used coin is remembered, so that it can't be stored again."""
+"""30 days: how long a used coin is remembered, so that it can't be stored again; or until its own
+end, if that is later."""
 INV_CLAIM_TTL_SECONDS: Final = 30
 """How long a request that is asked again gets the same coin."""
 INV_LEASE_TTL_SECONDS: Final = 120

@@ -8,10 +8,11 @@
     │   ├── InvalidCoinCategoryError
     │   └── InvalidPriorityError
     ├── KeyNotFoundError
+    │   └── KeyExpiredError
     ├── KeyAlreadyExistsError
+    │   └── KeyAlreadyBurnedError
     ├── KeyAlreadyUsedError
     ├── CoinExpiredError
-    ├── KeyAlreadyBurnedError
     ├── BudgetExceededError
     ├── NoSlotError
     ├── ContactNotRegisteredError
@@ -67,11 +68,22 @@ class InvalidPriorityError(InvalidArgumentError):
 
 
 class KeyNotFoundError(AQMDatabaseError):
-    """There is no key of this id (never stored, expired, or burned over 60 seconds ago)."""
+    """There is no key of this id: it was never stored, or it's so old that nobody remembers it."""
+
+
+class KeyExpiredError(KeyNotFoundError):
+    """There was a key of this id, and it has expired, or was purged.
+
+    Whoever handles a key that isn't there any more handles this one, too.
+    """
 
 
 class KeyAlreadyExistsError(AQMDatabaseError):
     """A key of this id is stored already; the stored one was left as it is."""
+
+
+class KeyAlreadyBurnedError(KeyAlreadyExistsError):
+    """This key was burned before: the message is a replay, and the id is taken."""
 
 
 class KeyAlreadyUsedError(AQMDatabaseError):
@@ -80,10 +92,6 @@ class KeyAlreadyUsedError(AQMDatabaseError):
 
 class CoinExpiredError(AQMDatabaseError):
     """A coin's ``expires_at`` has passed: its private half is gone, so it was not stored."""
-
-
-class KeyAlreadyBurnedError(AQMDatabaseError):
-    """This key was burned before: the message is a replay."""
 
 
 class BudgetExceededError(AQMDatabaseError):

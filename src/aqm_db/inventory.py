@@ -148,9 +148,9 @@ class AsyncSmartInventory:
     async def forget_contact(self, contact_id: str) -> int:
         """Removes a contact with all coins, in whatever state they are.
 
-        Coins that were used stay used: their ids are remembered for 30 days, and a contact that
-        is registered again gets that memory back. Rows that no queue lists go as well, after a
-        walk over the whole database (SCAN).
+        Coins that were used stay used: their ids are remembered for 30 days, or to their own
+        end, and a contact that is registered again gets that memory back. Rows that no queue
+        lists go as well, after a walk over the whole database (SCAN).
 
         Returns:
             How many coins were dropped.

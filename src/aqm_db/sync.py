@@ -157,7 +157,9 @@ class SecureVault(Wrapper[AsyncSecureVault]):
 
         Raises:
             InvalidArgumentError: an argument has the wrong type or size; nothing was stored.
-            KeyAlreadyExistsError: the id is taken, by a burned key's tombstone too.
+            KeyAlreadyExistsError: the id is taken.
+            KeyAlreadyBurnedError: a key of this id was burned.
+            KeyExpiredError: a key of this id has expired, or was purged.
             CorruptEntryError: the stored counters are malformed; nothing was stored.
         """
         return drive(
@@ -190,7 +192,8 @@ class SecureVault(Wrapper[AsyncSecureVault]):
 
         Returns:
             For each entry True, or the error that :meth:`store_key` would have raised; also
-            InvalidArgumentError for one that is older than 30 days.
+            InvalidArgumentError for one that is older than 30 days. One that the server lost
+            before its end, though it was neither burned nor purged, comes back.
 
         Raises:
             InvalidArgumentError: an item isn't a VaultEntry; nothing was stored.
@@ -200,7 +203,8 @@ class SecureVault(Wrapper[AsyncSecureVault]):
     def burn_key(self, key_id: str) -> bool:
         """Erases a private half after its message was decrypted.
 
-        Blob, nonce and tag are gone at once; a tombstone answers replays for 60 seconds.
+        Blob, nonce and tag are gone at once; a tombstone answers replays for 60 seconds, and the
+        id is remembered until 30 days after the key would have expired.
 
         Returns:
             True.
@@ -208,6 +212,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         Raises:
             InvalidIdentifierError: the id is no valid id.
             KeyNotFoundError: there is no such key.
+            KeyExpiredError: there was one, and it has expired, or was purged.
             KeyAlreadyBurnedError: it was burned before: the message is a replay.
             CorruptEntryError: the stored row or the counters are malformed; they were left as they
                 are.
@@ -243,6 +248,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
         Raises:
             InvalidIdentifierError: the id is no valid id.
             KeyNotFoundError: there is no such key.
+            KeyExpiredError: there was one, and it has expired, or was purged.
             KeyAlreadyBurnedError: it was burned before, or by someone else during the block.
             CorruptEntryError: the stored row is malformed; it was left as it is.
         """
@@ -446,9 +452,9 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
     def forget_contact(self, contact_id: str) -> int:
         """Removes a contact with all coins, in whatever state they are.
 
-        Coins that were used stay used: their ids are remembered for 30 days, and a contact that
-        is registered again gets that memory back. Rows that no queue lists go as well, after a
-        walk over the whole database (SCAN).
+        Coins that were used stay used: their ids are remembered for 30 days, or to their own
+        end, and a contact that is registered again gets that memory back. Rows that no queue
+        lists go as well, after a walk over the whole database (SCAN).
 
         Returns:
             How many coins were dropped.
@@ -1149,7 +1155,8 @@ def export_backup(db: ClientDatabase, path: str | PathLike[str]) -> BackupReport
     """Writes one owner's database to a file that is readable by its owner alone (0600).
 
     It walks the whole database (SCAN): what changes meanwhile is in the file as it was before or
-    after. Burned keys are left out, and so are malformed rows.
+    after. Burned keys are left out, and so are malformed rows; of what was used, burned or has
+    expired, the ids are kept as long as the database remembers them.
 
     Args:
         db: the database.
@@ -1173,8 +1180,9 @@ def import_backup(
 ) -> BackupReport:
     """Restores a vault from a file, and an inventory only when told to.
 
-    What is in the database stays as it is; a key that is there, or was burned within the last 60
-    seconds, is left out. Each private half keeps its age.
+    First it learns what the file knows of used, burned and expired keys, so that none of these
+    comes back, from whatever source; one that an older state of the database still holds goes.
+    What is there otherwise stays as it is, and is left out. Each private half keeps its age.
     One whose public half waited to be published isn't offered again: it may have been published
     since, and a coin that is offered twice is used twice.
 

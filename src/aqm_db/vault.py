@@ -19,7 +19,6 @@ from ._operations.batch import run_batch
 from .errors import (
     AQMDatabaseError,
     KeyAlreadyBurnedError,
-    KeyNotFoundError,
     VaultUnavailableError,
 )
 from .types import NewKey, VaultEntry, VaultStats
@@ -105,7 +104,9 @@ class AsyncSecureVault:
 
         Raises:
             InvalidArgumentError: an argument has the wrong type or size; nothing was stored.
-            KeyAlreadyExistsError: the id is taken, by a burned key's tombstone too.
+            KeyAlreadyExistsError: the id is taken.
+            KeyAlreadyBurnedError: a key of this id was burned.
+            KeyExpiredError: a key of this id has expired, or was purged.
             CorruptEntryError: the stored counters are malformed; nothing was stored.
         """
         key = NewKey(key_id, coin_category, encrypted_blob, encryption_iv, auth_tag, coin_version)
@@ -138,7 +139,8 @@ class AsyncSecureVault:
 
         Returns:
             For each entry True, or the error that :meth:`store_key` would have raised; also
-            InvalidArgumentError for one that is older than 30 days.
+            InvalidArgumentError for one that is older than 30 days. One that the server lost
+            before its end, though it was neither burned nor purged, comes back.
 
         Raises:
             InvalidArgumentError: an item isn't a VaultEntry; nothing was stored.
@@ -151,7 +153,8 @@ class AsyncSecureVault:
     async def burn_key(self, key_id: str) -> bool:
         """Erases a private half after its message was decrypted.
 
-        Blob, nonce and tag are gone at once; a tombstone answers replays for 60 seconds.
+        Blob, nonce and tag are gone at once; a tombstone answers replays for 60 seconds, and the
+        id is remembered until 30 days after the key would have expired.
 
         Returns:
             True.
@@ -159,6 +162,7 @@ class AsyncSecureVault:
         Raises:
             InvalidIdentifierError: the id is no valid id.
             KeyNotFoundError: there is no such key.
+            KeyExpiredError: there was one, and it has expired, or was purged.
             KeyAlreadyBurnedError: it was burned before: the message is a replay.
             CorruptEntryError: the stored row or the counters are malformed; they were left as they
                 are.
@@ -200,12 +204,11 @@ class AsyncSecureVault:
         Raises:
             InvalidIdentifierError: the id is no valid id.
             KeyNotFoundError: there is no such key.
+            KeyExpiredError: there was one, and it has expired, or was purged.
             KeyAlreadyBurnedError: it was burned before, or by someone else during the block.
             CorruptEntryError: the stored row is malformed; it was left as it is.
         """
-        row = await private_halves.read_row(self.scope, check_id("key_id", key_id))
-        if row is None:
-            raise KeyNotFoundError(f"no key {key_id!r}")
+        row = await private_halves.read_known_row(self.scope, check_id("key_id", key_id))
         if row.status() == "BURNED":
             raise KeyAlreadyBurnedError(f"key {key_id!r} was burned already")
         yield private_halves.read_entry(key_id, row)

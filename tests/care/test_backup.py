@@ -16,6 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aqm_db import AsyncClientDatabase, AsyncSecureVault, AsyncSmartInventory, connect
+from aqm_db._operations.memory import SpentHalf
 from aqm_db.backup import BackupReport, export_backup, import_backup
 from aqm_db.errors import (
     InvalidArgumentError,
@@ -307,7 +308,7 @@ def sealed(path: Path, *lines: Any) -> None:
     path.write_bytes(body + seal.encode() + b"\n")
 
 
-HEADER = {"format": "aqm_db backup", "version": 1, "created_at": 0}
+HEADER = {"format": "aqm_db backup", "version": 2, "created_at": 0}
 PRIVATE = {
     "kind": "private",
     "key_id": "k",
@@ -325,7 +326,7 @@ PRIVATE = {
     [
         ([{"format": "other"}], "is no backup"),
         (["text"], "is no backup"),
-        ([{**HEADER, "version": 2}], "was written by another version of aqm_db"),
+        ([{**HEADER, "version": 3}], "was written by another version of aqm_db"),
         ([{"format": "aqm_db backup"}], "was written by another version of aqm_db"),
         ([{"version": 1}], "is no backup, or was cut off$"),
         ([], "is no backup, or was cut off$"),
@@ -356,6 +357,27 @@ async def test_what_is_not_understood_is_refused(
         ({**PRIVATE, "auth_tag": "\u20ac"}, "auth_tag is no Base64"),
         ({"kind": "contact", "contact_id": "secret"}, "priority is missing"),
         ({"kind": "public", "contact_id": "secret", "key_id": None}, "key_id is no text"),
+        (
+            {"kind": "spent", "key_id": "k", "fate": "secret", "ends": 1},
+            "fate is none that is known",
+        ),
+        (
+            {"kind": "spent", "key_id": "", "fate": "gone", "ends": 1},
+            "key_id: must be 1 to 256 bytes of valid UTF-8",
+        ),
+        ({"kind": "spent", "key_id": "k", "fate": "gone", "ends": -1}, "ends: must be 0 to .*"),
+        (
+            {"kind": "used", "contact_id": "", "key_id": "k"},
+            "contact_id: must be 1 to 256 bytes of valid UTF-8",
+        ),
+        (
+            {"kind": "used", "contact_id": "c", "key_id": "k", "used_at": None},
+            "used_at is no whole number",
+        ),
+        (
+            {"kind": "used", "contact_id": "c", "key_id": "k", "ends": 10**16},
+            "ends: must be 0 to .*",
+        ),
     ],
 )
 async def test_a_record_that_is_not_understood_is_refused(
@@ -522,7 +544,7 @@ async def test_restore_keys(vault: AsyncSecureVault, clock: Clock) -> None:
 
 
 async def test_a_record_has_every_field(db: AsyncClientDatabase, path: Path, clock: Clock) -> None:
-    """Of a private half, a contact and a coin: a field that is new can't be left out in silence."""
+    """Of each kind: a field that is new can't be left out in silence."""
     await filled(db, clock)
     await export_backup(db, path)
     with path.open("rb") as file:
@@ -533,4 +555,5 @@ async def test_a_record_has_every_field(db: AsyncClientDatabase, path: Path, clo
         "private": {field.name for field in fields(VaultEntry)} - {"status"},
         "contact": {field.name for field in fields(ContactMeta)} - {"last_msg_at"},
         "public": {field.name for field in fields(NewCoin)},
+        "spent": set(SpentHalf._fields),
     }

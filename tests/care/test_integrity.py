@@ -294,6 +294,17 @@ async def test_a_coin_that_was_used_long_ago_goes_back(place: Place) -> None:
     assert (await place.db.check(repair=True)).repaired == 1
 
 
+async def test_a_used_coin_that_lives_longer_goes_back_at_its_end(place: Place) -> None:
+    """It's remembered to its own end, after the time of its use is forgotten."""
+    await place.inventory.zrem(GOLD, "back")
+    ends = place.clock.now + 90 * DAY_MS
+    await place.inventory.zadd(f"inv:v1:used_until:{BOB}", {"back": ends})
+    place.clock.advance(days=90, ms=-1)
+    assert (await place.db.check(repair=True)).repaired == 0
+    place.clock.advance(ms=1)
+    assert (await place.db.check(repair=True)).repaired == 1
+
+
 @pytest.mark.parametrize(
     ("spoil", "detail"),
     [

@@ -67,7 +67,7 @@ def test_the_database_is_what_the_model_says(
 MUTANTS = {
     "used coins are stored again": (
         stock.STORE,
-        r"if used_at and [^\n]* then",
+        "if was_used then",
         "if false then",
     ),
     "a repeated store is refused": (stock.STORE, r"== request_id and OK", "== '' and OK"),
@@ -124,9 +124,11 @@ MUTANTS = {
     ),
     "burned keys stay on the counter": (
         private_halves.BURN,
-        r"format_count\(counters\[active\] - 1\)",
-        "format_count(counters[active])",
+        r"counters\[active\], counters.total_burned = counters\[active\] - 1",
+        "counters[active], counters.total_burned = counters[active]",
     ),
+    "a burned key is forgotten": (private_halves.BURN, "note_spent\\(spent, id, [^\n]*", ""),
+    "a burned key comes back": (private_halves.STORE, "if fate == 'burned' then", "if false then"),
     "a repeated burn is refused": (private_halves.BURN, "== request_id then", "== '' then"),
     "expired keys stay on the counter": (
         private_halves.COUNTERS,

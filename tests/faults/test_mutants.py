@@ -41,6 +41,8 @@ from tests.api import (
     test_confirming as of_confirmations,
     test_connection as of_connections,
     test_inventory as of_the_inventory,
+    test_spent_keys as of_spent_keys,
+    test_used_coins as of_used_coins,
     test_vault as of_the_vault,
 )
 from tests.care import test_coins as of_coins
@@ -345,7 +347,7 @@ async def test_a_client_that_does_not_look_at_the_time(
 @in_the_lab
 async def test_without_used_coin_memory(lab: Lab) -> None:
     """Used-coin memory: test_store_key_of_a_used_coin_raises."""
-    lab.without(stock.STORE, r"if used_at and [^\n]* then", "if false then")
+    lab.without(stock.STORE, "if was_used then", "if false then")
     await lab.is_noticed_by(of_the_inventory.test_store_key_of_a_used_coin_raises)
 
 
@@ -356,6 +358,52 @@ async def test_an_expired_coin_that_is_stored(lab: Lab, caplog: pytest.LogCaptur
     await lab.is_noticed_by(
         of_the_inventory.test_store_key_of_an_expired_coin_raises, caplog=caplog
     )
+
+
+@in_the_lab
+@pytest.mark.parametrize("use", of_used_coins.USES.values(), ids=of_used_coins.USES)
+async def test_a_use_that_is_forgotten_before_the_end(lab: Lab, use: of_used_coins.Use) -> None:
+    """Used-coin memory, after 30 days: test_a_long_lived_coin_stays_used_to_its_end."""
+    for script in (stock.SELECT, stock.CONSUME):
+        lab.without(script, "if ends and ends > now [+] used_ttl then", "if false then")
+    await lab.is_noticed_by(of_used_coins.test_a_long_lived_coin_stays_used_to_its_end, use=use)
+
+
+@in_the_lab
+@pytest.mark.parametrize(
+    ("script", "pattern", "ending"),
+    [
+        (private_halves.BURN, r"note_spent\(spent, id, 'burned', ends\)", "burned"),
+        (
+            private_halves.PURGE,
+            r"note_spent\(spent, key_id, 'purged', created_at [+] ttl\)",
+            "purged",
+        ),
+        (
+            private_halves.COUNTERS,
+            r"note_spent\(spent, id, 'gone', ends\[position\]\)",
+            "expired and counted",
+        ),
+    ],
+    ids=["burned", "purged", "expired"],
+)
+async def test_a_vault_that_forgets(lab: Lab, script: Script, pattern: str, ending: str) -> None:
+    """Memory of private halves that are gone: test_a_late_message_hears_how_its_key_went."""
+    lab.without(script, pattern, "")
+    end, error = of_spent_keys.ENDINGS[ending]
+    await lab.is_noticed_by(
+        of_spent_keys.test_a_late_message_hears_how_its_key_went, end=end, error=error
+    )
+
+
+@in_the_lab
+@pytest.mark.parametrize("ending", ["burned", "purged", "expired"])
+async def test_a_vault_that_takes_back_what_is_gone(lab: Lab, ending: str) -> None:
+    """The same memory, asked by a store: test_it_does_not_come_back."""
+    lab.without(private_halves.STORE, "if fate == 'burned' then", "if false then")
+    lab.without(private_halves.STORE, "if not is_lost then", "if false then")
+    end, error = of_spent_keys.ENDINGS[ending]
+    await lab.is_noticed_by(of_spent_keys.test_it_does_not_come_back, end=end, error=error)
 
 
 @in_the_lab
@@ -581,7 +629,7 @@ async def test_an_expired_key_that_nobody_noticed(lab: Lab) -> None:
         ),
         (
             collecting.COLLECT,
-            r"redis.call\('ZREM', used, ''\)",
+            r"drop_use\(used, used_until, ''\)",
             "zrem",
             "gc.collect_single_contact",
         ),

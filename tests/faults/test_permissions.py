@@ -16,7 +16,16 @@ from aqm_db._io.redispy.clients import make_seam
 from aqm_db._io.seam import Argument, Call as ScriptCall
 from aqm_db._lua.loader import Script, list_scripts
 from aqm_db._model.keys import Keys
-from aqm_db._operations import collecting, private_halves, publishing, reservations, turn
+from aqm_db._operations import (
+    collecting,
+    memory,
+    private_halves,
+    publishing,
+    reservations,
+    turn,
+)
+from aqm_db._operations.memory import SpentHalf, UsedCoin
+from aqm_db._operations.outcome import Progress
 from aqm_db._operations.stock import build_store
 from aqm_db.errors import AccessDeniedError, AQMDatabaseError, InventoryUnavailableError
 from aqm_db.types import NewCoin
@@ -122,6 +131,12 @@ def _store_reserved(inventory: AsyncSmartInventory) -> Awaitable[Any]:
     return inventory.scope.seam.run(build_store(inventory.scope, coin, config.BUDGET_CAPS, HELD))
 
 
+def _learn_of_uses(limited: Limited, contact_id: str) -> Awaitable[Any]:
+    now = Clock().now + 1
+    coins = [UsedCoin(contact_id, "B2", now, now + 9), UsedCoin(contact_id, "other", None, now + 9)]
+    return memory.remember_used(limited.later.inventory.scope, coins, Progress())
+
+
 def _called(call: Call, limited: Limited) -> Awaitable[Any]:
     return call(limited.later)
 
@@ -155,9 +170,22 @@ STEPS: dict[str, Step] = {
     "purge": lambda limited: _run(
         limited,
         private_halves.PURGE,
-        (Keys().vault("k1"), Keys().vault_stats, Keys().vault_expiry, Keys().vault_watch),
-        *(limited.later.inventory.scope.read_clock(), "k1", 0),
+        (
+            *(Keys().vault("k1"), Keys().vault_stats, Keys().vault_expiry),
+            *(Keys().vault_spent, Keys().vault_watch),
+        ),
+        *(limited.later.inventory.scope.read_clock(), "k1", 0, private_halves.TTL_MS),
     ),
+    "use what isn't there": lambda limited: private_halves.read_known_row(
+        limited.later.vault.scope, "nobody"
+    ),
+    "learn of burned keys": lambda limited: memory.remember_spent(
+        limited.later.vault.scope,
+        [SpentHalf("k1", "burned", Clock().now), SpentHalf("new", "gone", Clock().now)],
+        Progress(),
+    ),
+    "learn of used coins": lambda limited: _learn_of_uses(limited, BOB),
+    "learn of a stranger's used coins": lambda limited: _learn_of_uses(limited, "nobody"),
     "publish": lambda limited: _run(
         limited,
         publishing.PUBLISHED,
@@ -178,7 +206,7 @@ SET_ASIDE = {
     *(f"inv:v1:key:{FULL}:{number}".encode() for number in range(4)),
 }
 """What can't be handed out may go at any time."""
-PASSING = (b"inv:v1:used:", b"inv:v1:claim:", b"inv:v1:epoch")
+PASSING = (b"inv:v1:used:", b"inv:v1:used_until:", b"inv:v1:claim:", b"inv:v1:epoch")
 """What these hold is no coin, and is changed in passing."""
 SEVERAL = {
     *("vault.purge_expired", "vault.purge_expired(0)", "vault.store_keys", "inventory.store_keys"),

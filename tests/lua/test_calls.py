@@ -23,6 +23,7 @@ from aqm_db._operations import (
     Scope,
     collecting,
     contacts,
+    memory,
     private_halves,
     publishing,
     reservations,
@@ -31,7 +32,7 @@ from aqm_db._operations import (
 )
 from aqm_db._operations.outcome import Progress
 from aqm_db._operations.reservations import Lease, Reservations
-from aqm_db.errors import InventoryUnavailableError, VaultUnavailableError
+from aqm_db.errors import InventoryUnavailableError, KeyNotFoundError, VaultUnavailableError
 from aqm_db.integrity import _inventory, _vault
 from aqm_db.integrity._walk import Inspection
 from aqm_db.types import InventoryEntry, NewCoin, NewKey, VaultEntry
@@ -39,7 +40,7 @@ from aqm_db.types import InventoryEntry, NewCoin, NewKey, VaultEntry
 FOLDERS = ("inventory", "vault", "turn")
 NOW, MS_A_DAY = 1_800_000_000_000, 86_400_000
 COIN_TTL, USED_TTL, KEY_TTL = 30 * MS_A_DAY, 30 * MS_A_DAY, 30 * MS_A_DAY
-CLAIM_TTL, GRACE = 30_000, 60_000
+CLAIM_TTL, GRACE, SPENT_TTL = 30_000, 60_000, 30 * MS_A_DAY
 KEYS = Keys("alice")
 BOB = KEYS.of("bob")
 QUEUES = dict(zip(TIERS, BOB.queues, strict=True))
@@ -72,6 +73,8 @@ class Recorder:
     async def run(self, call: Call, _undo: object = None) -> Reply:
         """All went well."""
         self.calls.append(call)
+        if call.script is private_halves.EXPLAIN:
+            return [Code.NOT_FOUND]
         return [Code.OK, *REPLIES.get(call.script.name, [0])]
 
     async def run_all(self, calls: Sequence[Call], _undos: object = None) -> list[Reply]:
@@ -80,7 +83,7 @@ class Recorder:
 
     async def read(self, *commands: Sequence[Any]) -> list[Any]:
         """There is one of everything, and nothing in it."""
-        replies = {"ZSCAN": [b"0", []], "ZRANGE": [], "EXISTS": 1, "ZCARD": 0}
+        replies = {"ZSCAN": [b"0", []], "ZRANGE": [], "EXISTS": 1, "ZCARD": 0, "HGETALL": {}}
         return [replies.get(command[0]) for command in commands]
 
     async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
@@ -139,12 +142,19 @@ async def check_inventory(scope: Scope) -> None:
     await _inventory.check_inventory(inventory, inspection)
 
 
+async def fail_to_use(scope: Scope) -> None:
+    """Looks for a private half that isn't there: it's asked why."""
+    with pytest.raises(KeyNotFoundError):
+        await private_halves.read_known_row(scope, "k1")
+
+
 CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
     "inv_register": (
         build(lambda scope: contacts.build_register(scope, "bob", "MATE", "Bob")),
         {
             "meta": BOB.meta,
             "used": BOB.used,
+            "used_until": BOB.used_until,
             "request_id": "r",
             "priority": "MATE",
             "clock": NOW,
@@ -156,6 +166,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
         {
             "meta": BOB.meta,
             "used": BOB.used,
+            "used_until": BOB.used_until,
             "claim": f"{BOB.claims}r",
             "queues": QUEUES,
             "priority": "MATE",
@@ -169,9 +180,11 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
         {
             "meta": BOB.meta,
             "used": BOB.used,
+            "used_until": BOB.used_until,
             "claim": f"{BOB.claims}r",
             "queues": QUEUES,
             "row_prefix": BOB.rows,
+            "clock": NOW,
             "used_ttl": USED_TTL,
             "claim_ttl": CLAIM_TTL,
         },
@@ -182,6 +195,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "row": BOB.row("k1"),
             "meta": BOB.meta,
             "used": BOB.used,
+            "used_until": BOB.used_until,
             "claim": f"{BOB.claims}r",
             "queues": QUEUES,
             "watch": KEYS.inv_watch,
@@ -206,12 +220,14 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "claim": f"{BOB.claims}r",
             "meta": BOB.meta,
             "used": BOB.used,
+            "used_until": BOB.used_until,
             "queues": QUEUES,
             "watch": KEYS.inv_watch,
             "row_prefix": BOB.rows,
             "claim_prefix": BOB.claims,
             "clock": NOW,
             "coin_ttl": COIN_TTL,
+            "used_ttl": USED_TTL,
             "claim_ttl": CLAIM_TTL,
             "tiers": ["SILVER", "BRONZE"],
         },
@@ -244,12 +260,14 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "row": BOB.row("k1"),
             "claim": f"{BOB.claims}r",
             "used": BOB.used,
+            "used_until": BOB.used_until,
             "queues": QUEUES,
             "key_id": "k1",
             "claim_prefix": BOB.claims,
             "clock": NOW,
             "claim_ttl": CLAIM_TTL,
             "coin_ttl": COIN_TTL,
+            "used_ttl": USED_TTL,
         },
     ),
     "inv_count_stale": (
@@ -261,6 +279,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
         {
             "meta": BOB.meta,
             "used": BOB.used,
+            "used_until": BOB.used_until,
             "claim": f"{BOB.claims}r",
             "queues": QUEUES,
             "watch": KEYS.inv_watch,
@@ -310,11 +329,30 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
         ),
         {"leases": KEYS.inv_leases, "epoch": KEYS.inv_epoch, "names": ["a", "b"]},
     ),
+    "inv_remember": (
+        send(
+            memory.REMEMBER_USED,
+            lambda scope: memory.remember_used(
+                scope, [memory.UsedCoin("bob", "k1", NOW - 1, None)], Progress()
+            ),
+        ),
+        {
+            "meta": BOB.meta,
+            "used": BOB.used,
+            "used_until": BOB.used_until,
+            "queues": QUEUES,
+            "row_prefix": BOB.rows,
+            "clock": NOW,
+            "used_ttl": USED_TTL,
+            "coins": ["k1", NOW - 1, ""],
+        },
+    ),
     "inv_check_coin": (
         send(_inventory.CHECK_COIN, check_inventory),
         {
             "meta": BOB.meta,
             "used": BOB.used,
+            "used_until": BOB.used_until,
             "queues": QUEUES,
             "row_prefix": BOB.rows,
             "key_id": b"k1",
@@ -341,6 +379,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "row": KEYS.vault("k1"),
             "stats": KEYS.vault_stats,
             "expiry": KEYS.vault_expiry,
+            "spent": KEYS.vault_spent,
             "unpublished": KEYS.vault_unpublished,
             "watch": KEYS.vault_watch,
             "request_id": "r",
@@ -365,10 +404,15 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "row": KEYS.vault("k1"),
             "stats": KEYS.vault_stats,
             "expiry": KEYS.vault_expiry,
+            "spent": KEYS.vault_spent,
+            "watch": KEYS.vault_watch,
             "request_id": "r",
             "key_id": "k1",
+            "clock": NOW,
             "grace": GRACE,
             "ttl": KEY_TTL,
+            "spent_ttl": SPENT_TTL,
+            "most": 10,
         },
     ),
     "vault_purge": (
@@ -377,10 +421,12 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "row": KEYS.vault("k1"),
             "stats": KEYS.vault_stats,
             "expiry": KEYS.vault_expiry,
+            "spent": KEYS.vault_spent,
             "watch": KEYS.vault_watch,
             "clock": NOW,
             "key_id": "k1",
             "age": 1,
+            "ttl": KEY_TTL,
         },
     ),
     "vault_counters": (
@@ -388,9 +434,40 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
         {
             "stats": KEYS.vault_stats,
             "expiry": KEYS.vault_expiry,
+            "spent": KEYS.vault_spent,
             "watch": KEYS.vault_watch,
             "row_prefix": KEYS.vault_prefix,
+            "clock": NOW,
+            "spent_ttl": SPENT_TTL,
             "most": 1000,
+        },
+    ),
+    "vault_explain": (
+        send(private_halves.EXPLAIN, fail_to_use),
+        {
+            "row": KEYS.vault("k1"),
+            "expiry": KEYS.vault_expiry,
+            "spent": KEYS.vault_spent,
+            "key_id": "k1",
+        },
+    ),
+    "vault_remember": (
+        send(
+            memory.REMEMBER_SPENT,
+            lambda scope: memory.remember_spent(
+                scope, [memory.SpentHalf("k1", "burned", NOW + 9)], Progress()
+            ),
+        ),
+        {
+            "stats": KEYS.vault_stats,
+            "expiry": KEYS.vault_expiry,
+            "spent": KEYS.vault_spent,
+            "request_id": "r",
+            "row_prefix": KEYS.vault_prefix,
+            "clock": NOW,
+            "grace": GRACE,
+            "spent_ttl": SPENT_TTL,
+            "halves": ["k1", "burned", NOW + 9],
         },
     ),
     "vault_published": (
@@ -409,6 +486,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
         {
             "row": KEYS.vault("k1"),
             "expiry": KEYS.vault_expiry,
+            "spent": KEYS.vault_spent,
             "key_id": b"k1",
             "valid": 1,
             "mode": "look",

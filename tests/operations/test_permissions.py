@@ -36,12 +36,14 @@ PATTERNS = (
     "vault:v1:key:*",
     "vault:v1:stats",
     "vault:v1:expiry",
+    "vault:v1:spent",
     "vault:v1:unpublished",
     "vault:v1:watch",
     "inv:v1:key:*",
     "inv:v1:claim:*",
     "inv:v1:meta:*",
     "inv:v1:used:*",
+    "inv:v1:used_until:*",
     "inv:v1:idx:*",
     "inv:v1:maintenance",
     "inv:v1:leases",
@@ -130,7 +132,7 @@ async def test_a_remedy_is_typed_as_it_is(face: str, shared: RunningServer) -> N
     """Whoever chose the owner, redis-cli takes the pattern for one word, and a shell does, too."""
     owner = "a ~b;c$d'e\"f\u00e9"
     remedy = "~aqm:{a??b?c?d?e?f??}:inv:v1:used:*"
-    rest = [f"~aqm:*:{pattern}" for pattern in PATTERNS if "used" not in pattern]
+    rest = [f"~aqm:*:{pattern}" for pattern in PATTERNS if "used:" not in pattern]
     allow(shared, "+@all", *rest)
     diagnosis = await diagnose(face, socket_url(shared, "u:p@"), owner=owner)
     assert pick_finding(diagnosis, "permissions").remedy == f"Run ACL SETUSER u {remedy}"
@@ -157,7 +159,7 @@ async def test_a_user_whose_name_is_no_word(face: str, shared: RunningServer) ->
 @OWN
 async def test_several_things_are_forbidden(face: str, own_server: RunningServer) -> None:
     """Each is found at once: a forbidden command on a forbidden key, and another key."""
-    allow(own_server, "+@all", "-hdel", "-zcard", *(f"~{p}" for p in PATTERNS if "used" not in p))
+    allow(own_server, "+@all", "-hdel", "-zcard", *(f"~{p}" for p in PATTERNS if "used:" not in p))
     diagnosis = await diagnose(face, socket_url(own_server, "u:p@"))
     assert {f.remedy for f in diagnosis.findings if f.name == "permissions"} == {
         "Run ACL SETUSER u +hdel",
@@ -166,7 +168,13 @@ async def test_several_things_are_forbidden(face: str, own_server: RunningServer
     }
 
 
-READABLE = ("~vault:v1:key:*", "~vault:v1:stats", "~vault:v1:unpublished", "~vault:v1:watch")
+READABLE = (
+    "~vault:v1:key:*",
+    "~vault:v1:stats",
+    "~vault:v1:spent",
+    "~vault:v1:unpublished",
+    "~vault:v1:watch",
+)
 
 
 @pytest.mark.asyncio

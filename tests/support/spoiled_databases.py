@@ -12,6 +12,7 @@ from tests.support.samples import BOB, DAY_MS, Clock, sample_key, snapshot, stoc
 ROW = "vault:v1:key:"
 STATS = "vault:v1:stats"
 EXPIRY = "vault:v1:expiry"
+SPENT = "vault:v1:spent"
 COIN = f"inv:v1:key:{BOB}:"
 GOLD, SILVER, BRONZE = (f"inv:v1:idx:{BOB}:{tier}" for tier in ("GOLD", "SILVER", "BRONZE"))
 META = f"inv:v1:meta:{BOB}"
@@ -201,7 +202,7 @@ FAULTS = (
         "a row is lost",
         lambda place: place.vault.delete(ROW + "bronze"),
         mended=(("dangling_entry", ROW + "bronze"), ("wrong_counter", STATS)),
-        changed=(EXPIRY, STATS),
+        changed=(EXPIRY, SPENT, STATS),
     ),
     Fault(
         "index entries are no ids",

@@ -42,6 +42,7 @@ class Code(IntEnum):
     NO_SLOT = 9
     UNKNOWN = 10
     COIN_EXPIRED = 11
+    EXPIRED = 12
 
 
 class Script:

@@ -45,6 +45,7 @@ class Keys:
         self.vault_prefix: str = f"{prefix}{config.VAULT_KEY_PREFIX}:"
         self.vault_stats: str = prefix + config.VAULT_STATS_KEY
         self.vault_expiry: str = prefix + config.VAULT_EXPIRY_KEY
+        self.vault_spent: str = prefix + config.VAULT_SPENT_KEY
         self.confirm: str = prefix + config.CONFIRM_KEY
         self.maintenance: str = prefix + config.INV_MAINTENANCE_KEY
         self.vault_unpublished: str = prefix + config.VAULT_UNPUBLISHED_KEY
@@ -54,6 +55,7 @@ class Keys:
         self.vault_watch: str = prefix + config.VAULT_WATCH_KEY
         self._inv = f"{prefix}{config.INV_KEY_PREFIX}:"
         self._meta = f"{prefix}{config.INV_META_PREFIX}:"
+        self._used = f"{prefix}{config.INV_USED_PREFIX}"
 
     def pattern(self) -> str:
         """All that is kept of the owner, for SCAN."""
@@ -93,6 +95,16 @@ class Keys:
         """The contact id in the name of a contact; None if the name isn't one of ours."""
         return _decode_rest(key, self._meta)
 
+    def used_pattern(self) -> str:
+        """The used coins of all contacts, by use and by their own end, for SCAN."""
+        return pattern_of(self._used)
+
+    def used_id(self, key: bytes) -> str | None:
+        """The contact id in the name of one of these; None if the name isn't one of ours."""
+        prefix, _, contact = key.rpartition(b":")
+        known = (self._used, f"{self.prefix}{config.INV_USED_UNTIL_PREFIX}")
+        return decode_id(contact) if prefix in map(str.encode, known) else None
+
 
 OWNERS_PATTERN = "aqm:{*}:*"
 """The keys of all owners, for SCAN."""
@@ -109,18 +121,20 @@ class ContactKeys:
 
     Attributes:
         meta: the contact.
-        used: its used coins.
+        used: its used coins, by when they were used.
+        used_until: those that outlive 30 days of memory, by when they can't be used any more.
         queues: the queues of all tiers, best first.
         rows: what the names of its public halves begin with.
         claims: what the names of its claims begin with; a request id follows.
     """
 
-    __slots__ = ("claims", "meta", "queues", "rows", "used")
+    __slots__ = ("claims", "meta", "queues", "rows", "used", "used_until")
 
     def __init__(self, prefix: str, contact: str) -> None:
         queue = f"{prefix}{config.INV_IDX_PREFIX}:{contact}:"
         self.meta: str = f"{prefix}{config.INV_META_PREFIX}:{contact}"
         self.used: str = f"{prefix}{config.INV_USED_PREFIX}:{contact}"
+        self.used_until: str = f"{prefix}{config.INV_USED_UNTIL_PREFIX}:{contact}"
         self.queues: tuple[str, ...] = tuple([queue + tier for tier in TIERS])
         self.rows: str = f"{prefix}{config.INV_KEY_PREFIX}:{contact}:"
         self.claims: str = f"{prefix}{config.INV_CLAIM_PREFIX}:{contact}:"

@@ -31,6 +31,7 @@ VAULT_KINDS: Final = (
     Kind("private_half", config.VAULT_KEY_PREFIX, 1, "hash"),
     Kind("counters", config.VAULT_STATS_KEY, 0, "hash"),
     Kind("expiry_index", config.VAULT_EXPIRY_KEY, 0, "zset"),
+    Kind("spent_ids", config.VAULT_SPENT_KEY, 0, "zset"),
     Kind("unpublished", config.VAULT_UNPUBLISHED_KEY, 0, "zset"),
     Kind("vault_watch", config.VAULT_WATCH_KEY, 0, "hash"),
 )
@@ -40,6 +41,7 @@ INVENTORY_KINDS: Final = (
     Kind("queue", config.INV_IDX_PREFIX, 2, "zset"),
     Kind("contact", config.INV_META_PREFIX, 1, "hash"),
     Kind("used_coins", config.INV_USED_PREFIX, 1, "zset"),
+    Kind("used_coins_until", config.INV_USED_UNTIL_PREFIX, 1, "zset"),
     Kind("claim", config.INV_CLAIM_PREFIX, 2, "any"),
     Kind("maintenance", config.INV_MAINTENANCE_KEY, 0, "string"),
     Kind("confirmation", config.CONFIRM_KEY, 0, "string"),

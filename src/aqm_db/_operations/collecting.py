@@ -30,6 +30,7 @@ def build_collect(scope: Scope, contact_id: str, inactive_ms: int, mode: Mode) -
     keys = (
         names.meta,
         names.used,
+        names.used_until,
         names.claims + scope.request_ids(),
         *names.queues,
         scope.keys.inv_watch,

@@ -35,7 +35,7 @@ def build_register(scope: Scope, contact_id: str, priority: str, display_name: s
     check_text("display_name", display_name)
     names = scope.keys.of(contact_id)
     arguments = (scope.read_clock(), scope.request_ids(), priority, display_name)
-    return Call(REGISTER, (names.meta, names.used), arguments)
+    return Call(REGISTER, (names.meta, names.used, names.used_until), arguments)
 
 
 def read_register(contact_id: str, reply: Reply) -> bool:
@@ -61,7 +61,8 @@ def build_set_priority(
         CLAIM_TTL_MS,
         *(caps[priority][tier] for tier in TIERS),
     )
-    keys = (names.meta, names.used, names.claims + scope.request_ids(), *names.queues)
+    claim = names.claims + scope.request_ids()
+    keys = (names.meta, names.used, names.used_until, claim, *names.queues)
     return Call(SET_PRIORITY, keys, arguments)
 
 
@@ -79,8 +80,9 @@ async def forget(scope: Scope, contact_id: str) -> int:
     """Removes a contact with all coins; returns how many these were."""
     check_id("contact_id", contact_id)
     names = scope.keys.of(contact_id)
-    keys = (names.meta, names.used, names.claims + scope.request_ids(), *names.queues)
-    call = Call(FORGET, keys, (names.rows, USED_TTL_MS, CLAIM_TTL_MS))
+    claim = names.claims + scope.request_ids()
+    keys = (names.meta, names.used, names.used_until, claim, *names.queues)
+    call = Call(FORGET, keys, (scope.read_clock(), names.rows, USED_TTL_MS, CLAIM_TTL_MS))
     [dropped] = check_reply(await scope.seam.run(call), contact_id=contact_id)
     with Progress() as progress:
         progress.made = True

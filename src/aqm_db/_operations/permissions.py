@@ -35,8 +35,8 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "purge_expired": "SCAN, HGET row",
         "pending_upload": "ZRANGE unpublished, ZSCORE unpublished, HMGET row",
         "check": (
-            "SCAN, ZSCAN expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD unpublished, "
-            "HGET watch"
+            "SCAN, ZSCAN expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD spent, "
+            "ZCARD unpublished, HGET watch"
         ),
         "health": "DBSIZE",
     },
@@ -48,8 +48,8 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "garbage_collect": "SCAN",
         "enforce_budget": "GET epoch",
         "check": (
-            "SCAN, HGETALL meta, EXISTS meta, EXISTS row, ZRANGE queues, ZCARD used, STRLEN turn, "
-            "HGET leases, STRLEN epoch, HGET watch"
+            "SCAN, HGETALL meta, EXISTS meta, EXISTS row, ZRANGE queues, ZCARD used, "
+            "ZCARD used_until, STRLEN turn, HGET leases, STRLEN epoch, HGET watch"
         ),
         "forget_contact": "SCAN",
         "count_stale": "SCAN",
@@ -75,6 +75,7 @@ _HARMLESS: dict[str, tuple[Argument, ...]] = {
     "WAITAOF": ("", 0, 0),
     "ZADD": ("XX", 0, ""),
     "ZRANGE": (0, 0),
+    "ZRANGEBYSCORE": ("-inf", "-inf"),
     "ZREM": ("",),
     "ZREMRANGEBYSCORE": ("-inf", "-inf"),
     "ZREVRANGE": (0, 0),
@@ -159,6 +160,7 @@ def _list_key_names(database: DatabaseName, keys: Keys) -> dict[str, tuple[str, 
             "row": (keys.vault(""),),
             "stats": (keys.vault_stats,),
             "expiry": (keys.vault_expiry,),
+            "spent": (keys.vault_spent,),
             "unpublished": (keys.vault_unpublished,),
             "watch": (keys.vault_watch,),
         }
@@ -168,6 +170,7 @@ def _list_key_names(database: DatabaseName, keys: Keys) -> dict[str, tuple[str, 
         "claim": (names.claims,),
         "meta": (names.meta,),
         "used": (names.used,),
+        "used_until": (names.used_until,),
         "queue": names.queues,
         "queues": names.queues,
         "turn": (keys.maintenance,),

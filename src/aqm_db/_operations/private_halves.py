@@ -14,6 +14,7 @@ from aqm_db.errors import (
     InvalidArgumentError,
     KeyAlreadyBurnedError,
     KeyAlreadyExistsError,
+    KeyExpiredError,
 )
 from aqm_db.types import NewKey, VaultEntry, VaultStats
 
@@ -24,12 +25,16 @@ STORE = Script("vault/store")
 BURN = Script("vault/burn")
 PURGE = Script("vault/purge")
 COUNTERS = Script("vault/counters")
+EXPLAIN = Script("vault/explain")
 
 _log = logging.getLogger("aqm_db.vault")
 TTL_MS: int = config.VAULT_KEY_TTL_SECONDS * 1000
 GRACE_MS: int = config.VAULT_BURN_GRACE_SECONDS * 1000
+SPENT_TTL_MS: int = config.VAULT_SPENT_TTL_SECONDS * 1000
 _EXPIRED_AT_ONCE = 1000
 """Expired keys taken off the counters by one script call: a few milliseconds of the server's."""
+_FORGOTTEN_AT_ONCE = 10
+"""Ids forgotten when one is burned: more than come, and no work that others wait for."""
 
 
 def build_store(scope: Scope, key: NewKey, minted: Sequence[Argument] = ()) -> Call:
@@ -67,7 +72,7 @@ def read_store(key: NewKey | VaultEntry, reply: Reply | AQMDatabaseError) -> boo
     """True, once the reply says that the private half is stored."""
     try:
         check_reply(reply, key_id=key.key_id)
-    except KeyAlreadyExistsError:
+    except (KeyAlreadyExistsError, KeyExpiredError):
         _log.warning("duplicate_rejected", extra={"key_id": key.key_id})
         raise
     _log.debug("key_stored", extra={"key_id": key.key_id, "coin_category": key.coin_category})
@@ -76,8 +81,9 @@ def read_store(key: NewKey | VaultEntry, reply: Reply | AQMDatabaseError) -> boo
 
 def build_burn(scope: Scope, key_id: str) -> Call:
     """The call that burns a private half."""
-    arguments = (scope.request_ids(), key_id, GRACE_MS, TTL_MS)
-    return Call(BURN, _row_keys(scope, key_id), arguments)
+    times = (GRACE_MS, TTL_MS, SPENT_TTL_MS)
+    arguments = (scope.read_clock(), scope.request_ids(), key_id, *times, _FORGOTTEN_AT_ONCE)
+    return Call(BURN, (*_row_keys(scope, key_id), scope.keys.vault_watch), arguments)
 
 
 def read_burn(key_id: str, reply: Reply) -> bool:
@@ -95,6 +101,22 @@ async def read_row(scope: Scope, key_id: str) -> Row | None:
     """A private half as it is stored (HGETALL), or its tombstone; None if there is none."""
     [fields] = await scope.seam.read(("HGETALL", scope.keys.vault(key_id)))
     return row_of(f"vault key {key_id!r}", fields)
+
+
+async def read_known_row(scope: Scope, key_id: str) -> Row:
+    """The same of an id that must be known.
+
+    Raises:
+        KeyAlreadyBurnedError: it was burned, and the tombstone is gone.
+        KeyExpiredError: it has expired, or was purged.
+        KeyNotFoundError: there was none, as far as anybody remembers.
+    """
+    row_key, _, expiry, spent = _row_keys(scope, key_id)
+    call = Call(EXPLAIN, (row_key, expiry, spent), (key_id,))
+    while (row := await read_row(scope, key_id)) is None:
+        # It raises, unless a row came in between.
+        check_reply(await scope.seam.run(call), key_id=key_id)
+    return row
 
 
 def read_entry(key_id: str, row: Row) -> VaultEntry:
@@ -176,8 +198,10 @@ async def read_counters(scope: Scope) -> tuple[int, VaultStats]:
     Keys that are gone before their time are logged: the server's clock was set ahead, for however
     short a time, or somebody has deleted them.
     """
-    keys = (scope.keys.vault_stats, scope.keys.vault_expiry, scope.keys.vault_watch)
-    call = Call(COUNTERS, keys, (scope.keys.vault_prefix, _EXPIRED_AT_ONCE))
+    own = scope.keys
+    keys = (own.vault_stats, own.vault_expiry, own.vault_spent, own.vault_watch)
+    arguments = (scope.read_clock(), own.vault_prefix, SPENT_TTL_MS, _EXPIRED_AT_ONCE)
+    call = Call(COUNTERS, keys, arguments)
     taken_off = 0
     while True:
         [gone, early, *values] = check_reply(await scope.seam.run(call))
@@ -192,7 +216,7 @@ async def read_counters(scope: Scope) -> tuple[int, VaultStats]:
 
 def _build_purge(scope: Scope, key_id: str, age_ms: int) -> Call:
     keys = (*_row_keys(scope, key_id), scope.keys.vault_watch)
-    return Call(PURGE, keys, (scope.read_clock(), key_id, age_ms))
+    return Call(PURGE, keys, (scope.read_clock(), key_id, age_ms, TTL_MS))
 
 
 async def _list_pages(scope: Scope) -> AsyncIterator[list[str]]:
@@ -233,5 +257,6 @@ def _build_store_since(
     return Call(STORE, keys, arguments, key.coin_category)
 
 
-def _row_keys(scope: Scope, key_id: str) -> tuple[str, str, str]:
-    return scope.keys.vault(key_id), scope.keys.vault_stats, scope.keys.vault_expiry
+def _row_keys(scope: Scope, key_id: str) -> tuple[str, str, str, str]:
+    keys = scope.keys
+    return keys.vault(key_id), keys.vault_stats, keys.vault_expiry, keys.vault_spent

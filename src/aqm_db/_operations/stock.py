@@ -55,6 +55,7 @@ def build_store(scope: Scope, coin: NewCoin, caps: Caps, lease: str | None = Non
         names.row(coin.key_id),
         names.meta,
         names.used,
+        names.used_until,
         names.claims + request_id,
         *names.queues,
         scope.keys.inv_leases,
@@ -109,6 +110,7 @@ def build_select(scope: Scope, contact_id: str, desired_tier: str) -> Call:
         names.claims + scope.request_ids(),
         names.meta,
         names.used,
+        names.used_until,
         *names.queues,
         scope.keys.inv_watch,
     )
@@ -117,6 +119,7 @@ def build_select(scope: Scope, contact_id: str, desired_tier: str) -> Call:
         names.rows,
         names.claims,
         COIN_TTL_MS,
+        USED_TTL_MS,
         CLAIM_TTL_MS,
         desired_tier,
         *config.TIER_FALLBACK[desired_tier],
@@ -214,9 +217,11 @@ def build_consume(scope: Scope, contact_id: str, key_id: str) -> Call:
         names.row(key_id),
         names.claims + scope.request_ids(),
         names.used,
+        names.used_until,
         *names.queues,
     )
-    arguments = (scope.read_clock(), key_id, names.claims, CLAIM_TTL_MS, COIN_TTL_MS)
+    times = (CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS)
+    arguments = (scope.read_clock(), key_id, names.claims, *times)
     return Call(CONSUME, keys, arguments)
 
 

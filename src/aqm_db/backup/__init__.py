@@ -10,12 +10,19 @@ What a private half is encrypted with isn't in it; public halves and names of co
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TypeVar
 
 from aqm_db._model.checks import check_items, check_path
 from aqm_db._operations.batch import AT_ONCE
+from aqm_db._operations.memory import (
+    list_spent,
+    list_used,
+    remember_spent,
+    remember_used,
+)
 from aqm_db._operations.outcome import Progress
 from aqm_db.database import AsyncClientDatabase
 from aqm_db.errors import (
@@ -29,7 +36,14 @@ from aqm_db.errors import (
 )
 
 from ._file import Record, read_records, write_records
-from ._records import make_contact_record, make_private_record, make_public_record, parse_records
+from ._records import (
+    make_contact_record,
+    make_private_record,
+    make_public_record,
+    make_spent_record,
+    make_used_record,
+    parse_records,
+)
 
 T = TypeVar("T")
 
@@ -56,7 +70,8 @@ async def export_backup(db: AsyncClientDatabase, path: str | PathLike[str]) -> B
     """Writes one owner's database to a file that is readable by its owner alone (0600).
 
     It walks the whole database (SCAN): what changes meanwhile is in the file as it was before or
-    after. Burned keys are left out, and so are malformed rows.
+    after. Burned keys are left out, and so are malformed rows; of what was used, burned or has
+    expired, the ids are kept as long as the database remembers them.
 
     Args:
         db: the database.
@@ -98,8 +113,16 @@ async def export_backup(db: AsyncClientDatabase, path: str | PathLike[str]) -> B
                 continue
             for coin in coins:
                 public[coin.contact_id, coin.key_id] = make_public_record(coin)
+    # After the keys: what was used or burned in between is known as such, and isn't restored.
+    with suppress(CorruptEntryError):
+        # What the server expired is remembered from here on.
+        await db.vault.get_stats()
+    memory = [
+        *map(make_spent_record, await list_spent(db.vault.scope)),
+        *map(make_used_record, await list_used(db.inventory.scope)),
+    ]
     header = {"created_at": await db.inventory.scope.ask_time()}
-    write_records(file, header, [*private, *contacts.values(), *public.values()])
+    write_records(file, header, [*memory, *private, *contacts.values(), *public.values()])
     return BackupReport(len(private), len(contacts), len(public), left_out)
 
 
@@ -112,8 +135,9 @@ async def import_backup(
 ) -> BackupReport:
     """Restores a vault from a file, and an inventory only when told to.
 
-    What is in the database stays as it is; a key that is there, or was burned within the last 60
-    seconds, is left out. Each private half keeps its age.
+    First it learns what the file knows of used, burned and expired keys, so that none of these
+    comes back, from whatever source; one that an older state of the database still holds goes.
+    What is there otherwise stays as it is, and is left out. Each private half keeps its age.
     One whose public half waited to be published isn't offered again: it may have been published
     since, and a coin that is offered twice is used twice.
 
@@ -142,6 +166,8 @@ async def import_backup(
     excluded = set(used)
     halves = [entry for entry in content.private if entry.key_id not in excluded]
     with Progress() as progress:
+        await remember_spent(db.vault.scope, content.spent, progress)
+        await remember_used(db.inventory.scope, content.used, progress)
         restored = await _restore_all(
             db.vault.restore_keys, halves, (*_HINDRANCES, CorruptEntryError), progress
         )

@@ -12,7 +12,9 @@ from aqm_db.errors import InvalidArgumentError
 
 Record: TypeAlias = dict[str, Any]
 FORMAT = "aqm_db backup"
-VERSION = 1
+VERSION = 2
+_READABLE = (1, VERSION)
+"""Files of version 1 don't say what was used, burned or has expired; else they are the same."""
 _CUT_OFF = "is no backup, or was cut off"
 
 
@@ -63,7 +65,7 @@ def read_records(path: Path) -> list[Any]:
         raise InvalidArgumentError("path", _CUT_OFF)
     if found != FORMAT:
         raise InvalidArgumentError("path", "is no backup")
-    if _find_field(header, "version") != VERSION:
+    if _find_field(header, "version") not in _READABLE:
         raise InvalidArgumentError("path", "was written by another version of aqm_db")
     if checksum != hashlib.sha256(body + b"\n").hexdigest():
         raise InvalidArgumentError("path", "was altered: its checksum differs")

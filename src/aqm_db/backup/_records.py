@@ -1,4 +1,4 @@
-"""What stands in a backup of a private half, a contact and a coin, and how it's read back."""
+"""What stands in a backup of keys, contacts, and keys that are gone, and how it's read back."""
 
 import base64
 from collections.abc import Callable, Sequence
@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar, cast
 
-from aqm_db._model.checks import check_id
+from aqm_db._model.checks import check_count, check_id
+from aqm_db._operations.memory import FATES, SpentHalf, UsedCoin
 from aqm_db._operations.stock import COIN_TTL_MS
 from aqm_db.errors import InvalidArgumentError, InvalidIdentifierError
 from aqm_db.types import CoinCategory, ContactMeta, InventoryEntry, NewCoin, VaultEntry
@@ -26,11 +27,15 @@ class Content:
         private: keys of the vault.
         contacts: of each contact of the inventory the id, the priority and the name.
         public: coins of the inventory.
+        spent: private halves that are gone.
+        used: coins that were used.
     """
 
     private: list[VaultEntry] = field(default_factory=list)
     contacts: list[tuple[str, str, str]] = field(default_factory=list)
     public: list[NewCoin] = field(default_factory=list)
+    spent: list[SpentHalf] = field(default_factory=list)
+    used: list[UsedCoin] = field(default_factory=list)
 
 
 def make_private_record(entry: VaultEntry) -> Record:
@@ -71,6 +76,17 @@ def make_public_record(coin: InventoryEntry) -> Record:
     }
 
 
+def make_spent_record(half: SpentHalf) -> Record:
+    """The record of a private half that is gone."""
+    return {"kind": "spent", **half._asdict()}
+
+
+def make_used_record(coin: UsedCoin) -> Record:
+    """The record of a coin that was used; what isn't known of it is left out."""
+    fields = coin._asdict().items()
+    return {"kind": "used", **{name: value for name, value in fields if value is not None}}
+
+
 def parse_records(records: Sequence[object]) -> Content:
     """What some records hold.
 
@@ -88,6 +104,10 @@ def parse_records(records: Sequence[object]) -> Content:
                 content.contacts.append(_read_contact(fields))
             case "public":
                 content.public.append(_read_public(fields))
+            case "spent":
+                content.spent.append(_read_spent(fields, fault))
+            case "used":
+                content.used.append(_read_used(fields, fault))
             case _:
                 raise fault("kind is none that is known")
     return content
@@ -99,13 +119,8 @@ def _make_fault(line: int, what: str) -> InvalidArgumentError:
 
 
 def _read_private(fields: "_Fields", fault: Callable[[str], InvalidArgumentError]) -> VaultEntry:
-    key_id = fields.text("key_id")
-    try:
-        check_id("key_id", key_id)
-    except InvalidIdentifierError as error:
-        raise fault(str(error)) from error
     return VaultEntry(
-        key_id=key_id,
+        key_id=_read_id(fields, "key_id", fault),
         # Whatever stores it looks at it.
         coin_category=cast("CoinCategory", fields.text("coin_category")),
         encrypted_blob=fields.blob("encrypted_blob"),
@@ -132,6 +147,38 @@ def _read_public(fields: "_Fields") -> NewCoin:
     )
 
 
+def _read_spent(fields: "_Fields", fault: Callable[[str], InvalidArgumentError]) -> SpentHalf:
+    fate = fields.text("fate")
+    if fate not in FATES:
+        raise fault("fate is none that is known")
+    return SpentHalf(_read_id(fields, "key_id", fault), fate, _read_time(fields, "ends", fault))
+
+
+def _read_used(fields: "_Fields", fault: Callable[[str], InvalidArgumentError]) -> UsedCoin:
+    return UsedCoin(
+        _read_id(fields, "contact_id", fault),
+        _read_id(fields, "key_id", fault),
+        _read_time(fields, "used_at", fault) if fields.has("used_at") else None,
+        _read_time(fields, "ends", fault) if fields.has("ends") else None,
+    )
+
+
+def _read_id(fields: "_Fields", name: str, fault: Callable[[str], InvalidArgumentError]) -> str:
+    value = fields.text(name)
+    try:
+        return check_id(name, value)
+    except InvalidIdentifierError as error:
+        raise fault(str(error)) from error
+
+
+def _read_time(fields: "_Fields", name: str, fault: Callable[[str], InvalidArgumentError]) -> int:
+    time = fields.number(name)
+    try:
+        return check_count(name, time, 0)
+    except InvalidArgumentError as error:
+        raise fault(str(error)) from error
+
+
 def _encode(blob: bytes) -> str:
     return base64.b64encode(blob).decode()
 
@@ -151,6 +198,10 @@ class _Fields:
             raise fault("it's no object")
         self._fields = cast("dict[str, object]", value)
         self._fault = fault
+
+    def has(self, name: str) -> bool:
+        """Whether there is one of this name."""
+        return name in self._fields
 
     def text(self, name: str) -> str:
         """A text."""

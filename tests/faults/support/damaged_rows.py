@@ -11,18 +11,20 @@ from aqm_db.errors import (
     AQMDatabaseError,
     ContactNotRegisteredError,
     CorruptEntryError,
-    KeyNotFoundError,
+    KeyExpiredError,
 )
 from tests.support.samples import BOB
 
 ROW = "vault:v1:key:k1"
 STATS = "vault:v1:stats"
 EXPIRY = "vault:v1:expiry"
+SPENT = "vault:v1:spent"
 COIN = f"inv:v1:key:{BOB}:B2"
 META = f"inv:v1:meta:{BOB}"
 QUEUES = tuple(f"inv:v1:idx:{BOB}:{tier}" for tier in ("GOLD", "SILVER", "BRONZE"))
 QUEUE = QUEUES[2]
 USED = f"inv:v1:used:{BOB}"
+USED_UNTIL = f"inv:v1:used_until:{BOB}"
 LEASES = "inv:v1:leases"
 EPOCH = "inv:v1:epoch"
 
@@ -105,8 +107,9 @@ def _of_rows() -> Iterator[Damage]:
     yield _string(ROW, _CHANGE_ROW)
     yield _gone(
         ROW,
-        due(KeyNotFoundError, "vault.burn_key", "vault.use_key")
-        | due(None, "vault.store_key(k1)", "vault.store_keys", "vault.restore_keys"),
+        # The index says that there was one: it isn't stored anew, and may be restored.
+        due(KeyExpiredError, "vault.burn_key", "vault.use_key", "vault.store_key(k1)")
+        | due(None, "vault.restore_keys"),
     )
     yield _extra(ROW)
     for name in ("status", "coin_category"):
@@ -127,6 +130,7 @@ def _of_counters() -> Iterator[Damage]:
     yield _extra(STATS)
     yield _string(EXPIRY, _READ_STATS | _BURN | _STORE_KEY)
     yield _gone(EXPIRY)
+    yield _string(SPENT, _BURN | _STORE_KEY | due(CorruptEntryError, "vault.purge_expired(0)"))
     for number in NO_INTEGERS:
         yield _field(STATS, "active_gold", number, _READ_STATS | _BURN | _STORE_KEY)
     for number in ("-1", "9" * 5000):
@@ -209,13 +213,15 @@ def _of_indexes() -> Iterator[Damage]:
     yield _string(QUEUE, _COUNT | changing | storing | bronze)
     yield _string(QUEUES[0], _COUNT | changing | storing | gold)
     yield _gone(QUEUE)
+    remembering = due(CorruptEntryError, "inventory.store_key(B1)", "inventory.forget_contact")
+    yield _string(USED, changing | storing | bronze | gold | remembering)
+    # Of coins that outlive no 30 days, selecting one doesn't touch it.
+    untouched = {"inventory.consume_key"}
     yield _string(
-        USED,
-        changing
+        USED_UNTIL,
+        {call: error for call, error in changing.items() if call not in untouched}
         | storing
-        | bronze
-        | gold
-        | due(CorruptEntryError, "inventory.store_key(B1)", "inventory.forget_contact"),
+        | remembering,
     )
     budget = due(CorruptEntryError, "inventory.store_key(budget)")
     yield _string(LEASES, budget)
@@ -223,7 +229,7 @@ def _of_indexes() -> Iterator[Damage]:
     for number in NO_INTEGERS:
         yield Damage(f"{EPOCH} is {number[:9]!r}", EPOCH, partial(_ends_lease, number), budget)
     yield _gone(USED, due(None, "inventory.store_key(B1)"))
-    for key in (EXPIRY, QUEUE, USED):
+    for key in (EXPIRY, QUEUE, USED, USED_UNTIL):
         for member in (b"\xff", b"", b"ghost", b"x" * 300):
             yield _scored(key, member, 1)
     for score in ("-inf", "inf", 1.5, 1e300):

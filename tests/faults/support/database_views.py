@@ -6,7 +6,7 @@ from urllib.parse import unquote_to_bytes
 
 import redis
 
-from tests.faults.support.model import TIERS, Contact, InventoryModel, Row, VaultModel
+from tests.faults.support.model import FATES, TIERS, Contact, InventoryModel, Row, VaultModel
 
 OWN_FIELDS = {"by", "burned_by"}
 """What scripts note in rows for themselves."""
@@ -17,10 +17,14 @@ View = dict[str, Any]
 
 def modelled(vault: VaultModel, inventory: InventoryModel) -> View:
     """What the database must hold."""
+    memories = inventory.memories | {
+        contact_id: (each.used, each.until) for contact_id, each in inventory.contacts.items()
+    }
     return {
         "keys": vault.rows,
         "counted": set(vault.counted),
         "counters": vault.counters(),
+        "spent": {key_id: _about(*each) for key_id, each in vault.spent.items()},
         "contacts": {
             contact_id: (contact.priority, contact.last_msg_at, contact.display_name)
             for contact_id, contact in inventory.contacts.items()
@@ -36,14 +40,8 @@ def modelled(vault: VaultModel, inventory: InventoryModel) -> View:
             for contact_id, contact in inventory.contacts.items()
             for key_id, row in contact.rows.items()
         },
-        "used": {
-            contact_id: used
-            for contact_id, used in (
-                *((contact_id, each.used) for contact_id, each in inventory.contacts.items()),
-                *inventory.memories.items(),
-            )
-            if used
-        },
+        "used": {contact_id: used for contact_id, (used, _) in memories.items() if used},
+        "used_until": {contact_id: until for contact_id, (_, until) in memories.items() if until},
     }
 
 
@@ -59,7 +57,10 @@ def stored(client: redis.Redis) -> View:
         pipeline.pttl(name)
     replies = iter(pipeline.execute(raise_on_error=False))
     view: View = {
-        **{part: {} for part in ("keys", "contacts", "queues", "coins", "used")},
+        **{
+            part: {}
+            for part in ("keys", "spent", "contacts", "queues", "coins", "used", "used_until")
+        },
         "counted": set(),
         "counters": VaultModel().counters(),
     }
@@ -89,8 +90,8 @@ def _ids(name: bytes) -> list[str]:
 
 
 def _ask(pipeline: Any, name: bytes) -> None:
-    room, _, kind, *_ = name.split(b":")
-    if (room, kind) in {(b"inv", b"idx"), (b"inv", b"used"), (b"vault", b"expiry")}:
+    _, _, kind, *_ = name.split(b":")
+    if kind in {b"idx", b"used", b"used_until", b"expiry", b"spent"}:
         pipeline.zrange(name, 0, -1, withscores=True)
     elif kind == b"claim":
         pipeline.exists(name)
@@ -108,18 +109,27 @@ def _file(view: View, name: bytes, value: Any, left: int) -> None:
             view["counters"] = _counters(value)
         case b"vault", b"expiry", []:
             view["counted"] = {member.decode() for member, _ in value}
+        case b"vault", b"spent", []:
+            view["spent"] = {
+                member.decode(): _about(FATES[int(at % 1 * 4)], int(at)) for member, at in value
+            }
         case b"inv", b"meta", [contact_id]:
             view["contacts"][contact_id] = _contact(value)
         case b"inv", b"idx", [contact_id, tier]:
             view["queues"][contact_id, tier] = [member.decode() for member, _ in value]
         case b"inv", b"key", [contact_id, key_id]:
             view["coins"][contact_id, key_id] = _row(value)
-        case b"inv", b"used", [contact_id]:
-            view["used"][contact_id] = {member.decode(): int(at) for member, at in value}
+        case b"inv", b"used" | b"used_until", [contact_id]:
+            view[kind.decode()][contact_id] = {member.decode(): int(at) for member, at in value}
         case b"inv", b"claim", [_, _]:
             assert 0 < left <= CLAIM_MS, f"{name!r} has no expiry"
         case _:
             raise AssertionError(f"a name that is none of ours: {name!r}")
+
+
+def _about(fate: str, ends: int) -> tuple[str, int]:
+    """What is known of a key that is gone: of one that the server expired, only its clock's end."""
+    return fate, 0 if fate == "gone" else ends
 
 
 def _row(value: Any) -> Row:

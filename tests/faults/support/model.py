@@ -18,6 +18,7 @@ from aqm_db.errors import (
     KeyAlreadyBurnedError,
     KeyAlreadyExistsError,
     KeyAlreadyUsedError,
+    KeyExpiredError,
     KeyNotFoundError,
 )
 from aqm_db.types import (
@@ -36,6 +37,10 @@ from aqm_db.types import (
 DAY_MS = 86_400_000
 LIFE_MS = 30 * DAY_MS
 """How long a key is kept, a coin is good, and a use is remembered."""
+ABOUT_MS = 600_000
+"""More than the server's clock goes on by in a run."""
+FATES = ("gone", "purged", "burned")
+"""How a key may have gone, in the order in which the vault keeps it."""
 TIERS: tuple[CoinCategory, ...] = ("GOLD", "SILVER", "BRONZE")
 LOWER: dict[str, set[Priority]] = {"BESTIE": {"MATE", "STRANGER"}, "MATE": {"STRANGER"}}
 """What a priority can be lowered to."""
@@ -50,22 +55,25 @@ class VaultModel:
         rows: by key id, burned ones too.
         counted: the tiers of those that the counters call active.
         unnoticed: those of them that the server has expired.
+        spent: of each that is gone, how it went and when it would have expired.
     """
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
         self.counted: dict[str, str] = {}
         self.unnoticed: list[str] = []
+        self.spent: dict[str, tuple[str, int]] = {}
         self.burned = 0
         self.expired = 0
 
     def store(self, key: NewKey, now: int) -> bool:
         """Stores a key under an id that is free."""
+        if row := self.rows.get(key.key_id):
+            burned = row.get("status") == b"BURNED"
+            raise KeyAlreadyBurnedError if burned else KeyAlreadyExistsError
         if key.key_id in self.rows:
             raise KeyAlreadyExistsError
-        if key.key_id in self.unnoticed:
-            self.unnoticed.remove(key.key_id)
-            self._take_off(key.key_id)
+        self._refuse_spent(key.key_id)
         self.rows[key.key_id] = {
             "status": b"ACTIVE",
             "coin_category": key.coin_category.encode(),
@@ -78,10 +86,11 @@ class VaultModel:
         self.counted[key.key_id] = key.coin_category
         return True
 
-    def burn(self, key_id: str) -> bool:
+    def burn(self, key_id: str, now: int) -> bool:
         """Leaves a tombstone in place of a key."""
         row = self.rows.get(key_id)
         if row is None:
+            self._refuse_spent(key_id)
             raise KeyNotFoundError
         if row.get("status") == b"BURNED":
             raise KeyAlreadyBurnedError
@@ -92,6 +101,10 @@ class VaultModel:
             row.pop(name, None)
         del self.counted[key_id]
         self.burned += 1
+        self._forget_spent(now)
+        created_at = row.get("created_at", b"")
+        life = int(created_at) if created_at.isdigit() else now
+        self.spent[key_id] = ("burned", life + LIFE_MS)
         return True
 
     def fetch(self, key_id: str) -> VaultEntry | None:
@@ -115,13 +128,16 @@ class VaultModel:
         except (KeyError, ValueError):
             raise CorruptEntryError from None
 
-    def use(self, key_id: str, *, cleanly: bool) -> VaultEntry:
+    def use(self, key_id: str, now: int, *, cleanly: bool) -> VaultEntry:
         """Fetches a key, and burns it if all goes well."""
         entry = self.fetch(key_id)
         if entry is None:
-            raise KeyAlreadyBurnedError if key_id in self.rows else KeyNotFoundError
+            if key_id in self.rows:
+                raise KeyAlreadyBurnedError
+            self._refuse_spent(key_id)
+            raise KeyNotFoundError
         if cleanly:
-            self.burn(key_id)
+            self.burn(key_id, now)
         return entry
 
     def active_ids(self, tier: CoinCategory | None) -> set[str]:
@@ -136,18 +152,18 @@ class VaultModel:
     def purge(self, days: int, now: int) -> int:
         """Deletes old keys."""
         before = now - days * DAY_MS
-        purged = self._notice()
+        purged = self._notice(now)
         for key_id, row in list(self.rows.items()):
             age = row.get("created_at", b"")
             if _is_active(row) and age.isdigit() and int(age) < before:
                 del self.rows[key_id]
-                self._take_off(key_id)
+                self._take_off(key_id, "purged", int(age) + LIFE_MS)
                 purged += 1
         return purged
 
-    def stats(self) -> VaultStats:
+    def stats(self, now: int) -> VaultStats:
         """Reads the counters."""
-        self._notice()
+        self._notice(now)
         return self.counters()
 
     def counters(self) -> VaultStats:
@@ -162,16 +178,36 @@ class VaultModel:
         if key_id in self.counted:
             self.unnoticed.append(key_id)
 
-    def _notice(self) -> int:
+    def _notice(self, now: int) -> int:
         gone = len(self.unnoticed)
         for key_id in self.unnoticed:
-            self._take_off(key_id)
+            # The server's clock says when it would have ended: a month after it was stored.
+            self._take_off(key_id, "gone", now + LIFE_MS - ABOUT_MS)
         self.unnoticed = []
+        if gone:
+            self._forget_spent(now)
         return gone
 
-    def _take_off(self, key_id: str) -> None:
+    def _take_off(self, key_id: str, fate: str, ends: int) -> None:
         del self.counted[key_id]
         self.expired += 1
+        self.spent[key_id] = (fate, ends)
+
+    def _refuse_spent(self, key_id: str) -> None:
+        """What is said of an id that has no row any more."""
+        fate, _ = self.spent.get(key_id, ("", 0))
+        if fate == "burned":
+            raise KeyAlreadyBurnedError
+        if fate or key_id in self.unnoticed:
+            raise KeyExpiredError
+
+    def _forget_spent(self, now: int) -> None:
+        """Forgets what ended over 30 days ago; how it went is a part of a ms."""
+        self.spent = {
+            key_id: (fate, ends)
+            for key_id, (fate, ends) in self.spent.items()
+            if ends + FATES.index(fate) / 4 > now - LIFE_MS
+        }
 
 
 @dataclass
@@ -182,6 +218,7 @@ class Contact:
         queues: key ids, oldest first; some may lack their row.
         rows: coins by key id; some may be in no queue.
         used: when each coin was used.
+        until: when those that outlive 30 days of memory end.
         places: where each coin stands in its queue; a larger one is later.
         lent: the places of coins that were handed out, by what their receipts say.
     """
@@ -192,6 +229,7 @@ class Contact:
     queues: dict[str, list[str]] = field(default_factory=lambda: {tier: [] for tier in TIERS})
     rows: dict[str, Row] = field(default_factory=dict[str, Row])
     used: dict[str, int] = field(default_factory=dict[str, int])
+    until: dict[str, int] = field(default_factory=dict[str, int])
     places: dict[str, int] = field(default_factory=dict[str, int])
     lent: dict[tuple[str, int | None], int] = field(
         default_factory=dict[tuple[str, int | None], int]
@@ -231,7 +269,20 @@ class Contact:
         self.unlist(key_id)
         used_at = self.used[key_id] = max(now, self.used.get(key_id, 0) + 1)
         self.lent[key_id, used_at] = self.places[key_id]
-        return self.rows.pop(key_id), used_at
+        row = self.rows.pop(key_id)
+        ends = row.get("expires_at", b"")
+        if ends.isdigit() and int(ends) > now + LIFE_MS:
+            self.until[key_id] = max(int(ends), self.until.get(key_id, 0))
+        return row, used_at
+
+    def was_used(self, key_id: str, now: int) -> bool:
+        """Whether a coin is remembered as used."""
+        return self.used.get(key_id, -LIFE_MS) > now - LIFE_MS or self.until.get(key_id, 0) > now
+
+    def drop_use(self, key_id: str) -> None:
+        """A coin that is dropped was not used, though it may have been released after a use."""
+        self.used.pop(key_id, None)
+        self.until.pop(key_id, None)
 
     def unlist(self, key_id: str) -> None:
         """Takes a key id from all queues."""
@@ -242,6 +293,7 @@ class Contact:
     def forget_uses(self, now: int) -> None:
         """Forgets what was used so long ago that nobody could use it any more."""
         self.used = {key_id: at for key_id, at in self.used.items() if at > now - LIFE_MS}
+        self.until = {key_id: ends for key_id, ends in self.until.items() if ends > now}
 
 
 class InventoryModel:
@@ -252,30 +304,31 @@ class InventoryModel:
 
     Attributes:
         contacts: by contact id.
-        memories: when the coins of contacts that were forgotten were used.
+        memories: of contacts that were forgotten, when coins were used and when they end.
     """
 
     def __init__(self, caps: Mapping[str, Mapping[str, int]]) -> None:
         self.caps = caps
         self.contacts: dict[str, Contact] = {}
-        self.memories: dict[str, dict[str, int]] = {}
+        self.memories: dict[str, tuple[dict[str, int], dict[str, int]]] = {}
 
     def register(self, contact_id: str, priority: Priority, name: str, now: int) -> bool:
         """Registers a contact who is new."""
         if contact_id in self.contacts:
             return False
-        self.contacts[contact_id] = Contact(
-            priority, now, name, used=self.memories.pop(contact_id, {})
-        )
+        used, until = self.memories.pop(contact_id, ({}, {}))
+        self.contacts[contact_id] = Contact(priority, now, name, used=used, until=until)
         return True
 
-    def forget(self, contact_id: str) -> int:
+    def forget(self, contact_id: str, now: int) -> int:
         """Removes a contact and their coins, and keeps what was used in mind."""
         contact = self._registered(contact_id)
         for queue in contact.queues.values():
             for key_id in queue:
-                contact.used.pop(key_id, None)
-        self.memories[contact_id] = contact.used
+                contact.drop_use(key_id)
+        # Once the last of them has ended, there is nothing to keep.
+        until = contact.until if max(contact.until.values(), default=0) > now else {}
+        self.memories[contact_id] = contact.used, until
         del self.contacts[contact_id]
         return len(contact.rows)
 
@@ -289,7 +342,7 @@ class InventoryModel:
             for key_id in queue[self.caps[priority][tier] :]:
                 queue.remove(key_id)
                 contact.rows.pop(key_id, None)
-                contact.used.pop(key_id, None)
+                contact.drop_use(key_id)
         return True
 
     def store(self, coin: NewCoin, now: int) -> bool:
@@ -299,7 +352,7 @@ class InventoryModel:
             raise CorruptEntryError
         if coin.key_id in contact.rows:
             raise KeyAlreadyExistsError
-        if contact.used.get(coin.key_id, -LIFE_MS) > now - LIFE_MS:
+        if contact.was_used(coin.key_id, now):
             raise KeyAlreadyUsedError
         if coin.expires_at is not None and coin.expires_at <= now:
             raise CoinExpiredError
@@ -465,7 +518,7 @@ def _collected(contact: Contact, now: int, *, inactive: bool) -> tuple[bool, lis
                 touched = True
                 queue.remove(key_id)
                 contact.rows.pop(key_id, None)
-                contact.used.pop(key_id, None)
+                contact.drop_use(key_id)
                 if fault != "dangling":
                     removed.append(tier)
     contact.forget_uses(now)

@@ -151,7 +151,7 @@ ENCOUNTERS = (
     Encounter(
         "vault.burn_key, stored",
         _burn("k1"),
-        [(_keep("k1"), KeyAlreadyExistsError), (_fetch("k1"), None)],
+        [(_keep("k1"), KeyAlreadyBurnedError), (_fetch("k1"), None)],
         kept=("k2",),
     ),
     Encounter(

@@ -110,7 +110,7 @@ class Bench:
         await db.gates.inventory.read(
             (
                 "UNLINK",
-                *(names.meta, names.used, *names.queues),
+                *(names.meta, names.used, names.used_until, *names.queues),
                 *(names.row(_key_id(number)) for number in range(ROUND)),
                 *(names.claims + request_id for request_id in self._request_ids),
             )

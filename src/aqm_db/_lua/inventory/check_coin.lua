@@ -1,13 +1,13 @@
 -- Looks at one public half and its entries in queues, and mends them, if asked to.
--- KEYS: meta, used, queues[tier]
+-- KEYS: meta, used, used_until, queues[tier]
 -- ARGV: clock (ms), row_prefix, key_id, valid ('1' or '0'), mode ('look' or 'repair')
 -- ARGV: coin_ttl (ms), used_ttl (ms), caps[priority][tier] (count)
 --       valid: whether a coin may have the id.
 -- Returns: {OK, kind, detail, repaired, kind, detail, repaired, ...}
 -- Again: what was mended is no problem any more.
--- Runs: HGET meta, ZSCORE queues, ZSCORE used, ZCARD queues, ZRANGE queues, ZADD queues
+-- Runs: HGET meta, ZSCORE queues, ZCARD queues, ZRANGE queues, ZADD queues
 -- Runs: ZREM queues
--- Uses: encode_id, inspect_coin, note_problem, read_coin, read_time, try_call
+-- Uses: encode_id, inspect_coin, note_problem, read_coin, read_time, recall_use, try_call
 local repair, reply = mode == 'repair', {OK}
 local _, shown = read_time()
 local now = clock or shown
@@ -42,8 +42,8 @@ end
 -- Why a coin that no queue lists can't go back to its own; nil if it can. A used coin that a queue
 -- lists was released, and is no problem; of one that no queue lists, nobody knows.
 local function find_obstacle()
-  local used_at = try_call('ZSCORE', used, key_id)
-  if used_at == nil or used_at and tonumber(used_at) > now - used_ttl then
+  local was_used = recall_use(used, used_until, key_id, now, used_ttl)
+  if was_used == nil or was_used then
     return 'it was used'
   end
   local priority = try_call('HGET', meta, 'priority')

@@ -1,6 +1,6 @@
 -- Collects one contact's garbage: all coins of an inactive contact, the stale ones of another, and
 -- what was used so long ago that nobody can use it again.
--- KEYS: meta, used, claim, queues[tier], watch
+-- KEYS: meta, used, used_until, claim, queues[tier], watch
 -- ARGV: sent (ms), clock (ms), row_prefix, coin_ttl (ms), inactive (ms), used_ttl (ms)
 -- ARGV: claim_ttl (ms), mode ('delete' or 'count')
 --       inactive: a contact whose last message was longer ago is so.
@@ -9,8 +9,9 @@
 -- Again: the claim says what the request deleted. Without it a request that is sent again, or
 --        arrives late, would delete what was stored meanwhile.
 -- Runs: GET claim, SET claim, HMGET meta, HSET meta, ZRANGE queues, ZREM queues
--- Runs: ZREM used, ZREMRANGEBYSCORE used, DEL row
--- Uses: confirm_time, inspect_coin, is_late, parse_integer, read_time, refuse_unregistered
+-- Runs: DEL row
+-- Uses: confirm_time, drop_use, forget_uses, inspect_coin, is_late, parse_integer, read_time
+-- Uses: refuse_unregistered
 local LOWEST = PRIORITIES[#PRIORITIES]
 
 local answer = redis.call('GET', claim)
@@ -55,10 +56,10 @@ if mode == 'count' then
   return reply
 end
 -- Right whatever follows: what was used so long ago can't be used again.
-redis.call('ZREMRANGEBYSCORE', used, '-inf', string.format('%.0f', now - used_ttl))
+forget_uses(used, used_until, now, used_ttl)
 -- Rehearsals: what can't be written is found out while nothing is.
 if #entries > 0 then
-  redis.call('ZREM', used, '')
+  drop_use(used, used_until, '')
   redis.call('DEL', row_prefix)
 end
 if is_inactive or #entries > 0 then
@@ -74,6 +75,6 @@ for _, entry in ipairs(entries) do
   redis.call('DEL', entry[3])
   redis.call('ZREM', entry[1], entry[2])
   -- A collected coin was not used, though it may have been released after a use.
-  redis.call('ZREM', used, entry[2])
+  drop_use(used, used_until, entry[2])
 end
 return reply

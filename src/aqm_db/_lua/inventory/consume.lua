@@ -1,6 +1,6 @@
 -- Removes one coin, whatever state its row is in.
--- KEYS: row, claim, used, queues[tier]
--- ARGV: sent (ms), clock (ms), key_id, claim_prefix, claim_ttl (ms), coin_ttl (ms)
+-- KEYS: row, claim, used, used_until, queues[tier]
+-- ARGV: sent (ms), clock (ms), key_id, claim_prefix, claim_ttl (ms), coin_ttl (ms), used_ttl (ms)
 -- Returns: {OK, removed} | {UNKNOWN, shown}
 -- Again: the claim holds what the request took.
 -- Runs: EXISTS row, EXISTS claim, ZREM queues
@@ -20,5 +20,5 @@ for _, queue in pairs(queues) do
   redis.call('ZREM', queue, '')
 end
 claim_coin(read_coin(row) or {}, key_id, row, claim, claim_prefix, claim_ttl, coin_ttl, used,
-  clock or shown, queues, '')
+  used_until, used_ttl, clock or shown, queues, '')
 return {OK, 1}

@@ -1,12 +1,12 @@
 -- Forgets a contact: itself, its queues and its coins, in whatever state they are. What was used is
 -- remembered until nobody can use it again, so that it can't come back with the contact.
--- KEYS: meta, used, claim, queues[tier]
--- ARGV: sent (ms), row_prefix, used_ttl (ms), claim_ttl (ms)
+-- KEYS: meta, used, used_until, claim, queues[tier]
+-- ARGV: sent (ms), clock (ms), row_prefix, used_ttl (ms), claim_ttl (ms)
 -- Returns: {OK, dropped} | {NOT_REGISTERED} | {UNKNOWN, shown}
 -- Again: the claim says how many coins the request dropped.
 -- Runs: GET claim, SET claim, PEXPIRE claim, EXISTS meta, DEL meta, ZRANGE queues, DEL queues
--- Runs: DEL row, ZREM used, PEXPIRE used
--- Uses: encode_id, is_late, read_time, try_call
+-- Runs: DEL row
+-- Uses: drop_use, encode_id, is_late, limit_memory, read_time, try_call
 local answer = redis.call('GET', claim)
 if answer then
   return {OK, tonumber(answer)}
@@ -27,7 +27,7 @@ for _, queue in pairs(queues) do
 end
 -- Rehearsals: what can't be written is found out while nothing is; DEL is the first write itself.
 -- ZREM comes before SET: after it, a server that is full refuses nothing: forgetting makes room.
-redis.call('ZREM', used, '')
+drop_use(used, used_until, '')
 redis.call('SET', claim, '', 'PX', 1, 'XX')
 redis.call('PEXPIRE', claim, 1)
 
@@ -35,9 +35,9 @@ local dropped = 0
 for _, id in ipairs(ids) do
   dropped = dropped + redis.call('DEL', row_prefix .. encode_id(id))
   -- A dropped coin was not used, though it may have been released after a use.
-  redis.call('ZREM', used, id)
+  drop_use(used, used_until, id)
 end
 redis.call('DEL', unpack(whole))
-redis.call('PEXPIRE', used, used_ttl)
+limit_memory(used, used_until, clock or shown, used_ttl)
 redis.call('SET', claim, dropped, 'PX', claim_ttl)
 return {OK, dropped}

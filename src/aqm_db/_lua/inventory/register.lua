@@ -1,9 +1,10 @@
 -- Registers a contact; one that exists stays as it is.
--- KEYS: meta, used
+-- KEYS: meta, used, used_until
 -- ARGV: sent (ms), clock (ms), request_id, priority, display_name
 -- Returns: {OK, created} | {UNKNOWN, shown}
 -- Again: the contact remembers the request that made it.
 -- Runs: EXISTS meta, HGET meta, HSET meta, PERSIST meta, ZADD used, PERSIST used
+-- Runs: ZADD used_until, PERSIST used_until
 -- Uses: is_late, read_time
 local exists = redis.call('EXISTS', meta) == 1
 if exists and redis.call('HGET', meta, 'by') == request_id then
@@ -18,10 +19,12 @@ if exists then
 end
 -- Rehearsals: what can't be written is found out while nothing is.
 redis.call('ZADD', used, 'XX', 0, '')
+redis.call('ZADD', used_until, 'XX', 0, '')
 redis.call('PERSIST', meta)
 
 redis.call('HSET', meta, 'priority', priority, 'last_msg_at', clock or shown, 'display_name', display_name,
   'by', request_id)
 -- The memory of a contact that was forgotten had an end.
 redis.call('PERSIST', used)
+redis.call('PERSIST', used_until)
 return {OK, 1}

@@ -1,6 +1,7 @@
 -- Hands out the oldest coin of the first tier that has one.
--- KEYS: claim, meta, used, queues[tier], watch
--- ARGV: sent (ms), clock, row_prefix, claim_prefix, coin_ttl (ms), claim_ttl, tiers ...
+-- KEYS: claim, meta, used, used_until, queues[tier], watch
+-- ARGV: sent (ms), clock, row_prefix, claim_prefix, coin_ttl (ms), used_ttl (ms), claim_ttl
+-- ARGV: tiers ...
 --       clock, claim_ttl: ms as text, which some servers write faster than numbers; tiers: the one
 --       that is wanted, and those to fall back to.
 -- Returns: {OK, claim, set aside} | {OK, claim, set aside, key_id, coin_category, public_key,
@@ -52,8 +53,8 @@ for _, tier in ipairs(tiers) do
         return refuse_unregistered(meta, claim)
       end
       local origin = head[2] .. ' ' .. (contact[2] or '')
-      local receipt = claim_coin(coin, id, row, claim, claim_prefix, claim_ttl, coin_ttl, used, now,
-        {queue}, origin, meta)
+      local receipt = claim_coin(coin, id, row, claim, claim_prefix, claim_ttl, coin_ttl, used,
+        used_until, used_ttl, now, {queue}, origin, meta)
       if not receipt then
         return hand_out_again(claim, queues, coin_ttl)
       end

@@ -1,12 +1,12 @@
 -- Changes a contact's priority. A lower one drops the newest coins above its caps; a higher one, or
 -- the same, drops nothing, and so does any that takes the place of a malformed one.
--- KEYS: meta, used, claim, queues[tier]
+-- KEYS: meta, used, used_until, claim, queues[tier]
 -- ARGV: sent (ms), priority, row_prefix, claim_ttl (ms), caps[tier] (count)
 -- Returns: {OK, dropped} | {NOT_REGISTERED} | {CORRUPT} | {UNKNOWN, shown}
 -- Again: the claim says how many the request dropped. Without it a request that is sent again, or
 --        arrives late, would undo what others decided meanwhile, and drop what they stored.
--- Runs: GET claim, SET claim, HGET meta, HSET meta, ZRANGE queues, ZREM queues, ZREM used, DEL row
--- Uses: encode_id, is_late, read_time, refuse_unregistered
+-- Runs: GET claim, SET claim, HGET meta, HSET meta, ZRANGE queues, ZREM queues, DEL row
+-- Uses: drop_use, encode_id, is_late, read_time, refuse_unregistered
 local answer = redis.call('GET', claim)
 if answer then
   return {OK, tonumber(answer)}
@@ -37,7 +37,7 @@ end
 -- Rehearsals: what can't be written is found out while nothing is.
 if #excess > 0 then
   redis.call('DEL', row_prefix)
-  redis.call('ZREM', used, '')
+  drop_use(used, used_until, '')
 end
 redis.call('SET', claim, '', 'PX', 1, 'XX')
 redis.call('HSET', meta, 'priority', priority)
@@ -46,6 +46,6 @@ for _, entry in ipairs(excess) do
   redis.call('DEL', row_prefix .. encode_id(entry[2]))
   redis.call('ZREM', entry[1], entry[2])
   -- A dropped coin was not used, though it may have been released after a use.
-  redis.call('ZREM', used, entry[2])
+  drop_use(used, used_until, entry[2])
 end
 return {OK, #excess}

@@ -1,5 +1,5 @@
 -- Stores a public half at the end of its tier's queue.
--- KEYS: row, meta, used, claim, queues[tier], leases, watch
+-- KEYS: row, meta, used, used_until, claim, queues[tier], leases, watch
 -- ARGV: sent (ms), clock (ms), request_id, key_id, coin_category, public_key, signature
 -- ARGV: expires_at (ms)
 -- ARGV: row_prefix, coin_ttl (ms), used_ttl (ms), caps[priority] (count), lease?
@@ -8,12 +8,12 @@
 --          | {CORRUPT} | {NO_SLOT} | {UNKNOWN, shown}
 -- Again: the row remembers the request that stored it, in a field whose name every coin pays for;
 --        once the coin was taken, its claim does.
--- Runs: EXISTS claim, HMGET meta, HSET meta, EXISTS row, ZSCORE used, ZREMRANGEBYSCORE used
--- Runs: ZCARD queues
+-- Runs: EXISTS claim, HMGET meta, HSET meta, EXISTS row, ZCARD queues
 -- Runs: ZRANGE queues, ZREVRANGE queues, ZADD queues, ZREM queues
 -- Runs: HGET leases, HSET leases, HDEL leases
--- Uses: confirm_time, inspect_coin, is_late, lease.format_lease, lease.parse_lease, parse_integer
--- Uses: read_coin, read_time, refuse_unregistered, set_aside, write_coin
+-- Uses: confirm_time, forget_uses, inspect_coin, is_late, lease.format_lease, lease.parse_lease
+-- Uses: parse_integer, read_coin, read_time, recall_use, refuse_unregistered, set_aside
+-- Uses: write_coin
 local tier, queue = coin_category, queues[coin_category]
 
 if redis.call('EXISTS', claim) == 1 then
@@ -36,8 +36,11 @@ if redis.call('EXISTS', row) == 1 then
   return {(read_coin(row) or {}).by == request_id and OK or EXISTS}
 end
 local confirmed = clock or confirm_time(watch, shown)
-local used_at = redis.call('ZSCORE', used, key_id)
-if used_at and tonumber(used_at) > confirmed - used_ttl then
+local was_used = recall_use(used, used_until, key_id, confirmed, used_ttl)
+if was_used == nil then
+  return {CORRUPT}
+end
+if was_used then
   return {USED}
 end
 -- It would take the place of a good one until it's selected, and nobody gets it then.
@@ -78,7 +81,7 @@ if lease then
   redis.call('HDEL', leases, '')
 end
 -- Right whatever follows: what was used so long ago can't be used again.
-redis.call('ZREMRANGEBYSCORE', used, '-inf', string.format('%.0f', confirmed - used_ttl))
+forget_uses(used, used_until, confirmed, used_ttl)
 
 redis.call('HSET', meta, 'newest', score)
 -- An entry that lost its row would list the coin twice.

@@ -1,15 +1,20 @@
 -- Runs: RENAMENX row claim, RENAMENX claim row, HSET claim, PEXPIRE claim, SET claim, ZADD used
--- Runs: ZSCORE used, ZREM used, ZREM queues, HDEL claim, DEL claim, HSET meta
--- Uses: parse_integer, try_call
+-- Runs: ZSCORE used, ZADD used_until, ZREM queues, HDEL claim, DEL claim, HSET meta
+-- Uses: drop_use, parse_integer, try_call
 -- Writes all that follows from a use, and returns its receipt.
-local function note_use(coin, id, claim, claim_prefix, claim_ttl, used, now, queues, origin,
-  meta)
+local function note_use(coin, id, claim, claim_prefix, claim_ttl, used, used_until, used_ttl, now,
+  queues, origin, meta)
   local used_at = now
   -- Raised above an earlier use of the same coin: each use has a receipt of its own.
   if redis.call('ZADD', used, 'GT', 'CH', now, id) == 0 then
     local raised = string.format('%.0f', redis.call('ZSCORE', used, id) + 1)
     used_at = parse_integer(raised) and raised or now
     redis.call('ZADD', used, used_at, id)
+  end
+  -- A coin that lasts longer than its use is remembered can't come back in its lifetime either.
+  local ends = parse_integer(coin.expires_at)
+  if ends and ends > now + used_ttl then
+    redis.call('ZADD', used_until, 'GT', coin.expires_at, id)
   end
   local receipt = used_at .. ' ' .. origin
   try_call('HSET', claim, 'key_id', id, 'receipt', receipt)
@@ -33,19 +38,19 @@ end
 -- the row back as it was: no coin is lost on the way.
 -- Returns the use's receipt: when it was used, a space, and the origin, which says where the coin
 -- was taken from; nil if the request has its claim already.
-local function claim_coin(coin, id, row, claim, claim_prefix, claim_ttl, coin_ttl, used, now,
-  queues, origin, meta)
+local function claim_coin(coin, id, row, claim, claim_prefix, claim_ttl, coin_ttl, used, used_until,
+  used_ttl, now, queues, origin, meta)
   if redis.call('RENAMENX', row, claim) == 0 then
     return nil
   end
-  local noted, receipt = pcall(note_use, coin, id, claim, claim_prefix, claim_ttl, used, now,
-    queues, origin, meta)
+  local noted, receipt = pcall(note_use, coin, id, claim, claim_prefix, claim_ttl, used,
+    used_until, used_ttl, now, queues, origin, meta)
   if not noted then
     -- Stale by the time that this expiry comes, if the one above was set.
     redis.pcall('PEXPIRE', claim, coin_ttl)
     redis.pcall('HDEL', claim, 'key_id', 'receipt')
     redis.call('RENAMENX', claim, row)
-    redis.pcall('ZREM', used, id)
+    pcall(drop_use, used, used_until, id)
     redis.pcall('DEL', claim_prefix .. (coin.by or ''))
     error(receipt)
   end

@@ -1,12 +1,17 @@
--- Burns a private half: erases blob, iv and tag, and leaves a tombstone that answers replays.
--- KEYS: row, stats, expiry
--- ARGV: sent (ms), request_id, key_id, grace (ms), ttl (ms)
--- Returns: {OK} | {NOT_FOUND} | {BURNED} | {CORRUPT} | {UNKNOWN, shown}
+-- Burns a private half: erases blob, iv and tag, leaves a tombstone that answers replays, and
+-- remembers the id.
+-- KEYS: row, stats, expiry, spent, watch
+-- ARGV: sent (ms), clock (ms), request_id, key_id, grace (ms), ttl (ms), spent_ttl (ms)
+-- ARGV: most (count)
+--       most: ids to forget.
+-- Returns: {OK} | {NOT_FOUND} | {BURNED} | {EXPIRED} | {CORRUPT} | {UNKNOWN, shown}
 -- Again: the tombstone remembers the request that burned it.
--- Runs: EXISTS row, HMGET row, HDEL row, PTTL row, PEXPIRE row, HSET row, HSET stats, ZREM expiry
--- Uses: format_count, is_late, read_counters, read_time
+-- Runs: EXISTS row, HMGET row, HDEL row, PTTL row, PEXPIRE row, ZREM expiry, ZADD spent
+-- Uses: confirm_time, erase_half, forget_spent, is_late, name_spent, parse_integer, read_counters
+-- Uses: read_time, spent.recall_spent
 local exists = redis.call('EXISTS', row) == 1
-local fields = exists and redis.call('HMGET', row, 'status', 'coin_category', 'burned_by') or {}
+local fields = exists
+  and redis.call('HMGET', row, 'status', 'coin_category', 'burned_by', 'created_at') or {}
 if fields[1] == 'BURNED' and fields[3] == request_id then
   return {OK}
 end
@@ -15,7 +20,7 @@ if is_late(sent, shown) then
   return {UNKNOWN, shown}
 end
 if not exists then
-  return {NOT_FOUND}
+  return {name_spent(spent, expiry, key_id)}
 end
 if fields[1] == 'BURNED' then
   return {BURNED}
@@ -28,14 +33,14 @@ if not counters then
 end
 -- Rehearsals: what can't be written is found out while nothing is.
 redis.call('ZREM', expiry, '')
+redis.call('ZADD', spent, 'XX', 0, '')
+recall_spent(spent, '')
 redis.call('HDEL', row, '')
 local left = redis.call('PTTL', row)
 redis.call('PEXPIRE', row, left > 0 and left or ttl)
+-- Right whatever follows: nobody could bring these back.
+forget_spent(spent, clock or confirm_time(watch, shown), spent_ttl, most)
 
-redis.call('HSET', row, 'status', 'BURNED', 'burned_by', request_id)
-redis.call('HDEL', row, 'encrypted_blob', 'encryption_iv', 'auth_tag')
-redis.call('PEXPIRE', row, grace)
-redis.call('ZREM', expiry, key_id)
-redis.call('HSET', stats, active, format_count(counters[active] - 1),
-  'total_burned', format_count(counters.total_burned + 1))
+local ends = (parse_integer(fields[4]) or clock or shown) + ttl
+erase_half(row, stats, expiry, spent, key_id, ends, request_id, grace, active, counters)
 return {OK}

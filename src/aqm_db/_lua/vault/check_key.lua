@@ -1,13 +1,14 @@
 -- Looks at one private half and its entry in the expiry index, and mends them, if asked to.
--- KEYS: row, expiry
+-- KEYS: row, expiry, spent
 -- ARGV: clock (ms), key_id, valid ('1' or '0'), mode ('look' or 'repair'), ttl (ms), grace (ms)
 --       valid: whether a key may have the id.
 -- Returns: {OK, kind, detail, repaired, kind, detail, repaired, ...}
 --          The counters are left to vault_check_counters.
 -- Again: what was mended is no problem any more.
 -- Runs: ZSCORE expiry, HMGET row, PTTL row, ZADD expiry, ZREM expiry, HDEL row, PEXPIRE row
+-- Runs: ZSCORE spent, ZADD spent
 -- Uses: expiry_score.format_score, expiry_score.read_tier, find_active_tier, is_utf8, note_problem
--- Uses: parse_integer, read_time, try_call
+-- Uses: parse_integer, read_time, spent.note_spent, try_call
 -- Earlier versions listed a key by its client's clock.
 local AGREEMENT = 60000
 local repair, reply = mode == 'repair', {OK}
@@ -20,7 +21,7 @@ local fields = try_call('HMGET', row, 'status', 'coin_category', 'created_at', '
   'encrypted_blob', 'encryption_iv', 'auth_tag') or {}
 local left = redis.call('PTTL', row)
 local tier = find_active_tier(fields)
-local entry, expire, erase = score, nil, false
+local entry, expire, erase, lost = score, nil, false, false
 
 local function look_at_active()
   if not tier or not parse_integer(fields[3]) or not fields[4] or not is_utf8(fields[4])
@@ -79,7 +80,7 @@ if valid ~= '1' or left == -2 then
   if score and not (valid == '1' and (tonumber(score) or math.huge) <= shown) then
     note_problem(reply, 'dangling_entry',
       'the expiry index lists it, and there is no such key', repair)
-    entry = false
+    entry, lost = false, valid == '1' and try_call('ZSCORE', spent, key_id) ~= nil
   end
 elseif fields[1] == 'BURNED' then
   look_at_tombstone()
@@ -98,9 +99,16 @@ end
 if erase then
   redis.call('HDEL', row, '')
 end
+if lost then
+  redis.call('ZADD', spent, 'XX', 0, '')
+end
 
 if expire then
   redis.call('PEXPIRE', row, expire)
+end
+if lost then
+  -- It was there once, so it's expired rather than unknown.
+  note_spent(spent, key_id, 'gone', math.floor(tonumber(score)) - shown + now)
 end
 if erase then
   redis.call('HDEL', row, 'encrypted_blob', 'encryption_iv', 'auth_tag')

@@ -1,18 +1,20 @@
 -- Stores a private half; a minted one with its public half, which waits to be published.
--- KEYS: row, stats, expiry, unpublished, watch
+-- KEYS: row, stats, expiry, spent, unpublished, watch
 -- ARGV: sent (ms), clock (ms), request_id, key_id, coin_category, encrypted_blob, encryption_iv
 -- ARGV: auth_tag, coin_version, since (ms), ttl (ms), public_key?, signature?, most? (count)
 -- ARGV: row_prefix?
 --       since: when it was created, if that isn't now; the last four are of a minted one, most is
 --       of active keys.
--- Returns: {OK} | {EXISTS} | {CORRUPT} | {BUDGET, count, most} | {UNKNOWN, shown}
+-- Returns: {OK} | {EXISTS} | {BURNED} | {EXPIRED} | {CORRUPT} | {BUDGET, count, most}
+--          | {UNKNOWN, shown}
 -- Again: the row remembers the request that stored it.
--- Runs: EXISTS row, HGET row, PEXPIREAT row, HSET row, HSET stats, ZADD expiry, ZSCORE expiry
--- Runs: ZADD unpublished, ZRANGE unpublished, ZREM unpublished, EXISTS row
+-- Runs: EXISTS row, HMGET row, PEXPIREAT row, HSET row, HSET stats, ZADD expiry, ZSCORE expiry
+-- Runs: ZADD unpublished, ZRANGE unpublished, ZREM unpublished, EXISTS row, ZREM spent
 -- Uses: confirm_time, encode_id, expiry_score.format_score, expiry_score.read_tier, format_count
--- Uses: is_late, read_counters, read_time, try_call
+-- Uses: is_late, read_counters, read_time, spent.recall_spent, try_call
 local exists = redis.call('EXISTS', row) == 1
-if exists and try_call('HGET', row, 'by') == request_id then
+local fields = exists and try_call('HMGET', row, 'by', 'status') or {}
+if fields[1] == request_id then
   return {OK}
 end
 local _, shown = read_time()
@@ -20,7 +22,7 @@ if is_late(sent, shown) then
   return {UNKNOWN, shown}
 end
 if exists then
-  return {EXISTS}
+  return {fields[2] == 'BURNED' and BURNED or EXISTS}
 end
 if not clock then
   -- Whoever erases needs to know when the clock was last as it should be.
@@ -33,6 +35,18 @@ local created_at = since or now
 local expires_at = shown + math.max(created_at + ttl - now, 1)
 -- The server expired an earlier key of this id, and nobody has looked since.
 local expired = redis.call('ZSCORE', expiry, key_id)
+local fate, ends = recall_spent(spent, key_id)
+if fate == 'burned' then
+  return {BURNED}
+end
+if fate or expired then
+  -- Only one that comes back with its age, and that the server let go before its time, was lost.
+  ends = ends or tonumber(expired) - shown + now
+  local is_lost = since and fate ~= 'purged' and ends > now
+  if not is_lost then
+    return {EXPIRED}
+  end
+end
 local active, earlier = ACTIVE[coin_category], expired and ACTIVE[read_tier(expired)]
 local counters = read_counters(stats,
   expired and {active, earlier, 'total_expired'} or {active})
@@ -44,6 +58,7 @@ if most and counters[active] >= most then
 end
 -- Rehearsals: what can't be written is found out while nothing is.
 redis.call('ZADD', expiry, 'XX', 0, '')
+redis.call('ZREM', spent, '')
 redis.call('PEXPIREAT', row, expires_at)
 if public_key then
   redis.call('ZADD', unpublished, 'XX', 0, '')
@@ -65,6 +80,7 @@ if public_key then
 end
 redis.call('PEXPIREAT', row, expires_at)
 redis.call('ZADD', expiry, format_score(expires_at, coin_category), key_id)
+redis.call('ZREM', spent, key_id)
 if expired then
   redis.call('HSET', stats, earlier, format_count(counters[earlier] - 1),
     'total_expired', format_count(counters.total_expired + 1))

@@ -1,0 +1,179 @@
+"""What is remembered of keys that are gone: coins that were used, and burned or expired halves."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from aqm_db._io.seam import SCAN_COUNT, Argument, Call
+from aqm_db._lua.loader import Script
+from aqm_db._model.keys import ContactKeys, parse_id
+from aqm_db.errors import AQMDatabaseError
+
+from . import Scope
+from .batch import AT_ONCE
+from .outcome import Progress, check_reply
+from .private_halves import GRACE_MS, SPENT_TTL_MS
+from .stock import USED_TTL_MS
+
+REMEMBER_USED = Script("inventory/remember")
+REMEMBER_SPENT = Script("vault/remember")
+
+Fate: TypeAlias = Literal["gone", "purged", "burned"]
+"""How a private half went: the server let it go, it was deleted for its age, or it was burned."""
+FATES: tuple[Fate, ...] = ("gone", "purged", "burned")
+"""In the order of the quarters that ``_lua/shared/spent.lua`` keeps them as."""
+_QUARTERS = 4
+
+
+class UsedCoin(NamedTuple):
+    """A coin that was used.
+
+    Attributes:
+        contact_id: whose it is.
+        key_id: its id.
+        used_at: when it was used, in ms; None if that is forgotten.
+        ends: when it can't be used any more, if it outlives the 30 days of memory.
+    """
+
+    contact_id: str
+    key_id: str
+    used_at: int | None
+    ends: int | None
+
+
+class SpentHalf(NamedTuple):
+    """A private half that is gone.
+
+    Attributes:
+        key_id: its id.
+        fate: how it went.
+        ends: when it would have expired by itself, in ms.
+    """
+
+    key_id: str
+    fate: Fate
+    ends: int
+
+
+async def list_used(scope: Scope) -> list[UsedCoin]:
+    """All coins that were used, of contacts that were forgotten, too (SCAN).
+
+    One that is in the inventory was released, and so is left out. Keys of the wrong type and
+    entries that no call has written are passed over.
+    """
+    found: dict[tuple[str, str], UsedCoin] = {}
+    async for page in scope.seam.scan(scope.keys.used_pattern()):
+        for key in page:
+            contact_id = scope.keys.used_id(key)
+            if contact_id is None:
+                continue
+            names = scope.keys.of(contact_id)
+            async for entries in walk_index(scope, key.decode()):
+                await _add_used(scope, contact_id, names, [entry for entry, _ in entries], found)
+    return list(found.values())
+
+
+async def list_spent(scope: Scope) -> list[SpentHalf]:
+    """All private halves that are remembered as gone; what no call has written is passed over."""
+    found: dict[str, SpentHalf] = {}
+    async for entries in walk_index(scope, scope.keys.vault_spent):
+        for member, score in entries:
+            key_id = parse_id(member)
+            place = int(score % 1 * _QUARTERS) if 0 <= score < float("inf") else len(FATES)
+            if key_id is not None and place < len(FATES):
+                found[key_id] = SpentHalf(key_id, FATES[place], int(score))
+    return list(found.values())
+
+
+async def remember_used(scope: Scope, coins: Sequence[UsedCoin], progress: Progress) -> None:
+    """Adds to the memory of used coins, and to what is remembered of each.
+
+    One that the inventory holds, as it was before that use, is dropped.
+    """
+    by_contact: dict[str, list[UsedCoin]] = defaultdict(list)
+    for coin in coins:
+        by_contact[coin.contact_id].append(coin)
+    for contact_id, own in by_contact.items():
+        names = scope.keys.of(contact_id)
+        keys = (names.meta, names.used, names.used_until, *names.queues)
+        for first in range(0, len(own), AT_ONCE):
+            items: list[Argument] = []
+            for coin in own[first : first + AT_ONCE]:
+                items += (coin.key_id, _write(coin.used_at), _write(coin.ends))
+            arguments = (scope.read_clock(), names.rows, USED_TTL_MS, *items)
+            check_reply(await scope.seam.run(Call(REMEMBER_USED, keys, arguments)))
+            progress.made = True
+
+
+async def remember_spent(scope: Scope, halves: Sequence[SpentHalf], progress: Progress) -> None:
+    """Adds to the memory of private halves that are gone.
+
+    One that the vault holds is burned, if it was burned.
+
+    Raises:
+        CorruptEntryError: the stored counters are malformed.
+    """
+    keys = (scope.keys.vault_stats, scope.keys.vault_expiry, scope.keys.vault_spent)
+    for first in range(0, len(halves), AT_ONCE):
+        items: list[Argument] = []
+        for half in halves[first : first + AT_ONCE]:
+            items += half
+        fixed = (scope.read_clock(), scope.request_ids(), scope.keys.vault_prefix, GRACE_MS)
+        call = Call(REMEMBER_SPENT, keys, (*fixed, SPENT_TTL_MS, *items))
+        check_reply(await scope.seam.run(call))
+        progress.made = True
+
+
+async def walk_index(scope: Scope, name: str) -> AsyncIterator[list[tuple[bytes, float]]]:
+    """Walks over a sorted set (ZSCAN), page by page; not if it has the wrong type.
+
+    What comes or goes meanwhile may be missed, or come twice.
+    """
+    cursor: Any = b"0"
+    while True:
+        [reply] = await scope.seam.read(("ZSCAN", name, cursor, "COUNT", SCAN_COUNT))
+        if isinstance(reply, AQMDatabaseError):
+            return
+        cursor, page = reply
+        yield list(zip(page[::2], map(float, page[1::2]), strict=True))
+        if cursor == b"0":
+            return
+
+
+async def _add_used(
+    scope: Scope,
+    contact_id: str,
+    names: ContactKeys,
+    members: Sequence[bytes],
+    found: dict[tuple[str, str], UsedCoin],
+) -> None:
+    key_ids = [key_id for member in members if (key_id := parse_id(member)) is not None]
+    commands = [
+        command
+        for key_id in key_ids
+        for command in (
+            ("ZSCORE", names.used, key_id),
+            ("ZSCORE", names.used_until, key_id),
+            # Last of the three: one that is back by then is known as used no longer.
+            ("EXISTS", names.row(key_id)),
+        )
+    ]
+    replies = await scope.seam.read(*commands) if commands else []
+    for key_id, used_at, ends, is_back in zip(
+        key_ids, replies[::3], replies[1::3], replies[2::3], strict=True
+    ):
+        coin = UsedCoin(contact_id, key_id, _read(used_at), _read(ends))
+        if not is_back and (coin.used_at is not None or coin.ends is not None):
+            found[contact_id, key_id] = coin
+
+
+def _read(score: Any) -> int | None:
+    """A time in a reply; None if there is none, or none that a call has written."""
+    if score is None or isinstance(score, AQMDatabaseError):
+        return None
+    time = float(score)
+    return int(time) if 0 <= time < float("inf") else None
+
+
+def _write(time: int | None) -> Argument:
+    return "" if time is None else time
