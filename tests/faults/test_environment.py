@@ -149,7 +149,7 @@ async def test_more_keys_than_a_replica_can_count(client: Redis) -> None:
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random", "volatile-ttl"])
 async def test_eviction(client: Redis, policy: str, tally: Tally) -> None:
-    """A server that evicts loses coins, but never hands one out twice, and every call goes on.
+    """A server that evicts loses coins, but none is handed out twice by itself, and calls go on.
 
     Whatever it evicts: rows, indexes, contacts, used coins, claims. ``connect`` refuses such a
     server; a caller who brings a client of his own isn't asked.
