@@ -105,7 +105,7 @@ async def test_health(face: ModuleType, servers: Servers, backend: Any) -> None:
     assert health == HealthStatus(
         vault_connected=True,
         inventory_connected=True,
-        vault_key_count=3,
+        vault_key_count=4,
         inventory_key_count=0,
         uptime_seconds=health.uptime_seconds,
     )

@@ -59,7 +59,7 @@ async def test_memory(face: str) -> None:
             assert await done(db.vault.store_key(**sample_key("k", "GOLD"))) is True
             assert (await done(db.gc.garbage_collect())).keys_deleted == 0
             assert (await done(db.reporter.get_vault_report())).active_gold == 1
-            assert (await done(db.health())).vault_key_count == 3
+            assert (await done(db.health())).vault_key_count == 4
 
 
 @FACES

@@ -80,6 +80,7 @@ async def test_store_key_with_owner_has_a_hash_tag(
         b"aqm:{alice}:vault:v1:expiry",
         b"aqm:{alice}:vault:v1:key:gold-1",
         b"aqm:{alice}:vault:v1:stats",
+        b"aqm:{alice}:vault:v1:watch",
     ]
     assert await alice.get_all_active_ids() == ["gold-1"]
     assert not await AsyncSecureVault(vault_client).exists("gold-1")

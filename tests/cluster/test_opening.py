@@ -206,7 +206,7 @@ async def test_clients_of_ones_own(face: Face, server: RunningCluster) -> None:
         assert (await health_check(client, client)).vault_key_count >= 3
         await close_all(client, client)
         database = AsyncClientDatabase(client, client, owner="alice")
-        assert await database.delete_owner("alice") == 3
+        assert await database.delete_owner("alice") == 4
         await database.aclose()
     else:
         sync_client = server.sync_client()
@@ -214,7 +214,7 @@ async def test_clients_of_ones_own(face: Face, server: RunningCluster) -> None:
         assert sync.health_check(sync_client, sync_client).vault_key_count >= 3
         sync.close_all(sync_client, sync_client)
         with sync.ClientDatabase(sync_client, sync_client, owner="alice") as sync_database:
-            assert sync_database.delete_owner("alice") == 3
+            assert sync_database.delete_owner("alice") == 4
 
 
 async def test_nodes_that_no_cluster_is_at(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ async def test_a_password(face: Face, server: RunningCluster) -> None:
         await db.vault.store_key(**sample_key("k", "GOLD"))
         with pytest.raises(AccessDeniedError):
             await db.for_owner("carol").vault.get_stats()
-        assert await db.delete_owner("alice") == 3
+        assert await db.delete_owner("alice") == 4
     with pytest.raises(AccessDeniedError):
         async with opened(face, f"redis+cluster://alice:wrong@{hosts}", owner="alice"):
             pass
