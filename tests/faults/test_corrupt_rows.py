@@ -199,7 +199,7 @@ async def test_a_damaged_watch(direct: Redis, value: bytes, tally: Tally) -> Non
     collector = AsyncGarbageCollector(inventory, direct)
     await inventory.register_contact(BOB, "BESTIE")
     await inventory.store_key(BOB, "b1", "BRONZE", *HALVES)
-    for field in ("seen", "before", "jumped"):
+    for field in ("seen", "before", "stayed"):
         await direct.hset("inv:v1:watch", field, value)
         assert (await collector.garbage_collect()).keys_deleted == 0
         tally.add("damaged watch")

@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from aqm_db import config
 from aqm_db._io.facts import read_unless_refused
 from aqm_db._io.seam import Seam
 from aqm_db._model.defaults import DAY_MS
 from aqm_db._model.rows import parse_number
+from aqm_db.errors import AQMDatabaseError
 
 
 class ClockRecord(NamedTuple):
@@ -33,13 +33,12 @@ async def read_clock_record(seam: Seam, watch: str) -> ClockRecord | None:
         seam: where it is.
         watch: the name of the key that has it.
     """
-    fields = ("HMGET", watch, "before", "jumped", "lost", "lost_at")
+    fields = ("HMGET", watch, "before", "lost", "lost_at")
     replies = await read_unless_refused(seam, ("TIME",), fields)
-    if replies is None:
+    if replies is None or isinstance(replies[1], AQMDatabaseError):
         return None
     [seconds, microseconds], values = replies
     shown = int(seconds) * 1000 + int(microseconds) // 1000
-    before, jumped, lost, lost_at = (parse_number(value or b"") or 0 for value in values)
-    stays = 0 <= shown - jumped < config.CLOCK_CONFIRM_SECONDS * 1000
-    jump = jumped - before if stays else 0
+    before, lost, lost_at = (parse_number(value or b"") or 0 for value in values)
+    jump = shown - before if before else 0
     return ClockRecord(shown, jump if jump >= DAY_MS else 0, lost, lost_at)
