@@ -13,7 +13,7 @@ from aqm_db.replenisher import AsyncReplenisher, RefusedCoin, Replenished
 from tests.conftest import INVENTORY_DB
 from tests.support.backends import FAKEREDIS, REDIS_6, VALKEY_9, Backend, RunningServer, Servers
 from tests.support.coin_server import MOODS, CoinServer
-from tests.support.samples import Clock
+from tests.support.samples import Clock, age_leases
 
 pytestmark = pytest.mark.asyncio
 
@@ -77,7 +77,7 @@ class World:
             if turn == open_at:
                 self.server.gate.set()
             if turn == expire_at:
-                self.clock.advance(ms=config.INV_LEASE_TTL_SECONDS * 1000)
+                await age_leases(self.client, config.INV_LEASE_TTL_SECONDS * 1000)
             if turn % 20 == 0:
                 await self.look()
             await asyncio.sleep(0)

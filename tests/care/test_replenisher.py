@@ -32,7 +32,7 @@ from aqm_db.types import CoinCategory, InventorySummary, NewCoin
 from tests.conftest import INVENTORY_DB
 from tests.support.backends import VALKEY_9, RunningServer, Servers
 from tests.support.coin_server import CoinServer, Mood
-from tests.support.samples import BOB, MATE, Clock, halves, stock
+from tests.support.samples import BOB, DAY_MS, MATE, Clock, age_leases, halves, stock
 
 pytestmark = pytest.mark.asyncio
 
@@ -407,8 +407,8 @@ async def test_a_clock_that_goes_wrong_meanwhile_costs_no_coin(
 ) -> None:
     """Nothing is fetched then; what was fetched before is in the report."""
     wrong: Any = 1.5
-    # It's read for each tier, and to reserve; then for each tier and each of its coins.
-    for right in (4, 5, 7):
+    # It's read for each tier; then for each tier and each of its coins.
+    for right in (3, 4, 6):
         readings = iter([*[clock.now] * right, *[wrong] * 99])
         broken = AsyncSmartInventory(inventory_client, clock=partial(next, readings))
         server = CoinServer()
@@ -534,13 +534,13 @@ async def test_a_cancellation_of_the_verifiers_own_loses_no_coin(
 
 
 async def test_a_lease_that_ended_meanwhile(
-    inventory: AsyncSmartInventory, bob: str, clock: Clock
+    inventory: AsyncSmartInventory, inventory_client: Redis, bob: str
 ) -> None:
     """What took too long is stored all the same, if there's still room."""
     server = moody("slow", "slow", "slow")
     task = asyncio.create_task(AsyncReplenisher(inventory, server.fetch).replenish())
     await until(lambda: server.running == 3)
-    clock.advance(ms=config.INV_LEASE_TTL_SECONDS * 1000)
+    await age_leases(inventory_client, config.INV_LEASE_TTL_SECONDS * 1000)
     await stock(inventory, bob, "SILVER", "s1", "s2", "s3")
     server.gate.set()
     report = await task
@@ -551,7 +551,12 @@ async def test_a_lease_that_ended_meanwhile(
 
 @pytest.mark.parametrize(("options", "seconds"), [({}, 120), ({"lease_seconds": 7.5}, 7.5)])
 async def test_what_a_killed_program_had_reserved_is_free_in_the_end(
-    inventory: AsyncSmartInventory, bob: str, clock: Clock, options: Any, seconds: float
+    inventory: AsyncSmartInventory,
+    inventory_client: Redis,
+    bob: str,
+    clock: Clock,
+    options: Any,
+    seconds: float,
 ) -> None:
     """After ``lease_seconds`` another one may fetch it, and not before."""
     server = moody("slow", "slow", "slow")
@@ -560,9 +565,10 @@ async def test_what_a_killed_program_had_reserved_is_free_in_the_end(
     )
     await until(lambda: server.running == 3)
     other = AsyncReplenisher(inventory, server.fetch)
-    clock.advance(ms=int(seconds * 1000) - 1)
+    clock.advance(days=1)
+    await age_leases(inventory_client, int(seconds * 1000) - 5000)
     assert {result.asked for result in (await other.replenish(BOB)).results} == {0}
-    clock.advance(ms=1)
+    await age_leases(inventory_client, 5000)
     assert (await other.replenish(BOB)).stored == 10
     server.gate.set()
     assert reasons((await killed).refused) == [BudgetExceededError] * 10
@@ -994,3 +1000,20 @@ async def test_a_budget_that_is_changed_holds_from_the_next_run(
     replenisher = AsyncReplenisher(inventory, CoinServer().fetch)
     inventory.budget_bytes = 1
     assert (await replenisher.replenish()).stored == 0
+
+
+@pytest.mark.parametrize("ahead", [-10 * DAY_MS, -3_600_000, 3_600_000, 10 * DAY_MS])
+async def test_programs_whose_clocks_differ_fetch_no_coin_twice(
+    inventory: AsyncSmartInventory, inventory_client: Redis, bob: str, ahead: int
+) -> None:
+    """What one has reserved is no other's, whatever their clocks show: the server's decides."""
+    later = Clock()
+    later.advance(ms=ahead)
+    server = moody("slow", "slow", "slow")
+    slow = asyncio.create_task(AsyncReplenisher(inventory, server.fetch).replenish(BOB))
+    await until(lambda: server.running == 3)
+    other = AsyncSmartInventory(inventory_client, clock=later)
+    assert (await AsyncReplenisher(other, CoinServer().fetch).replenish(BOB)).stored == 0
+    server.gate.set()
+    report = await slow
+    assert (report.stored, report.refused) == (10, ())

@@ -120,7 +120,7 @@ def _reserve(limited: Limited, contact_id: str) -> Awaitable[Any]:
         limited,
         reservations.RESERVE,
         keys,
-        *(limited.later.inventory.scope.read_clock(), "new", contact_id, 60_000, 65_536, 0, "1"),
+        *("new", contact_id, 60_000, 65_536, 0, "1"),
         *(1, 1, 1, 96, 96, 96),
         *(9, 9, 9) * 3,
     )

@@ -312,7 +312,6 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "watch": KEYS.inv_watch,
             "request_id": "r",
             "contact_id": "bob",
-            "clock": NOW,
             "lease_ttl": 77,
             "budget": 9_000,
             "stored": 0,

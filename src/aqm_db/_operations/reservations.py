@@ -174,7 +174,6 @@ class Reservations:
         names = self._scope.keys.of(contact_id)
         keys = self._scope.keys
         arguments: tuple[Argument, ...] = (
-            self._scope.read_clock(),
             request_id,
             contact_id,
             lasting_ms,

@@ -1,7 +1,7 @@
 -- Reserves slots for coins of one contact that are on their way: as many as are wanted, and the
 -- caps and the byte budget leave beside all other leases.
 -- KEYS: leases, epoch, meta, queues[tier], watch
--- ARGV: sent (ms), clock (ms), request_id, contact_id, lease_ttl (ms), budget (bytes)
+-- ARGV: sent (ms), request_id, contact_id, lease_ttl (ms), budget (bytes)
 -- ARGV: stored (bytes), measured_epoch, wanted[tier] (count), sizes[tier] (bytes), caps[priority][tier] (count)
 --       stored: as was measured in the measured epoch.
 -- Returns: {OK, {slots, count, cap, bytes}, ...} with the counts before, for each tier | {STALE}
@@ -18,7 +18,8 @@ if not caps[priority] or not parse_integer(redis.call('GET', epoch) or '0') then
   return {CORRUPT}
 end
 local _, shown = read_time()
-local now = clock or confirm_time(watch, shown)
+-- Whoever is given a clock is alone with it, and slots are everybody's.
+local now = confirm_time(watch, shown)
 -- A coin that was stored under a lease may have been measured or not, so a lease takes all of its
 -- bytes until it ends.
 local bytes, coming, granted, ended = stored, {}, {}, {}

@@ -35,7 +35,8 @@ end
 if redis.call('EXISTS', row) == 1 then
   return {(read_coin(row) or {}).by == request_id and OK or EXISTS}
 end
-local confirmed = clock or confirm_time(watch, shown)
+local by_server = (lease or not clock) and confirm_time(watch, shown)
+local confirmed = clock or by_server
 local was_used = recall_use(used, used_until, key_id, confirmed, used_ttl)
 if was_used == nil then
   return {CORRUPT}
@@ -51,7 +52,7 @@ local slots, filled, ends
 if lease then
   -- What was reserved may be another's by now.
   slots, filled, ends = parse_lease(redis.call('HGET', leases, lease))
-  if not slots or filled >= slots or ends <= confirmed then
+  if not slots or filled >= slots or ends <= by_server then
     return {NO_SLOT}
   end
 end
