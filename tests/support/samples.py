@@ -103,4 +103,5 @@ async def age_leases(client: Redis, ms: int) -> None:
     leases: Any = await client.hgetall("inv:v1:leases")
     for name, value in leases.items():
         slots, filled, ends = value.split()
-        await client.hset("inv:v1:leases", name, b" ".join((slots, filled, b"%d" % (int(ends) - ms))))
+        left = b"%d" % (int(ends) - ms)
+        await client.hset("inv:v1:leases", name, b" ".join((slots, filled, left)))
