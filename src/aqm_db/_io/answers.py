@@ -242,16 +242,16 @@ def _is_missing(reply: Any) -> bool:
 
 
 def _make_evalsha(call: Call, request: Request) -> Command:
-    return ("EVALSHA", call.script.sha, *_list_parameters(call, request))
+    return _make_command("EVALSHA", call.script.sha, call, request)
 
 
 def _make_eval(call: Call, request: Request) -> Command:
-    return ("EVAL", call.script.source, *_list_parameters(call, request))
+    return _make_command("EVAL", call.script.source, call, request)
 
 
-def _list_parameters(call: Call, request: Request) -> Command:
-    """The number of KEYS, these, and ARGV; of a script that asks for it, its first sending."""
+def _make_command(name: str, script: str, call: Call, request: Request) -> Command:
+    """What runs a script; one that asks for it is told when the request was first sent."""
     if not call.script.is_dated:
-        return (len(call.keys), *call.keys, *call.arguments)
+        return (name, script, len(call.keys), *call.keys, *call.arguments)
     sent = "" if request.sent is None else request.sent
-    return (len(call.keys), *call.keys, sent, *call.arguments)
+    return (name, script, len(call.keys), *call.keys, sent, *call.arguments)

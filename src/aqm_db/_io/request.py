@@ -19,8 +19,8 @@ REPEATABLE_SECONDS: float = config.INV_CLAIM_TTL_SECONDS - 2 * config.REDIS_SOCK
 """How long a request may be sent again, counted from when it was first sent."""
 _KEPT_SECONDS = 600
 """How long it is relied on what a server's clock has shown."""
-_DRIFT = 1 / 2000
-"""By how much two clocks may part: as fast as NTP moves them (500 ppm)."""
+_SLOWEST = 1000 * (1 - 1 / 2000)
+"""Milliseconds that a server's clock shows in a second, at least: NTP moves one so fast (500 ppm)."""
 _MOST_STARTS = 4
 """How often a request is begun anew, since the server's clock has stepped."""
 
@@ -55,7 +55,7 @@ class ServerClock:
         since = elapsed - self._said_at
         if self._said is None or since > _KEPT_SECONDS:
             return None
-        return self._said + int(since * 1000 * (1 - _DRIFT))
+        return self._said + int(since * _SLOWEST)
 
 
 class Request:

@@ -2,6 +2,6 @@
 -- What the server's clock shows, in ms, as text and as a number: whatever is kept ends by it.
 local function read_time()
   local time = redis.call('TIME')
-  local text = string.format('%s%03d', time[1], math.floor(time[2] / 1000))
-  return text, tonumber(text)
+  local shown = time[1] * 1000 + math.floor(time[2] / 1000)
+  return string.format('%.0f', shown), shown
 end
