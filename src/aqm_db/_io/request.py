@@ -20,7 +20,7 @@ REPEATABLE_SECONDS: float = config.INV_CLAIM_TTL_SECONDS - 2 * config.REDIS_SOCK
 _KEPT_SECONDS = 600
 """How long it is relied on what a server's clock has shown."""
 _SLOWEST = 1000 * (1 - 1 / 2000)
-"""Milliseconds that a server's clock shows in a second, at least: NTP moves one so fast (500 ppm)."""
+"""Milliseconds that a server's clock shows in a second, at least: NTP moves it by 500 ppm."""
 _MOST_STARTS = 4
 """How often a request is begun anew, since the server's clock has stepped."""
 
