@@ -15,7 +15,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from aqm_db import AsyncClientDatabase, AsyncSecureVault, AsyncSmartInventory
-from aqm_db.errors import UnavailableError
+from aqm_db.errors import KeyAlreadyUsedError, UnavailableError
 from aqm_db.types import NewCoin, VaultStats
 from tests.conftest import INVENTORY_DB
 from tests.faults.support.fault_table import Tally
@@ -24,7 +24,7 @@ from tests.faults.support.tried_calls import CAPS, HALVES, OPERATIONS, Operation
 from tests.support.backends import REDIS_8, VALKEY_9, Backend
 from tests.support.faces import FACES, Face
 from tests.support.peers import Cutter, listening
-from tests.support.samples import BOB, sample_key
+from tests.support.samples import BOB, reservations_of, sample_key
 from tests.support.stepped_clocks import DAY_SECONDS, SteppedServer
 
 pytestmark = pytest.mark.asyncio
@@ -305,3 +305,49 @@ async def run_round(db: AsyncClientDatabase) -> None:
 
     async with db.maintenance(sleep=sleep):
         await done.wait()
+
+
+async def test_reserved_slots_outlast_a_clock_that_is_confirmed(
+    server: SteppedServer, db: AsyncClientDatabase
+) -> None:
+    """A laptop slept overnight; an hour later its clock is confirmed, and no slot is another's."""
+    await db.inventory.register_contact(BOB, "BESTIE")
+    server.step(8 * HOUR_SECONDS)
+    for minutes in (0, 10, 10, 10, 10, 10, 9):
+        server.step(60 * minutes - 1)
+        reserved = await reservations_of(db.inventory).reserve({BOB: {"BRONZE": 5}})
+        await reservations_of(db.inventory).end(reserved.values())
+    first = await reservations_of(db.inventory).reserve({BOB: {"BRONZE": 5}})
+    server.step(75)
+    second = await reservations_of(db.inventory).reserve({BOB: {"BRONZE": 5}})
+    server.step(60)
+    third = await reservations_of(db.inventory).reserve({BOB: {"BRONZE": 5}})
+    slots = [getattr(each[BOB, "BRONZE"], "slots", each) for each in (first, second, third)]
+    assert slots == [5, 0, 5]
+
+
+@pytest.mark.parametrize("days", [-40, 40])
+async def test_reserved_slots_are_free_again_whatever_the_clock_did(
+    server: SteppedServer, db: AsyncClientDatabase, days: int
+) -> None:
+    """A program is killed while the clock is wrong, and it's set right then."""
+    await db.inventory.register_contact(BOB, "BESTIE")
+    server.step(days * DAY_SECONDS)
+    await reservations_of(db.inventory).reserve({BOB: {"BRONZE": 5}})
+    server.step(-days * DAY_SECONDS)
+    server.step(121)
+    again = await reservations_of(db.inventory).reserve({BOB: {"BRONZE": 5}})
+    assert getattr(again[BOB, "BRONZE"], "slots", again) == 5
+
+
+async def test_a_coin_that_was_used_by_a_clock_behind(
+    server: SteppedServer, db: AsyncClientDatabase
+) -> None:
+    """A machine without a battery boots in an earlier year: what is used then stays used."""
+    await db.inventory.register_contact(BOB, "BESTIE")
+    await db.inventory.store_key(BOB, "b1", "BRONZE", *HALVES)
+    server.step(-40 * DAY_SECONDS)
+    assert await db.inventory.select_coin(BOB, "BRONZE") is not None
+    server.step(40 * DAY_SECONDS)
+    with pytest.raises(KeyAlreadyUsedError):
+        await db.inventory.store_key(BOB, "b1", "BRONZE", *HALVES)

@@ -102,6 +102,6 @@ async def age_leases(client: Redis, ms: int) -> None:
     """Lets time pass for reserved slots: these end by the server's clock, which no test sets."""
     leases: Any = await client.hgetall("inv:v1:leases")
     for name, value in leases.items():
-        slots, filled, ends = value.split()
-        left = b"%d" % (int(ends) - ms)
-        await client.hset("inv:v1:leases", name, b" ".join((slots, filled, left)))
+        slots, filled, *ends, lasts = map(int, value.split())
+        aged = (slots, filled, *(end - ms for end in ends), lasts)
+        await client.hset("inv:v1:leases", name, " ".join(map(str, aged)))

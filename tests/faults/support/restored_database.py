@@ -8,13 +8,14 @@ from aqm_db import config
 from tests.support.samples import snapshot
 
 _EXPIRY = config.VAULT_EXPIRY_KEY.encode()
+_WATCHES = {b"vault:v1:watch", b"inv:v1:watch"}
 
 
 async def read_content(client: Redis) -> dict[Any, Any]:
     """What a client's database holds, but for when it was written by the server's clock.
 
-    When private halves end goes by that clock, whatever others say: no two runs of a call have
-    that in common. What they are is told.
+    When private halves end goes by that clock, whatever others say, and so do notes of it: no two
+    runs of a call have that in common. What private halves are is told.
     """
     return {
         key: {member: score % 1 for member, score in value}
@@ -22,6 +23,7 @@ async def read_content(client: Redis) -> dict[Any, Any]:
         if key == _EXPIRY and isinstance(value, list)
         else value
         for key, value in (await snapshot(client)).items()
+        if key not in _WATCHES
     }
 
 

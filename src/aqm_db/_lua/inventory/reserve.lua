@@ -8,7 +8,8 @@
 --          | {NOT_REGISTERED} | {CORRUPT} | {UNKNOWN, shown}
 -- Again: the leases remember the request that took them.
 -- Runs: HGET meta, HGETALL leases, HDEL leases, HSET leases, GET epoch, INCRBY epoch, ZCARD queues
--- Uses: confirm_time, is_late, lease.format_lease, lease.parse_lease, parse_integer, read_time
+-- Uses: confirm_time, is_late, is_lease_over, lease.format_lease, lease.parse_lease, parse_integer
+-- Uses: read_time
 -- Uses: refuse_unregistered
 local priority = redis.call('HGET', meta, 'priority')
 if not priority then
@@ -19,7 +20,7 @@ if not caps[priority] or not parse_integer(redis.call('GET', epoch) or '0') then
 end
 local _, shown = read_time()
 -- Whoever is given a clock is alone with it, and slots are everybody's.
-local now = confirm_time(watch, shown)
+local confirmed = confirm_time(watch, shown)
 -- A coin that was stored under a lease may have been measured or not, so a lease takes all of its
 -- bytes until it ends.
 local bytes, coming, granted, ended = stored, {}, {}, {}
@@ -27,7 +28,7 @@ local held = redis.call('HGETALL', leases)
 for place = 1, #held, 2 do
   local slots, filled, ends = parse_lease(held[place + 1])
   local holder, tier, contact = string.match(held[place], '^([^:]*):([^:]*):(.*)$')
-  if not slots or not sizes[tier] or ends <= now then
+  if not slots or not sizes[tier] or is_lease_over(ends, confirmed, shown) then
     ended[#ended + 1] = held[place]
   elseif holder == request_id and contact == contact_id then
     granted[tier] = slots
@@ -64,7 +65,8 @@ for _, tier in ipairs(TIERS) do
   bytes = bytes + slots * size
   if slots > 0 then
     taken[#taken + 1] = request_id .. ':' .. tier .. ':' .. contact_id
-    taken[#taken + 1] = format_lease(slots, 0, now + lease_ttl)
+    taken[#taken + 1] = format_lease(slots, 0,
+      {confirmed + lease_ttl, shown + lease_ttl, lease_ttl})
   end
 end
 if not again and #taken > 0 then

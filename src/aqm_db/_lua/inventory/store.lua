@@ -11,7 +11,8 @@
 -- Runs: EXISTS claim, HMGET meta, HSET meta, EXISTS row, ZCARD queues
 -- Runs: ZRANGE queues, ZREVRANGE queues, ZADD queues, ZREM queues
 -- Runs: HGET leases, HSET leases, HDEL leases
--- Uses: confirm_time, forget_uses, inspect_coin, is_late, lease.format_lease, lease.parse_lease
+-- Uses: confirm_time, forget_uses, inspect_coin, is_late, is_lease_over, lease.format_lease
+-- Uses: lease.parse_lease
 -- Uses: parse_integer, read_coin, read_time, recall_use, refuse_unregistered, set_aside
 -- Uses: write_coin
 local tier, queue = coin_category, queues[coin_category]
@@ -52,7 +53,7 @@ local slots, filled, ends
 if lease then
   -- What was reserved may be another's by now.
   slots, filled, ends = parse_lease(redis.call('HGET', leases, lease))
-  if not slots or filled >= slots or ends <= by_server then
+  if not slots or filled >= slots or is_lease_over(ends, by_server, shown) then
     return {NO_SLOT}
   end
 end

@@ -2,8 +2,8 @@
 -- Runs: ZSCORE used, ZADD used_until, ZREM queues, HDEL claim, DEL claim, HSET meta
 -- Uses: drop_use, parse_integer, try_call
 -- Writes all that follows from a use, and returns its receipt.
-local function note_use(coin, id, claim, claim_prefix, claim_ttl, used, used_until, used_ttl, now,
-  queues, origin, meta)
+local function note_use(coin, id, claim, claim_prefix, claim_ttl, coin_ttl, used, used_until,
+  used_ttl, now, queues, origin, meta)
   local used_at = now
   -- Raised above an earlier use of the same coin: each use has a receipt of its own.
   if redis.call('ZADD', used, 'GT', 'CH', now, id) == 0 then
@@ -11,10 +11,11 @@ local function note_use(coin, id, claim, claim_prefix, claim_ttl, used, used_unt
     used_at = parse_integer(raised) and raised or now
     redis.call('ZADD', used, used_at, id)
   end
-  -- A coin that lasts longer than its use is remembered can't come back in its lifetime either.
-  local ends = parse_integer(coin.expires_at)
-  if ends and ends > now + used_ttl then
-    redis.call('ZADD', used_until, 'GT', coin.expires_at, id)
+  -- A coin that lasts longer than its use is remembered can't come back in its lifetime either; nor
+  -- one that was used by a clock that is behind.
+  local ends = parse_integer(coin.expires_at) or (parse_integer(coin.fetched_at) or 0) + coin_ttl
+  if ends > now + used_ttl then
+    redis.call('ZADD', used_until, 'GT', string.format('%.0f', ends), id)
   end
   local receipt = used_at .. ' ' .. origin
   try_call('HSET', claim, 'key_id', id, 'receipt', receipt)
@@ -43,7 +44,7 @@ local function claim_coin(coin, id, row, claim, claim_prefix, claim_ttl, coin_tt
   if redis.call('RENAMENX', row, claim) == 0 then
     return nil
   end
-  local noted, receipt = pcall(note_use, coin, id, claim, claim_prefix, claim_ttl, used,
+  local noted, receipt = pcall(note_use, coin, id, claim, claim_prefix, claim_ttl, coin_ttl, used,
     used_until, used_ttl, now, queues, origin, meta)
   if not noted then
     -- Stale by the time that this expiry comes, if the one above was set.
