@@ -34,8 +34,9 @@ def build_register(scope: Scope, contact_id: str, priority: str, display_name: s
     check_priority("priority", priority)
     check_text("display_name", display_name)
     names = scope.keys.of(contact_id)
-    arguments = (scope.read_clock(), scope.request_ids(), priority, display_name)
-    return Call(REGISTER, (names.meta, names.used, names.used_until), arguments)
+    request_id = scope.request_ids()
+    keys = (names.meta, names.used, names.used_until, names.claims + request_id)
+    return Call(REGISTER, keys, (scope.read_clock(), request_id, priority, display_name))
 
 
 def read_register(contact_id: str, reply: Reply) -> bool:
@@ -82,7 +83,8 @@ async def forget(scope: Scope, contact_id: str) -> int:
     names = scope.keys.of(contact_id)
     claim = names.claims + scope.request_ids()
     keys = (names.meta, names.used, names.used_until, claim, *names.queues)
-    call = Call(FORGET, keys, (scope.read_clock(), names.rows, USED_TTL_MS, CLAIM_TTL_MS))
+    times = (USED_TTL_MS, CLAIM_TTL_MS)
+    call = Call(FORGET, keys, (scope.read_clock(), names.rows, names.claims, *times))
     [dropped] = check_reply(await scope.seam.run(call), contact_id=contact_id)
     with Progress() as progress:
         progress.made = True

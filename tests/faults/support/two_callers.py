@@ -111,6 +111,10 @@ def _register(contact_id: str) -> Action:
     return lambda _v, inventory, _s: inventory.register_contact(contact_id, "MATE")
 
 
+def _forget(contact_id: str) -> Action:
+    return lambda _v, inventory, _s: inventory.forget_contact(contact_id)
+
+
 def _rank(contact_id: str, priority: str) -> Action:
     return lambda _v, inventory, _s: inventory.set_contact_priority(contact_id, priority)
 
@@ -162,6 +166,11 @@ ENCOUNTERS = (
         _register("carol"),
         [(_register("carol"), False)],
         ranks={BOB: "BESTIE", "carol": "MATE"},
+    ),
+    Encounter(
+        "register_contact, forgotten",
+        _register("carol"),
+        [(_forget("carol"), 0)],
     ),
     Encounter(
         "register_contact, ranked",
@@ -283,7 +292,7 @@ ENCOUNTERS = (
     ),
     Encounter(
         "forget_contact, registered and stored",
-        lambda _v, inventory, _s: inventory.forget_contact(BOB),
+        _forget(BOB),
         [(_register(BOB), True), (_store("b4"), True)],
         told=3,
         queued=("b4",),

@@ -1,11 +1,11 @@
 -- Forgets a contact: itself, its queues and its coins, in whatever state they are. What was used is
 -- remembered until nobody can use it again, so that it can't come back with the contact.
 -- KEYS: meta, used, used_until, claim, queues[tier]
--- ARGV: sent (ms), clock (ms), row_prefix, used_ttl (ms), claim_ttl (ms)
+-- ARGV: sent (ms), clock (ms), row_prefix, claim_prefix, used_ttl (ms), claim_ttl (ms)
 -- Returns: {OK, dropped} | {NOT_REGISTERED} | {UNKNOWN, shown}
 -- Again: the claim says how many coins the request dropped.
--- Runs: GET claim, SET claim, PEXPIRE claim, EXISTS meta, DEL meta, ZRANGE queues, DEL queues
--- Runs: DEL row
+-- Runs: GET claim, SET claim, PEXPIRE claim, EXISTS meta, HGET meta, DEL meta, ZRANGE queues
+-- Runs: DEL queues, DEL row
 -- Uses: drop_use, encode_id, is_late, limit_memory, read_time, try_call
 local answer = redis.call('GET', claim)
 if answer then
@@ -18,6 +18,7 @@ end
 if redis.call('EXISTS', meta) == 0 then
   return {NOT_REGISTERED}
 end
+local registration = try_call('HGET', meta, 'by')
 local ids, whole = {}, {meta}
 for _, queue in pairs(queues) do
   whole[#whole + 1] = queue
@@ -39,5 +40,9 @@ for _, id in ipairs(ids) do
 end
 redis.call('DEL', unpack(whole))
 limit_memory(used, used_until, clock or shown, used_ttl)
+if registration then
+  -- A registration whose reply was lost is asked again: it must not undo this.
+  redis.call('SET', claim_prefix .. registration, '', 'PX', claim_ttl)
+end
 redis.call('SET', claim, dropped, 'PX', claim_ttl)
 return {OK, dropped}

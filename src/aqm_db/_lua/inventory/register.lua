@@ -1,11 +1,14 @@
 -- Registers a contact; one that exists stays as it is.
--- KEYS: meta, used, used_until
+-- KEYS: meta, used, used_until, claim
 -- ARGV: sent (ms), clock (ms), request_id, priority, display_name
 -- Returns: {OK, created} | {UNKNOWN, shown}
--- Again: the contact remembers the request that made it.
--- Runs: EXISTS meta, HGET meta, HSET meta, PERSIST meta, ZADD used, PERSIST used
+-- Again: the contact remembers the request that made it; once it was forgotten, the claim does.
+-- Runs: EXISTS claim, EXISTS meta, HGET meta, HSET meta, PERSIST meta, ZADD used, PERSIST used
 -- Runs: ZADD used_until, PERSIST used_until
 -- Uses: is_late, read_time
+if redis.call('EXISTS', claim) == 1 then
+  return {OK, 1}
+end
 local exists = redis.call('EXISTS', meta) == 1
 if exists and redis.call('HGET', meta, 'by') == request_id then
   return {OK, 1}
