@@ -157,6 +157,42 @@ async def test_nothing_is_erased_while_the_clock_is_ahead(
     tally.add("the server's clock is ahead for a while", lost=int(selected.key_id != "b1"))
 
 
+async def test_a_coin_comes_back_while_the_clock_is_ahead(
+    server: SteppedServer, db: AsyncClientDatabase, tally: Tally
+) -> None:
+    """It's released, though it's stale by that clock, and handed out once that is right again."""
+    await db.inventory.register_contact(BOB, "BESTIE")
+    await db.inventory.store_key(BOB, "b0", "BRONZE", *HALVES)
+    used = await db.inventory.select_coin(BOB, "BRONZE")
+    assert used is not None
+    server.step(31 * DAY_SECONDS)
+    released = await db.inventory.release_coin(used)
+    assert await db.inventory.select_coin(BOB, "BRONZE") is None
+    server.step(-31 * DAY_SECONDS)
+    selected = await db.inventory.select_coin(BOB, "BRONZE")
+    tally.add(
+        "a coin is released while the server's clock is ahead",
+        lost=int(not released or selected is None),
+    )
+
+
+async def test_what_was_used_while_the_clock_was_behind(
+    server: SteppedServer, db: AsyncClientDatabase, tally: Tally
+) -> None:
+    """It stays used when the clock is right again, until the end that it was stored with."""
+    await db.inventory.register_contact(BOB, "BESTIE")
+    await db.inventory.store_key(BOB, "b0", "BRONZE", *HALVES)
+    server.step(-40 * DAY_SECONDS)
+    used = await db.inventory.select_coin(BOB, "BRONZE")
+    assert used is not None
+    server.step(40 * DAY_SECONDS)
+    [outcome] = await db.inventory.store_keys([NewCoin(BOB, "b0", "BRONZE", *HALVES)])
+    tally.add(
+        "a coin is used while the server's clock is behind",
+        duplicated=int(not isinstance(outcome, KeyAlreadyUsedError)),
+    )
+
+
 async def test_what_is_over_goes_once_the_clock_has_stayed(
     server: SteppedServer, db: AsyncClientDatabase
 ) -> None:

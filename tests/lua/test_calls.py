@@ -242,6 +242,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "used": BOB.used,
             "claim": f"{BOB.claims}r",
             "queue": QUEUES["SILVER"],
+            "watch": KEYS.inv_watch,
             "key_id": "k1",
             "coin_category": "SILVER",
             "public_key": b"public",

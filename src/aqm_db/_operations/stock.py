@@ -180,6 +180,7 @@ def build_release(scope: Scope, entry: InventoryEntry, caps: Caps) -> Call:
         names.used,
         names.claims + scope.request_ids(),
         names.queues[TIERS.index(entry.coin_category)],
+        scope.keys.inv_watch,
     )
     arguments = (
         scope.read_clock(),

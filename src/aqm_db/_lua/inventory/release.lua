@@ -1,12 +1,12 @@
 -- Puts a coin that was selected and not used back to its old place in its queue.
--- KEYS: row, meta, used, claim, queue
+-- KEYS: row, meta, used, claim, queue, watch
 -- ARGV: sent (ms), clock (ms), key_id, coin_category, public_key, signature, fetched_at (ms)
 -- ARGV: expires_at (ms), used_at (ms), origin, coin_ttl (ms), claim_ttl (ms), caps[priority] (count)
 --       origin: as inventory_select returned it; of none, nobody knows where it was taken from.
 -- Returns: {OK, released} | {UNKNOWN, shown}
 -- Again: the claim says that the request released.
 -- Runs: EXISTS claim, SET claim, ZSCORE used, EXISTS row, HMGET meta, ZADD queue
--- Uses: is_late, read_time, write_coin
+-- Uses: confirm_time, is_late, read_time, write_coin
 if redis.call('EXISTS', claim) == 1 then
   return {OK, 1}
 end
@@ -27,7 +27,12 @@ if not tonumber(score) or registration ~= (contact[2] or '') then
   return {OK, 0}
 end
 local cap = caps[contact[1]]
-if not cap or cap == 0 or (expires_at or fetched_at + coin_ttl) <= (clock or shown) then
+if not cap or cap == 0 then
+  return {OK, 0}
+end
+-- While the clock has jumped, a coin that is stale by it goes back: it may not be, once it's back.
+local ends = expires_at or fetched_at + coin_ttl
+if ends <= (clock or shown) and ends <= (clock or confirm_time(watch, shown, true)) then
   return {OK, 0}
 end
 -- Rehearsals: what can't be written is found out while nothing is.

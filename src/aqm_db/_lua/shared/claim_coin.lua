@@ -11,9 +11,10 @@ local function note_use(coin, id, claim, claim_prefix, claim_ttl, coin_ttl, used
     used_at = parse_integer(raised) and raised or now
     redis.call('ZADD', used, used_at, id)
   end
-  -- A coin that lasts longer than its use is remembered can't come back in its lifetime either; nor
-  -- one that was used by a clock that is behind.
-  local ends = parse_integer(coin.expires_at) or (parse_integer(coin.fetched_at) or 0) + coin_ttl
+  -- A coin that lasts longer than its use is remembered can't come back in its lifetime either: one
+  -- with an end of its own, or the clock is behind.
+  local fetched_at = tonumber(coin.fetched_at) or 0
+  local ends = parse_integer(coin.expires_at) or fetched_at + coin_ttl
   if ends > now + used_ttl then
     redis.call('ZADD', used_until, 'GT', string.format('%.0f', ends), id)
   end
@@ -21,7 +22,7 @@ local function note_use(coin, id, claim, claim_prefix, claim_ttl, coin_ttl, used
   try_call('HSET', claim, 'key_id', id, 'receipt', receipt)
   -- A store whose reply was lost is asked again: it must hear that it stored, though the coin is
   -- gone by then.
-  if coin.by and now - (tonumber(coin.fetched_at) or 0) < tonumber(claim_ttl) then
+  if coin.by and now - fetched_at < tonumber(claim_ttl) then
     redis.call('SET', claim_prefix .. coin.by, '', 'PX', claim_ttl)
   end
   if meta then
@@ -44,8 +45,8 @@ local function claim_coin(coin, id, row, claim, claim_prefix, claim_ttl, coin_tt
   if redis.call('RENAMENX', row, claim) == 0 then
     return nil
   end
-  local noted, receipt = pcall(note_use, coin, id, claim, claim_prefix, claim_ttl, coin_ttl, used,
-    used_until, used_ttl, now, queues, origin, meta)
+  local noted, receipt = pcall(note_use, coin, id, claim, claim_prefix, claim_ttl, coin_ttl,
+    used, used_until, used_ttl, now, queues, origin, meta)
   if not noted then
     -- Stale by the time that this expiry comes, if the one above was set.
     redis.pcall('PEXPIRE', claim, coin_ttl)
