@@ -14,7 +14,7 @@ from aqm_db._io.failures import parse_error
 from aqm_db._io.redispy.async_seam import AsyncSeam
 from aqm_db._io.request import Request
 from aqm_db._io.seam import Command
-from aqm_db._operations.stock import RELEASE
+from aqm_db._operations.stock import RELEASE, SELECT
 from aqm_db.errors import (
     AccessDeniedError,
     BudgetExceededError,
@@ -239,7 +239,7 @@ async def test_a_release_that_is_refused_is_logged(
     asked = asyncio.Event()
 
     def answer(command: list[bytes]) -> bytes:
-        if command[2] == b"7":
+        if command[1] == SELECT.sha.encode():
             first = not asked.is_set()
             asked.set()
             return b"" if first else answer_select(command, *coin) * 2

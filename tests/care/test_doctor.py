@@ -325,7 +325,8 @@ async def test_renamed_commands(face: str) -> None:
     assert "refuses CONFIG GET" in pick_finding(diagnosis, "loss_window").message
     vault, inventory = [finding for finding in diagnosis.findings if finding.name == "permissions"]
     assert vault.message == (
-        "The vault's server doesn't know PEXPIRE, which vault_burn, vault_check_key must run."
+        "The vault's server doesn't know PEXPIRE, "
+        "which vault_burn, vault_check_key, vault_remember must run."
     )
     assert inventory.message == (
         "The inventory's server doesn't know PEXPIRE, "

@@ -20,6 +20,7 @@ from redis.retry import Retry
 
 from aqm_db import AsyncSmartInventory, GarbageCollector, SecureVault, SmartInventory, sync
 from aqm_db._io.redispy.retries import FirmRetry
+from aqm_db._operations.stock import SELECT
 from aqm_db.errors import (
     AccessDeniedError,
     CorruptEntryError,
@@ -261,7 +262,7 @@ def test_an_interrupted_selection_that_can_not_be_taken_back(
     """Where the server takes no coin back, the log says so."""
     coin = [b"c", b"SILVER", b"public", b"signature", b"1", b"1", b"1 1 r"]
     server = ScriptedServer(
-        lambda command: answer_select(command, *coin) if command[2] == b"7" else b"-OOM\r\n"
+        lambda command: answer_select(command, *coin) if is_select(command) else b"-OOM\r\n"
     )
     with served(server, tmp_path / "s") as path, interruptible(path, protocol=2) as interrupted:
         tell_time(interrupted)
@@ -638,3 +639,8 @@ def test_wrong_kinds_of_objects() -> None:
         TypeError, match="^inventory: must be of class SmartInventory, not AsyncSmartInventory$"
     ):
         GarbageCollector(wrong, Redis())
+
+
+def is_select(command: list[bytes]) -> bool:
+    """Whether a command selects a coin."""
+    return command[1] == SELECT.sha.encode()

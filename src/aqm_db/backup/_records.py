@@ -78,13 +78,14 @@ def make_public_record(coin: InventoryEntry) -> Record:
 
 def make_spent_record(half: SpentHalf) -> Record:
     """The record of a private half that is gone."""
-    return {"kind": "spent", **half._asdict()}
+    return {"kind": "spent", "key_id": half.key_id, "fate": half.fate, "ends": half.ends}
 
 
 def make_used_record(coin: UsedCoin) -> Record:
     """The record of a coin that was used; what isn't known of it is left out."""
-    fields = coin._asdict().items()
-    return {"kind": "used", **{name: value for name, value in fields if value is not None}}
+    times = {"used_at": coin.used_at, "ends": coin.ends}
+    known = {name: time for name, time in times.items() if time is not None}
+    return {"kind": "used", "contact_id": coin.contact_id, "key_id": coin.key_id, **known}
 
 
 def parse_records(records: Sequence[object]) -> Content:
