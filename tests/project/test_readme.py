@@ -11,6 +11,9 @@ import pytest
 
 README = Path(__file__).parent.parent.parent / "README.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+SOURCE = README.parent / "src/aqm_db"
+LOGGED = re.compile(r'_log(?:ger)?\.(?:log\(logging\.)?(\w+)[(,]\s*"(\w+)"')
+WARNED = re.compile(r'\b_warn\("(\w+)"')
 
 
 def program(text: str, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -58,3 +61,16 @@ def test_the_commands_are_near_the_top() -> None:
     assert start + 4 < 60
     assert commands[0].endswith("/aqm-db demo")
     assert commands[1].endswith("/nox")
+
+
+def test_the_events_are_those_that_are_logged() -> None:
+    """Each level has one row, which names every event that is logged at it, once."""
+    readme = README.read_text("utf-8")
+    rows = re.findall(r"^\| (debug|info|warning|error) \| (.*) \|$", readme, re.MULTILINE)
+    listed = [(level, event) for level, row in rows for event in re.findall(r"`(\w+)`", row)]
+    source = "\n".join(path.read_text("utf-8") for path in SOURCE.rglob("*.py"))
+    logged = {(level.lower(), event) for level, event in LOGGED.findall(source)}
+    logged |= {("warning", event) for event in WARNED.findall(source)}
+    assert [level for level, _ in rows] == ["error", "warning", "info", "debug"]
+    assert len(set(listed)) == len(listed)
+    assert set(listed) == logged
