@@ -68,7 +68,10 @@ class InvalidPriorityError(InvalidArgumentError):
 
 
 class KeyNotFoundError(AQMDatabaseError):
-    """There is no key of this id: it was never stored, or it's so old that nobody remembers it."""
+    """There is no key of this id, and no memory of one.
+
+    It was never stored, its end is more than 30 days ago, or the server has lost it.
+    """
 
 
 class KeyExpiredError(KeyNotFoundError):

@@ -1060,7 +1060,7 @@ def connect(
         budget_caps: coins per contact, by priority and tier.
         budget_bytes: payload bytes of all cached coins together; see the inventory's ``store_key``.
         clock: milliseconds since the epoch, for tests, an int each time; None for the server's own
-            clock (TIME).
+            clock (TIME), by which private halves and claims end all the same.
         request_ids: a fresh id for every call, of ASCII letters, digits, ``-`` and ``_``.
         confirm_replicas: how many replicas must have a change before a call returns (WAIT). One
             that isn't confirmed raises VaultUnavailableError or InventoryUnavailableError, and
@@ -1074,7 +1074,7 @@ def connect(
             is set to always, until it ends. One of yours is refused, and where the setting is
             changed later, each change raises, and its outcome is unknown.
         settle_timeout: how long a call whose caller is gone may take to find out what it did, and
-            to take it back, in ms.
+            to take it back, in ms (1 to 4,000).
         allow_unsafe: whether to open a server that deletes keys to make room (an eviction policy
             and a memory limit), or a replica.
 

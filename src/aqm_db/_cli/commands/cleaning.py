@@ -89,7 +89,7 @@ def forget(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Delete a contact with all coins; ids of used coins are remembered for 30 days.
+    """Delete a contact with all coins; ids of used coins are remembered, for 30 days at least.
 
     Asks first. JSON: contact_id, coins_dropped.
     """
