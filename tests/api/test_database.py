@@ -224,6 +224,14 @@ async def test_options_that_are_the_librarys_own(face: str, url: str, name: str)
             raise AssertionError(url)
 
 
+@pytest.mark.parametrize("url", ["memory://name", "memory:///name", "memory://?a=b", "memory://#a"])
+async def test_a_database_in_memory_has_no_name(face: str, url: str) -> None:
+    """Two that open the same name would find that they share nothing."""
+    with pytest.raises(InvalidArgumentError, match="^url: memory:// has no name"):
+        async with opened(face, url):
+            raise AssertionError(url)
+
+
 async def test_an_option_that_a_clusters_url_can_not_have() -> None:
     """The same."""
     with pytest.raises(InvalidArgumentError, match="^url: has an option"):

@@ -89,6 +89,8 @@ def read_target(url: str | None) -> Target:
             raise InvalidArgumentError("url", "must have %3F and %23 for ? and # in its path")
         return Embedded(_find_directory(parts.netloc, unquote(parts.path)))
     if parts.scheme == "memory":
+        if parts.netloc or parts.path or parts.query or parts.fragment:
+            raise InvalidArgumentError("url", "memory:// has no name: each opens one of its own")
         return Memory()
     if parts.scheme in _SERVER_SCHEMES:
         if "db" in dict(parse_qsl(parts.query)) or (
