@@ -193,6 +193,24 @@ async def test_what_was_used_while_the_clock_was_behind(
     )
 
 
+async def test_a_contact_that_was_written_to_while_the_clock_was_behind(
+    server: SteppedServer, db: AsyncClientDatabase, tally: Tally
+) -> None:
+    """It's active still when the clock is right again, and keeps its coins."""
+    await db.inventory.register_contact(BOB, "BESTIE")
+    for key_id in ("b0", "b1"):
+        await db.inventory.store_key(BOB, key_id, "BRONZE", *HALVES)
+    server.step(-40 * DAY_SECONDS)
+    assert await db.inventory.select_coin(BOB, "BRONZE") is not None
+    server.step(40 * DAY_SECONDS)
+    await db.gc.garbage_collect()
+    left = [coin.key_id for coin in await db.inventory.list_coins(BOB)]
+    assert (await db.inventory.get_inventory(BOB)).priority == "BESTIE"
+    tally.add(
+        "a contact is written to while the server's clock is behind", lost=int(left != ["b1"])
+    )
+
+
 async def test_what_is_over_goes_once_the_clock_has_stayed(
     server: SteppedServer, db: AsyncClientDatabase
 ) -> None:

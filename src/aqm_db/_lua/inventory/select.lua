@@ -13,8 +13,8 @@
 --          queue, a space, and the request that registered its contact
 -- Again: the claim holds what the request took.
 -- Runs: ZRANGE queues, HGET meta, HMGET meta, HSET meta, EXISTS claim, HMGET claim
--- Uses: claim_coin, confirm_time, find_expiry, inspect_coin, is_late, read_coin
--- Uses: read_time, refuse_unregistered, set_aside
+-- Uses: claim_coin, confirm_time, find_expiry, inspect_coin, is_late, parse_integer
+-- Uses: read_coin, read_time, refuse_unregistered, set_aside
 local function hand_out(claim, coin, id, receipt, aside)
   return {OK, claim, aside, id, coin.coin_category, coin.public_key, coin.signature,
     coin.fetched_at, coin.expires_at, receipt}
@@ -48,13 +48,15 @@ for _, tier in ipairs(tiers) do
     local id = head[1]
     local coin, row, fault = inspect_coin(row_prefix, id, tier, tonumber(now), coin_ttl)
     if coin then
-      local contact = redis.call('HMGET', meta, 'priority', 'by')
+      local contact = redis.call('HMGET', meta, 'priority', 'by', 'last_msg_at')
       if not contact[1] then
         return refuse_unregistered(meta, claim)
       end
+      -- While the clock is behind, its last message stays the last one.
+      local is_later = (parse_integer(contact[3]) or 0) < tonumber(now)
       local origin = head[2] .. ' ' .. (contact[2] or '')
       local receipt = claim_coin(coin, id, row, claim, claim_prefix, claim_ttl, coin_ttl, used,
-        used_until, used_ttl, now, {queue}, origin, meta)
+        used_until, used_ttl, now, {queue}, origin, is_later and meta)
       if not receipt then
         return hand_out_again(claim, queues, coin_ttl)
       end
