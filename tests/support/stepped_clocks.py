@@ -1,47 +1,64 @@
-"""A server whose clock a test sets, as if somebody had set its machine's."""
+"""Processes whose clock a test sets, as if somebody had set their machine's."""
 
 import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.support.backends import Backend, RunningServer
+from tests.support.backends import RunningServer
 
 DAY_SECONDS = 86_400
 
 
-class SteppedServer(RunningServer):
-    """A server with libfaketime before the C library; its monotonic clock runs as it does.
+class SteppedClock:
+    """The wall clock of all processes that are started with its environment (libfaketime).
+
+    Their monotonic clocks run as they do.
 
     Args:
-        backend: which kind.
-        options: as of :class:`~tests.support.backends.RunningServer`.
+        path: of a file that all of them read, each time that they ask for the time.
     """
 
-    def __init__(self, backend: Backend, *options: str) -> None:
-        self._ahead = 0.0
-        super().__init__(backend, *options)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.ahead = 0.0
+        self._write()
+
+    def step(self, seconds: float) -> None:
+        """Sets it ahead, or back, at once."""
+        self.ahead += seconds
+        self._write()
+
+    def environment(self) -> dict[str, str]:
+        """What processes are started with."""
+        return {
+            **os.environ,
+            "LD_PRELOAD": str(find_library()),
+            "FAKETIME_TIMESTAMP_FILE": str(self._path),
+            "FAKETIME_NO_CACHE": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def _write(self) -> None:
+        fresh = self._path.with_suffix(".new")
+        fresh.write_text(f"{self.ahead:+.3f}", "ascii")
+        fresh.replace(self._path)
+
+
+class SteppedServer(RunningServer):
+    """A server whose clock a test sets; its arguments are those of every test server."""
 
     def step(self, seconds: float) -> None:
         """Sets the clock ahead, or back, at once."""
-        self._ahead += seconds
-        _write(self._offset, self._ahead)
+        self._clock.step(seconds)
         # It looks at the clock once in each turn of its loop: the next one, then, and no later.
         with self.sync_client(0) as client:
             client.ping()
 
-    @property
-    def _offset(self) -> Path:
-        return self.socket_path.with_name("clock")
-
     def _make_environment(self) -> dict[str, str]:
-        _write(self._offset, self._ahead)
-        return {
-            **os.environ,
-            "LD_PRELOAD": str(find_library()),
-            "FAKETIME_TIMESTAMP_FILE": str(self._offset),
-            "FAKETIME_NO_CACHE": "1",
-            "DONT_FAKE_MONOTONIC": "1",
-        }
+        # It's asked for again when the server is started again, whose clock goes on.
+        if not hasattr(self, "_clock"):
+            self._clock = SteppedClock(self.socket_path.with_name("clock"))
+        return self._clock.environment()
 
 
 def find_library() -> Path:
@@ -51,10 +68,3 @@ def find_library() -> Path:
     assert spec.origin is not None
     [found] = Path(spec.origin).parent.rglob("libfaketime.so.1")
     return found
-
-
-def _write(path: Path, ahead: float) -> None:
-    """At once: the server reads it each time that it asks for the time."""
-    fresh = path.with_suffix(".new")
-    fresh.write_text(f"{ahead:+.3f}", "ascii")
-    fresh.replace(path)
