@@ -122,6 +122,13 @@ def cluster(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Lets three people live through half a year, and adds up what became of every coin."""
+    install_tests(session)
+    session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measures speed, side by side with what else one could do."""
     install(session, "bench")
