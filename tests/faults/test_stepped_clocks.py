@@ -389,9 +389,13 @@ async def test_reserved_slots_are_free_again_whatever_the_clock_did(
     server.step(days * DAY_SECONDS)
     await reservations_of(db.inventory).reserve({BOB: {"BRONZE": 5}})
     server.step(-days * DAY_SECONDS)
-    server.step(121)
-    again = await reservations_of(db.inventory).reserve({BOB: {"BRONZE": 5}})
-    assert getattr(again[BOB, "BRONZE"], "slots", again) == 5
+    slots: list[object] = []
+    for _ in range(2):
+        again = await reservations_of(db.inventory).reserve({BOB: {"BRONZE": 5}})
+        slots.append(getattr(again[BOB, "BRONZE"], "slots", again))
+        server.step(121)
+    # Set back, it can't have been so late; set ahead, it may have jumped, and two minutes count.
+    assert slots == ([0, 5] if days < 0 else [5, 5])
 
 
 async def test_a_coin_that_was_used_by_a_clock_behind(
