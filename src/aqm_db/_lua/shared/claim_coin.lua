@@ -2,21 +2,23 @@
 -- Runs: ZSCORE used, ZADD used_until, ZREM queues, HDEL claim, DEL claim, HSET meta
 -- Uses: drop_use, parse_integer, try_call
 -- Writes all that follows from a use, and returns its receipt.
-local function note_use(coin, id, claim, claim_prefix, claim_ttl, coin_ttl, used, used_until,
-  used_ttl, now, queues, origin, meta)
-  local used_at = now
+local function note_use(coin, id, claim, claim_prefix, claim_ttl, used, used_until, used_ttl, now,
+  queues, origin, meta)
+  local fetched_at, used_at = tonumber(coin.fetched_at) or 0, now
+  if fetched_at - now > 0 and parse_integer(coin.fetched_at) then
+    -- The clock is behind: a use would be forgotten once it's right again.
+    used_at = coin.fetched_at
+  end
   -- Raised above an earlier use of the same coin: each use has a receipt of its own.
-  if redis.call('ZADD', used, 'GT', 'CH', now, id) == 0 then
+  if redis.call('ZADD', used, 'GT', 'CH', used_at, id) == 0 then
     local raised = string.format('%.0f', redis.call('ZSCORE', used, id) + 1)
-    used_at = parse_integer(raised) and raised or now
+    used_at = parse_integer(raised) and raised or used_at
     redis.call('ZADD', used, used_at, id)
   end
-  -- A coin that lasts longer than its use is remembered can't come back in its lifetime either: one
-  -- with an end of its own, or the clock is behind.
-  local fetched_at = tonumber(coin.fetched_at) or 0
-  local ends = parse_integer(coin.expires_at) or fetched_at + coin_ttl
-  if ends > now + used_ttl then
-    redis.call('ZADD', used_until, 'GT', string.format('%.0f', ends), id)
+  -- A coin that lasts longer than its use is remembered can't come back in its lifetime either.
+  local ends = parse_integer(coin.expires_at)
+  if ends and ends > now + used_ttl then
+    redis.call('ZADD', used_until, 'GT', coin.expires_at, id)
   end
   local receipt = used_at .. ' ' .. origin
   try_call('HSET', claim, 'key_id', id, 'receipt', receipt)
@@ -45,8 +47,8 @@ local function claim_coin(coin, id, row, claim, claim_prefix, claim_ttl, coin_tt
   if redis.call('RENAMENX', row, claim) == 0 then
     return nil
   end
-  local noted, receipt = pcall(note_use, coin, id, claim, claim_prefix, claim_ttl, coin_ttl,
-    used, used_until, used_ttl, now, queues, origin, meta)
+  local noted, receipt = pcall(note_use, coin, id, claim, claim_prefix, claim_ttl, used,
+    used_until, used_ttl, now, queues, origin, meta)
   if not noted then
     -- Stale by the time that this expiry comes, if the one above was set.
     redis.pcall('PEXPIRE', claim, coin_ttl)
