@@ -20,7 +20,7 @@ from tests.soak.growth import find_growth
 from tests.soak.ledger import Evening, Ledger
 from tests.soak.people import NAMES, make_people
 from tests.soak.plan import Day
-from tests.support.stepped_clocks import SteppedClock
+from tests.support.stepped_clocks import SteppedClock, remove_leftovers
 
 PATIENCE = 120.0
 _ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ class Actor:
         with suppress(ProcessLookupError):
             self._process.kill()
         await self._process.wait()
-        _remove_leftovers(self.pid)
+        remove_leftovers(self.pid)
         self._process = None
 
     async def stop(self) -> None:
@@ -264,7 +264,7 @@ class Director:
             await asyncio.sleep(self._random.random() * 0.2)
             if (pid := actor.find_server()) is not None:
                 os.kill(pid, number)
-                _remove_leftovers(pid)
+                remove_leftovers(pid)
                 self.ledger.note_accident(name, f"server {number.name}")
 
     async def _restore_old(self, actor: Actor) -> None:
@@ -382,12 +382,6 @@ def _rank(record: dict[str, Any]) -> int:
     if "claimed" in record:
         return 1
     return 2 if record.keys() & {"taken", "releasing", "released", "sent"} else 3
-
-
-def _remove_leftovers(pid: int) -> None:
-    """Removes what libfaketime leaves of a process that is killed."""
-    for name in ("faketime_shm", "sem.faketime_sem"):
-        Path(f"/dev/shm/{name}_{pid}").unlink(missing_ok=True)  # noqa: S108 - it's there
 
 
 def _sum_sizes(paths: Iterable[Path]) -> int:

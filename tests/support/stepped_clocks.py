@@ -54,6 +54,13 @@ class SteppedServer(RunningServer):
         with self.sync_client(0) as client:
             client.ping()
 
+    def stop(self) -> None:
+        """Stops the process, and removes what is left of it."""
+        assert self._process is not None
+        pid = self._process.pid
+        super().stop()
+        remove_leftovers(pid)
+
     def _make_environment(self) -> dict[str, str]:
         # It's asked for again when the server is started again, whose clock goes on.
         if not hasattr(self, "_clock"):
@@ -68,3 +75,9 @@ def find_library() -> Path:
     assert spec.origin is not None
     [found] = Path(spec.origin).parent.rglob("libfaketime.so.1")
     return found
+
+
+def remove_leftovers(pid: int) -> None:
+    """Removes what libfaketime leaves of a process that has been ended."""
+    for name in ("faketime_shm", "sem.faketime_sem"):
+        Path(f"/dev/shm/{name}_{pid}").unlink(missing_ok=True)  # noqa: S108 - it's there
