@@ -186,7 +186,11 @@ def test_a_thread_does_not_ask_again_when_connecting_took_too_long(
     """What has been sent once may be forgotten by the time that the next connection stands."""
     server = ScriptedServer(lambda _: None)
     read_clock, late = time.clock_gettime, [0.0]
-    monkeypatch.setattr(time, "clock_gettime", lambda clock: read_clock(clock) + late[0])
+
+    def read_late_clock(clock: int) -> float:
+        return read_clock(clock) + late[0]
+
+    monkeypatch.setattr(time, "clock_gettime", read_late_clock)
 
     class Slow(redis.UnixDomainSocketConnection):
         """It takes half a minute to connect, the second time."""
@@ -196,9 +200,8 @@ def test_a_thread_does_not_ask_again_when_connecting_took_too_long(
             base.connect()
             late[0] += 25.0 * len(server.requests)
 
-    pool = redis.ConnectionPool(
-        connection_class=Slow, path=str(tmp_path / "s"), protocol=2, retry=Retry(NoBackoff(), 3)
-    )
+    options: Any = {"connection_class": Slow, "path": str(tmp_path / "s"), "protocol": 2}
+    pool = redis.ConnectionPool(retry=Retry(NoBackoff(), 3), **options)
     with served(server, tmp_path / "s"), redis.Redis.from_pool(pool) as client:
         tell_time(client)
         with pytest.raises(InventoryUnavailableError) as caught:
