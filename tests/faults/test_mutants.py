@@ -461,9 +461,7 @@ async def test_without_the_stale_rule(lab: Lab) -> None:
 @pytest.mark.parametrize("meanwhile", ["stale", "expired"])
 async def test_a_release_without_the_stale_rule(lab: Lab, meanwhile: str) -> None:
     """The stale rule: test_release_coin_that_has_no_place_any_more_returns_false."""
-    lab.without(
-        stock.RELEASE, r"\(expires_at or fetched_at \+ coin_ttl\) <= \(clock or shown\)", "false"
-    )
+    lab.without(stock.RELEASE, r"ends <= \(clock or shown\)", "false")
     await lab.is_noticed_by(
         of_the_inventory.test_release_coin_that_has_no_place_any_more_returns_false,
         meanwhile=meanwhile,

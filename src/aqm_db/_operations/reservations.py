@@ -127,6 +127,8 @@ class Reservations:
 
     async def store_within_budget(self, coins: Sequence[NewCoin]) -> list[bool | AQMDatabaseError]:
         """Stores coins as far as the caps and the byte budget allow, beside all reservations."""
+        # A clock that errs is found out while nothing is reserved.
+        self._scope.read_clock()
         wanted: dict[str, dict[CoinCategory, int]] = {}
         for coin in coins:
             # What is wrong with a coin is said when it's stored.

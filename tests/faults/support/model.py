@@ -265,11 +265,13 @@ class Contact:
         return fault is not None
 
     def take(self, key_id: str, now: int) -> tuple[Row, int]:
-        """Uses a coin; each use has a time of its own."""
+        """Uses a coin; each use has a time of its own, and none is before it was fetched."""
         self.unlist(key_id)
-        used_at = self.used[key_id] = max(now, self.used.get(key_id, 0) + 1)
-        self.lent[key_id, used_at] = self.places[key_id]
         row = self.rows.pop(key_id)
+        fetched_at = row.get("fetched_at", b"")
+        earliest = int(fetched_at) if fetched_at.isdigit() else 0
+        used_at = self.used[key_id] = max(now, earliest, self.used.get(key_id, 0) + 1)
+        self.lent[key_id, used_at] = self.places[key_id]
         ends = row.get("expires_at", b"")
         if ends.isdigit() and int(ends) > now + LIFE_MS:
             self.until[key_id] = max(int(ends), self.until.get(key_id, 0))
@@ -383,7 +385,7 @@ class InventoryModel:
                 if contact.skip(key_id, lower, now):
                     continue
                 row, used_at = contact.take(key_id, now)
-                contact.last_msg_at = now
+                contact.last_msg_at = max(now, contact.last_msg_at)
                 return InventoryEntry(
                     contact_id=contact_id,
                     key_id=key_id,

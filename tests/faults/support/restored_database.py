@@ -57,5 +57,6 @@ class Kept:
         await pipeline.execute()
 
     async def content(self) -> dict[Any, Any]:
-        """What is there."""
-        return await snapshot(self._client)
+        """What is there, but for what the server's clock has shown."""
+        found = await snapshot(self._client)
+        return {key: value for key, value in found.items() if key not in _WATCHES}
