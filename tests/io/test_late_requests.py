@@ -17,11 +17,13 @@ from redis.retry import Retry
 from aqm_db import AsyncSmartInventory, config, sync
 from aqm_db._io import answers
 from aqm_db._io.redispy.async_loops import Channels, get_channels
+from aqm_db._io.redispy.async_settling import settle_in_time
 from aqm_db._io.request import Request, ServerClock
 from aqm_db._io.seam import Call, Command
 from aqm_db._lua.loader import Code
 from aqm_db._operations import contacts
-from aqm_db.errors import AQMDatabaseError, InventoryUnavailableError
+from aqm_db.connection import close_all
+from aqm_db.errors import AccessDeniedError, AQMDatabaseError, InventoryUnavailableError
 from tests.conftest import INVENTORY_DB
 from tests.io.test_sync_seam import Interruptible, interruptible, served
 from tests.support.backends import VALKEY_9, RunningServer
@@ -118,6 +120,20 @@ async def test_a_line_that_was_heard_after_all_is_waited_for_anew(tmp_path: Path
         channel.hang_up("the test is over")
 
 
+@pytest.mark.asyncio
+async def test_a_line_that_owes_nothing_any_more_is_not_watched(tmp_path: Path) -> None:
+    """The watchdog was due, and in the loop's next turn the reply came."""
+    async with listening(ScriptedServer(lambda _: b"*0\r\n"), tmp_path / "s"):
+        client = Redis(unix_socket_path=str(tmp_path / "s"), protocol=2, socket_timeout=60)
+        assert await AsyncSmartInventory(client).get_contact_meta(BOB) is None
+        channel: Any = get_channels(client).get_channel()
+        channel._stop_watching()
+        channel._end_silence(60.0, channel._link, channel._link.heard_at - 1)
+        assert channel.is_open()
+        assert channel._watchdog is None
+        await close_all(client, client)
+
+
 async def _has_pending(channel: Any) -> bool:
     return bool(channel._pending)
 
@@ -178,6 +194,18 @@ async def test_settling_goes_on_after_a_failure(
         assert call.cancelled()
         assert cutter.losing == 0
         assert [coin.key_id for coin in await inventory.list_coins(BOB)] == ["b1"]
+
+
+@pytest.mark.asyncio
+async def test_settling_ends_where_the_server_refuses() -> None:
+    """Another attempt would be refused as well."""
+    refusal, told = AccessDeniedError("no"), list[AQMDatabaseError]()
+
+    async def be_refused() -> None:
+        raise refusal
+
+    await settle_in_time(be_refused, make_request(), 1.0, told.append)
+    assert told == [refusal]
 
 
 def test_a_thread_does_not_ask_again_when_connecting_took_too_long(
