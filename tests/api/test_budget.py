@@ -343,7 +343,7 @@ async def test_a_malformed_lease_is_none(
 ) -> None:
     """What another program wrote by hand takes no slot for ever."""
     await inventory_client.hset(
-        "inv:v1:leases", mapping={f"x:SILVER:{BOB}": "text", "y": f"1 0 {2**52}"}
+        "inv:v1:leases", mapping={f"x:SILVER:{BOB}": "text", "y": f"1 0 {2**52} {2**52} 1"}
     )
     assert (await reserved(aio, BOB, "SILVER", 4)).slots == 4
     assert await inventory_client.hlen("inv:v1:leases") == 1

@@ -252,7 +252,7 @@ def _names() -> Iterator[Damage]:
 
 async def _ends_lease(epoch: str | bytes, client: Redis) -> None:
     await client.set(EPOCH, epoch)
-    await client.hset(LEASES, f"first-0:GOLD:{BOB}", "1 0 1")
+    await client.hset(LEASES, f"first-0:GOLD:{BOB}", "1 0 1 1 1")
 
 
 async def _set(name: bytes, client: Redis) -> None:

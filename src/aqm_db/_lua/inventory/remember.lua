@@ -23,6 +23,10 @@ for _, queue in pairs(queues) do
   redis.call('ZREM', queue, '')
 end
 redis.call('DEL', row_prefix)
+local is_registered = redis.call('EXISTS', meta) == 1
+if not is_registered then
+  limit_memory(used, used_until, now, used_ttl)
+end
 
 local dropped = 0
 for place = 1, #coins, 3 do
@@ -40,7 +44,7 @@ for place = 1, #coins, 3 do
     redis.call('ZADD', used_until, 'GT', coins[place + 2], id)
   end
 end
-if redis.call('EXISTS', meta) == 0 then
+if not is_registered then
   limit_memory(used, used_until, now, used_ttl)
 end
 return {OK, dropped}

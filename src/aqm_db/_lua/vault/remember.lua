@@ -5,7 +5,7 @@
 --       halves: key_id, fate ('gone', 'purged' or 'burned'), ends (ms), again and again.
 -- Returns: {OK, burned} | {CORRUPT}
 -- Again: what is remembered isn't changed by it, and what was burned is burned.
--- Runs: HMGET row, ZADD spent, ZREM expiry, HDEL row, HSET stats
+-- Runs: HMGET row, ZADD spent, ZREM expiry, HDEL row, PEXPIRE row, HSET stats
 -- Uses: counter_fields, encode_id, erase_half, find_active_tier, read_counters, read_time
 -- Uses: spent.note_spent, spent.recall_spent, try_call
 local counters = read_counters(stats, COUNTER_FIELDS)
@@ -19,6 +19,7 @@ redis.call('ZADD', spent, 'XX', 0, '')
 recall_spent(spent, '')
 redis.call('ZREM', expiry, '')
 redis.call('HDEL', row_prefix, '')
+redis.call('PEXPIRE', row_prefix, grace)
 
 local burned = 0
 for place = 1, #halves, 3 do
