@@ -116,6 +116,12 @@ def parse_greeting(reply: Any) -> Facts:
     return Facts({f"{name.decode()}_version": version.decode()} if version else {})
 
 
+def parse_time(reply: Sequence[Any]) -> int:
+    """What a server's clock shows (TIME), in milliseconds since the epoch."""
+    seconds, microseconds = reply
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
 async def read_settings(seam: Seam) -> Settings:
     """Reads the settings, but for those that the server doesn't tell."""
     commands = (("CONFIG", "GET", name) for name in _SETTINGS)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from aqm_db._io.confirming import Confirming
+from aqm_db._io.facts import parse_time
 from aqm_db._io.seam import Argument, Seam
 from aqm_db._model.keys import Keys
 
@@ -38,8 +39,8 @@ class Scope(NamedTuple):
         """Milliseconds since the epoch, by that clock (TIME)."""
         if self.clock is not None:
             return self.clock()
-        [[seconds, microseconds]] = await self.seam.read(("TIME",))
-        return int(seconds) * 1000 + int(microseconds) // 1000
+        [reply] = await self.seam.read(("TIME",))
+        return parse_time(reply)
 
     def replace_seam(self, seam: Seam) -> "Scope":
         """The same over another seam."""

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from aqm_db._io.facts import read_unless_refused
+from aqm_db._io.facts import parse_time, read_unless_refused
 from aqm_db._io.seam import Seam
 from aqm_db._model.defaults import DAY_MS
 from aqm_db._model.rows import parse_number
@@ -37,8 +37,8 @@ async def read_clock_record(seam: Seam, watch: str) -> ClockRecord | None:
     replies = await read_unless_refused(seam, ("TIME",), fields)
     if replies is None or isinstance(replies[1], AQMDatabaseError):
         return None
-    [seconds, microseconds], values = replies
-    shown = int(seconds) * 1000 + int(microseconds) // 1000
+    time, values = replies
+    shown = parse_time(time)
     before, lost, lost_at = (parse_number(value or b"") or 0 for value in values)
     jump = shown - before if before else 0
     return ClockRecord(shown, jump if jump >= DAY_MS else 0, lost, lost_at)
