@@ -9,7 +9,7 @@
 -- Runs: ZREM queues
 -- Uses: encode_id, inspect_coin, note_problem, read_coin, read_time, recall_use, try_call
 local repair, reply = mode == 'repair', {OK}
-local _, shown = read_time()
+local shown = read_time()
 local now = clock or shown
 
 local kept = read_coin(row_prefix .. encode_id(key_id)) or {}

@@ -22,7 +22,7 @@ if answer then
   end
   return reply
 end
-local _, shown = read_time()
+local shown = read_time()
 if is_late(sent, shown) then
   return {UNKNOWN, shown}
 end

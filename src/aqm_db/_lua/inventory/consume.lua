@@ -8,7 +8,7 @@
 if redis.call('EXISTS', claim) == 1 then
   return {OK, 1}
 end
-local _, shown = read_time()
+local shown = read_time()
 if is_late(sent, shown) then
   return {UNKNOWN, shown}
 end

@@ -5,7 +5,7 @@
 -- Again: it only reads.
 -- Runs: ZRANGE queues
 -- Uses: inspect_coin, read_time
-local _, shown = read_time()
+local shown = read_time()
 local at = (clock or shown) + within
 local reply = {OK}
 for _, tier in ipairs(TIERS) do

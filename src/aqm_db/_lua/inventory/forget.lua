@@ -11,7 +11,7 @@ local answer = redis.call('GET', claim)
 if answer then
   return {OK, tonumber(answer)}
 end
-local _, shown = read_time()
+local shown = read_time()
 if is_late(sent, shown) then
   return {UNKNOWN, shown}
 end

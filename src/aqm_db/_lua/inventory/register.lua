@@ -13,7 +13,7 @@ local exists = redis.call('EXISTS', meta) == 1
 if exists and redis.call('HGET', meta, 'by') == request_id then
   return {OK, 1}
 end
-local _, shown = read_time()
+local shown = read_time()
 if is_late(sent, shown) then
   return {UNKNOWN, shown}
 end
@@ -25,8 +25,8 @@ redis.call('ZADD', used, 'XX', 0, '')
 redis.call('ZADD', used_until, 'XX', 0, '')
 redis.call('PERSIST', meta)
 
-redis.call('HSET', meta, 'priority', priority, 'last_msg_at', clock or shown, 'display_name', display_name,
-  'by', request_id)
+redis.call('HSET', meta, 'priority', priority, 'last_msg_at', clock or shown,
+  'display_name', display_name, 'by', request_id)
 -- The memory of a contact that was forgotten had an end.
 redis.call('PERSIST', used)
 redis.call('PERSIST', used_until)

@@ -14,7 +14,7 @@ local function is_news(id, used_at)
   return (tonumber(redis.call('ZSCORE', used, id)) or -1) < used_at
 end
 
-local _, shown = read_time()
+local shown = read_time()
 local now = clock or shown
 -- Rehearsals: what can't be written is found out while nothing is.
 redis.call('ZADD', used, 'XX', 0, '')

@@ -18,7 +18,7 @@ end
 if not caps[priority] or not parse_integer(redis.call('GET', epoch) or '0') then
   return {CORRUPT}
 end
-local _, shown = read_time()
+local shown = read_time()
 -- Whoever is given a clock is alone with it, and slots are everybody's.
 local confirmed = confirm_time(watch, shown)
 -- A coin that was stored under a lease may have been measured or not, so a lease takes all of its

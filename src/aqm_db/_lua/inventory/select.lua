@@ -31,14 +31,12 @@ local function hand_out_again(claim, queues, coin_ttl)
   return hand_out(claim, coin, taken[1], taken[2], {})
 end
 
-local now, shown = read_time()
+local shown = read_time()
 if is_late(sent, shown) then
   return redis.call('EXISTS', claim) == 1 and hand_out_again(claim, queues, coin_ttl)
     or {UNKNOWN, claim, shown}
 end
-if clock ~= '' then
-  now = clock
-end
+local now = clock ~= '' and clock or string.format('%.0f', shown)
 local aside, confirmed = {}, nil
 for _, tier in ipairs(tiers) do
   local queue = queues[tier]

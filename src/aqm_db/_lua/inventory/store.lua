@@ -20,7 +20,7 @@ local tier, queue = coin_category, queues[coin_category]
 if redis.call('EXISTS', claim) == 1 then
   return {OK}
 end
-local _, shown = read_time()
+local shown = read_time()
 if is_late(sent, shown) then
   return (read_coin(row) or {}).by == request_id and {OK} or {UNKNOWN, shown}
 end

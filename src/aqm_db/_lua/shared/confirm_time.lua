@@ -9,7 +9,7 @@ local function confirm_time(watch, shown, only_looks)
   local fields = redis.call('HMGET', watch, 'seen', 'before', 'stayed')
   local seen = parse_integer(fields[1])
   local before, stayed = parse_integer(fields[2]), parse_integer(fields[3])
-  local was_doubted = before and stayed
+  local was_doubted = before and stayed and true or false
   local passed = shown - (seen or shown)
   local is_paused = passed > LONGEST_PAUSE
   local is_doubted = is_paused
@@ -22,7 +22,7 @@ local function confirm_time(watch, shown, only_looks)
     before, stayed = seen, 0
   end
   local is_new = not seen or math.abs(passed) > LONGEST_PAUSE / 10
-  if not only_looks and (is_new or is_doubted ~= (was_doubted and true or false)) then
+  if not only_looks and (is_new or is_doubted ~= was_doubted) then
     redis.call('HSET', watch, 'seen', shown, 'before', is_doubted and before or '', 'stayed',
       is_doubted and stayed or '')
   end

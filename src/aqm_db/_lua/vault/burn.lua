@@ -15,7 +15,7 @@ local fields = exists
 if fields[1] == 'BURNED' and fields[3] == request_id then
   return {OK}
 end
-local _, shown = read_time()
+local shown = read_time()
 if is_late(sent, shown) then
   return {UNKNOWN, shown}
 end

@@ -12,7 +12,7 @@
 -- Earlier versions listed a key by its client's clock.
 local AGREEMENT = 60000
 local repair, reply = mode == 'repair', {OK}
-local _, shown = read_time()
+local shown = read_time()
 local now = clock or shown
 
 -- nil where the index has the wrong type: then nothing is said of entries.

@@ -18,7 +18,7 @@ end
 -- server's clock was set ahead for a while, or somebody deleted them), so one that is still there
 -- doesn't end the search.
 local gone, ends, early = {}, {}, 0
-local _, shown = read_time()
+local shown = read_time()
 local now = clock or shown
 local listed = redis.call('ZRANGE', expiry, 0, most - 1, 'WITHSCORES')
 for place = 1, #listed, 2 do

@@ -20,7 +20,7 @@ local counters = fields[1] == 'ACTIVE' and active and created_at
 if not counters then
   return {CORRUPT}
 end
-local _, shown = read_time()
+local shown = read_time()
 if created_at >= (clock or confirm_time(watch, shown)) - age then
   return {OK, 0}
 end

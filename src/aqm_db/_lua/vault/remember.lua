@@ -12,7 +12,7 @@ local counters = read_counters(stats, COUNTER_FIELDS)
 if not counters then
   return {CORRUPT}
 end
-local _, shown = read_time()
+local shown = read_time()
 local now = clock or shown
 -- Rehearsals: what can't be written is found out while nothing is.
 redis.call('ZADD', spent, 'XX', 0, '')

@@ -17,7 +17,7 @@ local fields = exists and try_call('HMGET', row, 'by', 'status') or {}
 if fields[1] == request_id then
   return {OK}
 end
-local _, shown = read_time()
+local shown = read_time()
 if is_late(sent, shown) then
   return {UNKNOWN, shown}
 end
