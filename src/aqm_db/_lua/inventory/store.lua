@@ -85,11 +85,11 @@ end
 -- Right whatever follows: what was used so long ago can't be used again.
 forget_uses(used, used_until, confirmed, used_ttl)
 
-redis.call('HSET', meta, 'newest', score)
--- An entry that lost its row would list the coin twice.
+-- An entry that lost its row would list the coin twice. A queue of the wrong type ends it here.
 for _, other in pairs(queues) do
   redis.call('ZREM', other, key_id)
 end
+redis.call('HSET', meta, 'newest', score)
 write_coin(row, {coin_category = tier, public_key = public_key, signature = signature,
   fetched_at = now, by = request_id, expires_at = expires_at})
 redis.call('ZADD', queue, score, key_id)
