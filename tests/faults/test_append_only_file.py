@@ -15,12 +15,12 @@ from redis.asyncio import Redis
 from aqm_db import AsyncSmartInventory, connect
 from aqm_db.embedded import EmbeddedServer, _share
 from aqm_db.errors import AQMDatabaseError, EmbeddedServerError
-from tests.faults.support.append_only_file import Request, request_id
+from tests.faults.support.append_only_file import Request, cut_off_half, request_id
 from tests.faults.support.busy_callers import CONTACTS, TIERS, Caller
 from tests.faults.support.fault_table import Tally
 from tests.faults.support.invariants import assert_no_key_material, kept, queued
 from tests.faults.support.public_calls import errors_of, objects_over
-from tests.support.backends import REDIS_6, VALKEY_9, Backend, RunningServer
+from tests.support.backends import REAL_BACKENDS, REDIS_6, VALKEY_9, Backend, RunningServer
 from tests.support.samples import always, snapshot
 
 pytestmark = pytest.mark.asyncio
@@ -80,6 +80,36 @@ async def test_a_file_without_its_end(backend: Backend, tally: Tally, *, thoroug
             await kept(client)
             # It is a database like any other.
             assert await AsyncSmartInventory(client).register_contact("new", "MATE")
+            await client.aclose()
+            server.kill()
+            tally.add("append-only file cut")
+
+
+@pytest.mark.parametrize("backend", REAL_BACKENDS, ids=lambda backend: backend.name)
+async def test_what_broke_off_stays_away(backend: Backend, tally: Tally, *, thorough: bool) -> None:
+    """Work goes on after such a start, and the start after next brings nothing back by half."""
+    with RunningServer(backend, "--appendonly", "yes", "--appendfsync", "always") as server:
+        await lived(server)
+        server.kill()
+        file = server.append_only_file()
+        whole = file.read_bytes()
+        chance = Random(8)  # noqa: S311 - it keeps no secret
+        # In the last command of a request, where most of it is there.
+        ends = [found.start() for found in re.finditer(rb"\*1\r\n\$4\r\nEXEC\r\n", whole)]
+        for end in chance.sample(ends, 40 if thorough else 4):
+            file.write_bytes(whole[: end - 3])
+            cut_off_half(backend, file)
+            server.restart()
+            client = server.client(0)
+            await AsyncSmartInventory(client).register_contact("new", "MATE")
+            there = await content_of(client)
+            await client.aclose()
+            server.kill()
+            server.restart()
+            client = server.client(0)
+            assert await content_of(client) == there
+            await queued(client)
+            await kept(client)
             await client.aclose()
             server.kill()
             tally.add("append-only file cut")

@@ -13,6 +13,7 @@ from tests.faults.support.append_only_file import (
     Evidence,
     Request,
     balance,
+    cut_off_half,
     gone_with_the_buffer,
     request_id,
     untrue,
@@ -33,12 +34,16 @@ NEVER = Retry(NoBackoff(), 0)
 class Load:
     """Callers at work on one server, which is killed meanwhile.
 
+    Args:
+        backend: the kind of that server.
+
     Attributes:
         requests: what they asked for, in order.
         errors: what was raised.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self.requests: list[Request] = []
         self.errors: list[BaseException] = []
         self._life = 0
@@ -68,6 +73,7 @@ class Load:
         self._up.clear()
         self._life += 1
         server.kill()
+        cut_off_half(self._backend, server.append_only_file())
         await asyncio.to_thread(server.restart)
         self._up.set()
 
@@ -107,7 +113,7 @@ async def test_the_server_is_killed(
     holds back meanwhile, for two seconds at most, dies with it: that doesn't count here.
     """
     kills = 25 if thorough else 3
-    load = Load()
+    load = Load(backend)
     with RunningServer(backend, "--appendonly", "yes", "--appendfsync", policy) as server:
         clients = [server.client(0, retry=patience) for _ in range(2)]
         for contact_id in CONTACTS:
@@ -115,6 +121,7 @@ async def test_the_server_is_killed(
         await load.run(server, clients, kills)
         # What a living server holds back is in its answers, and not in its file yet.
         server.kill()
+        cut_off_half(backend, server.append_only_file())
         await asyncio.to_thread(server.restart)
         evidence = Evidence(server.append_only_file().read_bytes())
         gone = gone_with_the_buffer(load.requests, evidence)

@@ -1,12 +1,16 @@
 """What an append-only file says was done, against what callers were told."""
 
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from redis.asyncio import Redis
 
+from aqm_db.embedded._units import read_units
 from tests.faults.support.invariants import Ledger, kept, queued
+from tests.support.backends import VALKEY_9, Backend
 
 Kind = Literal["store", "select", "release", "consume", "keep", "burn"]
 """What a request is for; the last two are the vault's store and burn."""
@@ -67,6 +71,18 @@ class Evidence:
     def key_of(self, request: Request) -> str:
         """The coin that a request took."""
         return self._taken[request.request_id]
+
+
+def cut_off_half(backend: Backend, path: Path) -> None:
+    """Does what ``redis-check-aof --fix`` does, where a server needs it after a crash.
+
+    All but Valkey 9.1.2 leave a transaction that breaks off in a command in the file, without its
+    end, and take the next one's EXEC for it when they start again (``findings/``).
+    """
+    if backend is not VALKEY_9:
+        reading = read_units(path.read_bytes())
+        assert reading is not None
+        os.truncate(path, reading.end)
 
 
 def gone_with_the_buffer(requests: list[Request], evidence: Evidence) -> list[Request]:
