@@ -169,7 +169,9 @@ async def test_a_file_with_zeroes_in_it(directory: Path, tally: Tally, *, thorou
     file = find_file(directory)
     whole = file.read_bytes()
     chance = Random(10)  # noqa: S311 - it keeps no secret
-    for size, _ in chance.sample(past, 20 if thorough else 3):
+    # Zeroes at the end are another matter: something may be missing there.
+    inside = [size for size, _ in past if size < len(whole)]
+    for size in chance.sample(inside, 20 if thorough else 3):
         file.write_bytes(whole[:size] + bytes(chance.randrange(1, 9999)) + whole[size:])
         with EmbeddedServer.open(directory) as server:
             client = Redis(unix_socket_path=str(server.socket_path))
