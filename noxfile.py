@@ -104,7 +104,7 @@ def faults(session: nox.Session) -> None:
     """Tries every fault everywhere, and prints what was lost or duplicated."""
     install_tests(session)
     files = ("tests/faults", "tests/care/test_replenish_rounds.py")
-    session.run("pytest", *files, "--thorough", *session.posargs)
+    session.run("pytest", "-n", "3", *files, "--thorough", *session.posargs)
 
 
 @nox.session

@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import astuple
 from functools import cache
 from importlib import metadata
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -71,6 +73,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = chosen
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hands what a worker of pytest-xdist has counted to whoever prints it."""
+    tally, output = session.config.stash.get(_TALLY, None), _output_of(session.config)
+    if tally is not None and output is not None:
+        output["faults"] = {fault: astuple(count) for fault, count in tally.counts.items()}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Adds up what workers have counted."""
+    # One that has died has no output.
+    for fault, counts in getattr(node, "workeroutput", {}).get("faults", {}).items():
+        runs, lost, duplicated, wrong = counts
+        tally = node.config.stash.setdefault(_TALLY, Tally())
+        tally.note(fault, runs=runs, lost=lost, duplicated=duplicated, wrong=wrong)
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
@@ -80,6 +99,11 @@ def pytest_terminal_summary(
         terminalreporter.section("faults")
         for line in tally.lines():
             terminalreporter.write_line(line)
+
+
+def _output_of(config: pytest.Config) -> dict[str, Any] | None:
+    """What a worker of pytest-xdist sends home; None if this is none."""
+    return getattr(config, "workeroutput", None)
 
 
 @pytest.fixture
