@@ -147,7 +147,10 @@ async def test_a_batch_of_which_a_part_was_executed(face: Face) -> None:
     assert isinstance(outcomes[BOB], ConcurrencyError)
 
 
-@pytest.mark.parametrize("said", ["TRYAGAIN x", "ASK {slot} 127.0.0.1:{port}", "non local key"])
+@pytest.mark.parametrize(
+    "said",
+    ["TRYAGAIN x", "ASK {slot} 127.0.0.1:{port}", "ASK {slot} :{port}", "non local key"],
+)
 async def test_a_slot_that_stays_on_its_way(face: Face, said: str) -> None:
     """Each time that it's asked for, until the retries are over; nothing was executed."""
     node = Node(lambda _: f"-{text}\r\n".encode())

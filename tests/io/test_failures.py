@@ -133,7 +133,8 @@ def test_why_a_command_gets_nowhere(text: str, denial: Denial | None) -> None:
     [
         ("MOVED 3999 127.0.0.1:6381", Redirect(3999, "127.0.0.1", 6381, is_moved=True)),
         ("ASK 1 ::1:7000", Redirect(1, "::1", 7000, is_moved=False)),
-        ("MOVED 3999 :6381", Redirect(3999, "", 6381, is_moved=True)),
+        ("MOVED 3999 :6381", Redirect(3999, "?", 6381, is_moved=True)),
+        ("MOVED 1 inside:6381", Redirect(1, "outside", 6391, is_moved=True)),
         ("MOVED somewhere", None),
         ("CROSSSLOT 1 a:1", None),
     ],
@@ -142,10 +143,15 @@ def test_where_a_redirection_leads(text: str, redirect: Redirect | None) -> None
     """A malformed one leads nowhere; it says that the slot is being moved all the same."""
     reply = parse_error(text)
     assert reply.kind is ErrorKind.MOVED
-    assert find_redirects([1, reply]) == ({} if redirect is None else {1: redirect})
+    assert find_redirects([1, reply], _remap) == ({} if redirect is None else {1: redirect})
     if redirect is not None:
         error = redirect.make_moved_error()
         assert (error.slot_id, error.host, error.port) == redirect[:3]
+
+
+def _remap(host: str, port: int) -> tuple[str, int]:
+    """As of a client that reaches one of the nodes at another address."""
+    return ("outside", port + 10) if host == "inside" else (host, port)
 
 
 def test_what_a_clusters_node_means() -> None:

@@ -212,6 +212,40 @@ class RunningCluster(Running):
         self.settle()
 
 
+class HiddenCluster(RunningCluster):
+    """Primaries that tell addresses at which nobody is, as behind a translation of addresses.
+
+    Args:
+        backend: which kind of server.
+    """
+
+    _AWAY = 30_000
+    """What is added to the ports that they tell."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend, with_replicas=False)
+        for node in self.nodes:
+            node.client.config_set("cluster-announce-port", node.port + self._AWAY)
+        eventually(lambda: all(map(self._tells_others, self.nodes)))
+
+    def remap(self, address: tuple[str, int]) -> tuple[str, int]:
+        """Where a node is reached that the others call by an address (redis-py's option)."""
+        host, port = address
+        return host, port - self._AWAY
+
+    def client(self, **options: Any) -> redis.asyncio.RedisCluster:
+        """See :class:`RunningCluster`; it knows where the nodes are."""
+        return super().client(address_remap=self.remap, **options)
+
+    def sync_client(self, **options: Any) -> redis.RedisCluster:
+        """The same."""
+        return super().sync_client(address_remap=self.remap, **options)
+
+    def _tells_others(self, node: Node) -> bool:
+        told = {port for slots in _cluster(node, "SLOTS") for _, port, *_ in slots[2:]}
+        return told == {each.port + self._AWAY for each in self.nodes}
+
+
 class Migration:
     """A slot on its way from one node to another, key by key or at once.
 

@@ -138,7 +138,7 @@ class ClusterChannel:
         self, commands: Sequence[Command], replies: list[Any], request: Request
     ) -> list[Any]:
         for _ in range(HOPS):
-            redirects = find_redirects(replies)
+            redirects = find_redirects(replies, self._cluster.nodes_manager.remap_host_port)
             # The others may have been executed, so whoever is cancelled now has to be settled.
             try:
                 if not redirects:
@@ -253,7 +253,7 @@ class Nodes(Holds):
 
     async def note_move(self, cluster: RedisCluster, redirect: Redirect) -> None:
         """Takes note of a slot's new node."""
-        if cluster.nodes_manager.get_node(redirect.host or "?", redirect.port) is None:
+        if cluster.nodes_manager.get_node(redirect.host, redirect.port) is None:
             self.is_stale = True
         else:
             await cluster.nodes_manager.move_slot(redirect.make_moved_error())

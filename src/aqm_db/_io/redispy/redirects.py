@@ -1,8 +1,8 @@
 """What a cluster's node can answer instead of a result, and what each answer means. No I/O."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from redis.crc import key_slot
 from redis.exceptions import MovedError, RedisError
@@ -19,6 +19,10 @@ HOPS = 5
 _DOWN = frozenset({"CLUSTERDOWN", "LOADING", "MASTERDOWN"})
 _MOVING = frozenset({"ASK", "MOVED", "TRYAGAIN"})
 _REDIRECT = re.compile(r"(ASK|MOVED) (\d+) (\S*):(\d+)")
+_UNTOLD = "?"
+
+Remap: TypeAlias = Callable[[str, int], tuple[str, int]]
+"""Where a client reaches the node that a cluster calls by a host and a port."""
 
 
 class Redirect(NamedTuple):
@@ -26,7 +30,8 @@ class Redirect(NamedTuple):
 
     Attributes:
         slot: the slot.
-        host: the other node's host; empty if it's that of the node which says so.
+        host: the other node's host, as the client reaches it; one that no node has if the node
+            which says so doesn't name it.
         port: its port.
         is_moved: whether the slot is there from now on (MOVED), or only this command (ASK).
     """
@@ -46,9 +51,14 @@ def find_slot(tag: str) -> int:
     return key_slot(tag.encode())
 
 
-def find_redirects(replies: Sequence[object]) -> dict[int, Redirect]:
-    """The redirections among replies, by their places."""
-    found = ((place, _read_redirect(reply)) for place, reply in enumerate(replies))
+def find_redirects(replies: Sequence[object], remap: Remap) -> dict[int, Redirect]:
+    """The redirections among replies, by their places.
+
+    Args:
+        replies: what a node answered.
+        remap: the client's own, as it's applied to the topology.
+    """
+    found = ((place, _read_redirect(reply, remap)) for place, reply in enumerate(replies))
     return {place: redirect for place, redirect in found if redirect is not None}
 
 
@@ -77,12 +87,14 @@ def explain_unreachable(error: Exception) -> ErrorReply | LinkFailure:
     return LinkFailure(str(error), sent=False)
 
 
-def _read_redirect(reply: object) -> Redirect | None:
+def _read_redirect(reply: object, remap: Remap) -> Redirect | None:
     found = _REDIRECT.fullmatch(reply.text) if isinstance(reply, ErrorReply) else None
     if found is None:
         return None
-    code, slot, host, port = found.groups()
-    return Redirect(int(slot), host, int(port), is_moved=code == "MOVED")
+    code, slot, said, said_port = found.groups()
+    # A node that names no host means its own; the topology tells which that is for the client.
+    host, port = remap(said, int(said_port)) if said else (_UNTOLD, int(said_port))
+    return Redirect(int(slot), host, port, is_moved=code == "MOVED")
 
 
 def _is_moving(reply: object) -> bool:

@@ -115,7 +115,7 @@ class ClusterExchange(Exchange):
         """One attempt; MOVED and ASK are taken care of."""
         replies = self._ask_once(commands, request)
         for _ in range(HOPS):
-            redirects = find_redirects(replies)
+            redirects = find_redirects(replies, self._cluster.nodes_manager.remap_host_port)
             if not redirects or not self._follow(commands, replies, redirects, request):
                 break
         return mark_moving(replies)
