@@ -42,6 +42,8 @@ REDIS_INVENTORY_DB: Final = 1
 """Logical database of the Smart Inventory."""
 REDIS_SOCKET_TIMEOUT: Final = 5
 """Seconds without an answer after which a call fails."""
+SENTINEL_TIMEOUT: Final = 1
+"""Seconds without an answer after which the next sentinel is asked."""
 REDIS_RETRY_ATTEMPTS: Final = 3
 REDIS_FAILOVER_ATTEMPTS: Final = 40
 """Attempts on a cluster, or with sentinels: another server takes over within some 20 seconds."""

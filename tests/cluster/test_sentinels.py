@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from redis.backoff import ConstantBackoff
 
 from aqm_db import config, connect, sync
+from aqm_db._io.redispy import faces
 from aqm_db.errors import AccessDeniedError, InventoryUnavailableError, VaultUnavailableError
 from tests.cluster.support.load import Load
 from tests.faults.support.fault_table import Tally
@@ -130,6 +132,53 @@ async def test_sentinels_that_are_not_there(face: Face, monkeypatch: pytest.Monk
         await connect(url) if face is ASYNC else sync.connect(url)
     assert not caught.value.outcome_unknown
     assert str(caught.value) == "No master found for 'aqm'"
+
+
+@pytest.fixture(params=[0, 1], ids=["all", "but-one"])
+def answering(watched: RunningSentinels, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Sentinels of which all answer, or all but the first."""
+    silent = watched.sentinels[: request.param]
+    for sentinel in silent:
+        sentinel.freeze()
+    yield
+    for sentinel in silent:
+        sentinel.thaw()
+
+
+class _NoRepeat(ConstantBackoff):
+    def compute(self, failures: int) -> float:
+        pytest.fail(f"asked again after {failures} failures")
+
+
+@pytest.mark.usefixtures("answering")
+async def test_a_name_that_sentinels_do_not_know(
+    face: Face, watched: RunningSentinels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It's named, and not asked for again: that would take as long as a failover."""
+    monkeypatch.setattr(faces, "ConstantBackoff", _NoRepeat)
+    monkeypatch.setattr(config, "SENTINEL_TIMEOUT", 0.2)
+    with pytest.raises(VaultUnavailableError) as caught:
+        await _opened(face, watched.url.replace(f"/{watched.name}", "/agm"))
+    assert str(caught.value) == "the sentinels know no servers of the name 'agm'"
+    assert not caught.value.outcome_unknown
+
+
+@pytest.mark.usefixtures("_impatient")
+async def test_a_name_that_sentinels_forget(
+    face: Face, watched: RunningSentinels, database: Any, client: Any
+) -> None:
+    """Whoever has found its servers once waits for them: sentinels are set up anew at times."""
+    inventory = face.inventory(client)
+    await inventory.register_contact(BOB, "BESTIE")
+    primary = await asyncio.to_thread(watched.primary)
+    watched.forget()
+    primary.client.client_kill_filter(_type="normal", skipme=True)
+    try:
+        with pytest.raises(InventoryUnavailableError, match="No master found for 'aqm'"):
+            await inventory.get_contact_meta(BOB)
+    finally:
+        await asyncio.to_thread(watched.remember, primary)
+    assert await inventory.get_contact_meta(BOB) is not None
 
 
 @pytest.fixture(scope="module")

@@ -381,6 +381,20 @@ class RunningSentinels(Running):
         _, port = self.sentinels[0].client.execute_command(command, self.name)
         return next(node for node in self.servers if node.port == port)
 
+    def forget(self) -> None:
+        """Has all sentinels watch nothing any more."""
+        for sentinel in self.sentinels:
+            sentinel.client.execute_command("SENTINEL REMOVE", self.name)
+
+    def remember(self, primary: Node) -> None:
+        """Has them watch a primary again, as they did."""
+        settings = (("down-after-milliseconds", NODE_TIMEOUT_MS), ("failover-timeout", 5000))
+        for sentinel in self.sentinels:
+            sentinel.client.execute_command("SENTINEL MONITOR", self.name, *primary.address, 2)
+            for setting in settings:
+                sentinel.client.execute_command("SENTINEL SET", self.name, *setting)
+        eventually(self._is_watched)
+
     def _is_watched(self) -> bool:
         states: list[Any] = [
             sentinel.client.execute_command("SENTINEL MASTER", self.name)

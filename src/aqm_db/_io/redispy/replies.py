@@ -27,6 +27,13 @@ class SentinelRefusalError(AuthenticationError):
     """Every sentinel that answered refused the user."""
 
 
+class UnknownNameError(RedisError):
+    """Sentinels answer, and none of them has ever known the servers' name.
+
+    It's no ConnectionError, so that no retry policy asks again.
+    """
+
+
 def pack_command(command: Command) -> bytes:
     """A command as it goes over the wire (RESP)."""
     return _pack(tuple(command))
@@ -57,8 +64,10 @@ def read_refusal(error: RedisError) -> ErrorReply | None:
 
 def explain_unconnected(error: RedisError) -> ErrorReply | LinkFailure:
     """What stands for a reply if no connection was made."""
+    is_final = isinstance(error, UnknownNameError)
     # Where no sentinel answers, redis-py goes on with what each of their clients is made of.
-    return read_refusal(error) or LinkFailure(str(error).partition(" : <")[0], sent=False)
+    reason = str(error).partition(" : <")[0]
+    return read_refusal(error) or LinkFailure(reason, sent=False, is_final=is_final)
 
 
 def may_pass(error: Exception) -> bool:

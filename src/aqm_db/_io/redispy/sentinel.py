@@ -1,34 +1,113 @@
 """Clients of a primary that sentinels watch; they close the connections to the sentinels, too."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import redis
 from redis.asyncio import Redis, Sentinel
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError as RedisConnectionError,
+    NoPermissionError,
+    RedisError,
+    TimeoutError as RedisTimeoutError,
+)
 
+from aqm_db import config
 from aqm_db._io.target import Sentinels
 
-from .replies import SentinelRefusalError
+from .replies import SentinelRefusalError, UnknownNameError
 from .retries import ASYNC_ONCE, ONCE
 from .url_options import make_with_options, parse_options
 
+_REFUSALS = (AuthenticationError, NoPermissionError)
+_FAILURES = (RedisConnectionError, RedisTimeoutError, NoPermissionError)
+
+
+class _Search:
+    """What sentinels say of the servers of a name, one after the other.
+
+    Args:
+        sentinels: redis-py's, of either face.
+        name: what they call the servers.
+
+    Attributes:
+        address: where the primary is; None as long as none of them has told one that is up.
+    """
+
+    def __init__(self, sentinels: Any, name: str) -> None:
+        self.address: tuple[str, int] | None = None
+        self._sentinels = sentinels
+        self._name = name
+        self._answers = 0
+        self._refusals = 0
+
+    def read_answer(self, sentinel: object, watched: Mapping[str, Any]) -> None:
+        """Takes note of the servers that a sentinel watches; the next search begins with it."""
+        self._answers += 1
+        state = watched.get(self._name)
+        if state is None:
+            return
+        self._sentinels.is_known = True
+        if self._sentinels.check_master_state(state, self._name):
+            others = (each for each in self._sentinels.sentinels if each is not sentinel)
+            self._sentinels.sentinels = [sentinel, *others]
+            self.address = state["ip"], state["port"]
+
+    def note_failure(self, error: RedisError) -> None:
+        """Takes note of a sentinel that doesn't answer, or refuses the user."""
+        self._refusals += isinstance(error, _REFUSALS)
+
+    def find_address(self) -> tuple[str, int]:
+        """Where the primary is.
+
+        Raises:
+            RedisError: no sentinel has told.
+        """
+        if self.address is not None:
+            return self.address
+        if self._refusals and not self._answers:
+            raise SentinelRefusalError
+        if self._answers and not self._sentinels.is_known:
+            raise UnknownNameError(f"the sentinels know no servers of the name {self._name!r}")
+        # Their primary is down, or they were set up anew: one may be named soon.
+        raise RedisConnectionError(f"No master found for {self._name!r}")
+
 
 class _Sentinels(Sentinel):
+    is_known = False
+    """Whether any of them has ever known the name."""
+
     async def discover_master(self, service_name: str) -> Any:
-        discover: Any = super().discover_master
-        try:
-            return await discover(service_name)
-        except RedisError as error:
-            raise _read_refusal(error) from None
+        search = _Search(self, service_name)
+        for sentinel in tuple(self.sentinels):
+            try:
+                watched = await cast("Any", sentinel).sentinel_masters()
+            except _FAILURES as error:
+                search.note_failure(error)
+                continue
+            search.read_answer(sentinel, watched)
+            if search.address is not None:
+                break
+        return search.find_address()
 
 
 class _SyncSentinels(redis.Sentinel):
+    is_known = False
+    """See :class:`_Sentinels`."""
+
     def discover_master(self, service_name: str) -> Any:
-        discover: Any = super().discover_master
-        try:
-            return discover(service_name)
-        except RedisError as error:
-            raise _read_refusal(error) from None
+        search = _Search(self, service_name)
+        for sentinel in tuple(self.sentinels):
+            try:
+                watched = cast("Any", sentinel).sentinel_masters()
+            except _FAILURES as error:
+                search.note_failure(error)
+                continue
+            search.read_answer(sentinel, watched)
+            if search.address is not None:
+                break
+        return search.find_address()
 
 
 class _Watched(Redis):
@@ -84,12 +163,9 @@ def make_sync_sentinel_client(target: Sentinels, options: dict[str, Any]) -> red
 
 
 def _make_asking_options(target: Sentinels, options: dict[str, Any]) -> dict[str, Any]:
-    """How sentinels are asked: once each, since there are others."""
-    names = ("socket_timeout", "socket_connect_timeout", "maint_notifications_config")
-    return target.credentials | {name: options[name] for name in names}
-
-
-def _read_refusal(error: RedisError) -> RedisError:
-    """What stands for an error of all sentinels, of which redis-py keeps no more than the text."""
-    is_refused = isinstance(error, NoPermissionError) or "AuthenticationError" in str(error)
-    return SentinelRefusalError() if is_refused else error
+    """How sentinels are asked: once each, and not for long, since there are others."""
+    return target.credentials | {
+        "socket_timeout": config.SENTINEL_TIMEOUT,
+        "socket_connect_timeout": config.SENTINEL_TIMEOUT,
+        "maint_notifications_config": options["maint_notifications_config"],
+    }
