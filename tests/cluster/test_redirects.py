@@ -1,6 +1,7 @@
 """Clusters that misbehave: nodes whose every answer is told by a script."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from redis.exceptions import AuthenticationError
 from redis.retry import Retry
 
 from aqm_db import AsyncSmartInventory
-from aqm_db._io import request
+from aqm_db._io.request import REPEATABLE_SECONDS
 from aqm_db._operations import stock
 from aqm_db.errors import (
     AccessDeniedError,
@@ -248,8 +249,14 @@ async def test_a_request_is_not_repeated_when_its_claim_is_gone(
     face: Face, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However patient the client's own policy is: it would take a second coin."""
-    monkeypatch.setattr(request, "REPEATABLE_SECONDS", 0.0)
-    node = Node(lambda _: b"-LOADING\r\n")
+    read_clock, passed = time.clock_gettime, [0.0]
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: read_clock(clock) + passed[0])
+
+    def answer(_: list[bytes]) -> bytes:
+        passed[0] += REPEATABLE_SECONDS
+        return b"-LOADING\r\n"
+
+    node = Node(answer)
     async with clustered(face, node, retries=-1) as (inventory, _):
         with pytest.raises(InventoryUnavailableError):
             await inventory.select_coin(BOB, "GOLD")

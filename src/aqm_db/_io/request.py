@@ -25,6 +25,15 @@ _MOST_STARTS = 4
 """How often a request is begun anew, since the server's clock has stepped."""
 
 
+def make_late_failure(*, sent: bool) -> LinkFailure:
+    """What stands in the place of a reply for which no time is left.
+
+    Args:
+        sent: whether the command may have been executed all the same.
+    """
+    return LinkFailure(f"nobody answered within {REPEATABLE_SECONDS:g} seconds", sent=sent)
+
+
 class ServerClock:
     """What a server's clock shows, by what it has said last.
 

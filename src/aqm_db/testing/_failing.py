@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aqm_db._io import request
+from aqm_db._io.request import Request
 from aqm_db.errors import InventoryUnavailableError
 
 from ._lab import COUNTER, Lab, scenario, take
@@ -118,9 +118,16 @@ class FailingTests:
         """The server remembers a request for some time only: later, it would be another one."""
         assert await lab.seam.run(take("0")) == [0, 1]
         before = len(lab.link.requests)
-        lab.link.lose(1)
+        is_over = False
+
+        def pass_time() -> bool:
+            nonlocal is_over
+            is_over = True
+            return False
+
+        lab.link.judge_replies(pass_time)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(request, "REPEATABLE_SECONDS", 0.0)
+            patched.setattr(Request, "is_over", lambda _: is_over)
             with pytest.raises(InventoryUnavailableError) as caught:
                 await lab.seam.run(take("1"))
         assert caught.value.outcome_unknown is True

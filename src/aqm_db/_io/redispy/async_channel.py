@@ -4,13 +4,14 @@ import asyncio
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
+from math import inf
 from typing import Any, cast
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from aqm_db._io.failures import ErrorReply, LinkFailure, find_demotion
-from aqm_db._io.request import Request
+from aqm_db._io.request import REPEATABLE_SECONDS, Request, make_late_failure
 from aqm_db._io.seam import Command
 
 from .async_closing import close_with_loop
@@ -91,15 +92,18 @@ class Channel(Holds):
         self._unwritten: list[bytes] = []
         self._unsent = 0
         self._flush_due = False
-        self._timeout: float | None = None
+        self._timeout = REPEATABLE_SECONDS
         self._watchdog: asyncio.TimerHandle | None = None
+        self._waiting: deque[tuple[Request, Sequence[asyncio.Future[Any]]]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_end = inf
 
     async def request(self, commands: Sequence[Command], request: Request) -> list[Any]:
         """Sends commands in one write.
 
         Args:
             commands: what to send.
-            request: what they are for; if it may have been executed, it isn't sent once it's over.
+            request: what they are for; nothing is sent, or waited for, once it's over.
 
         Returns:
             The replies in order. An ErrorReply, or a LinkFailure where no reply came, stands in its
@@ -109,24 +113,25 @@ class Channel(Holds):
             CancelledAfterSending: cancelled, and the commands can't be kept back any more.
         """
         while self._link is None or self._link.is_closed():
-            refusal = await self._await_opening()
+            refusal = await self._await_opening(request)
             if refusal is None and self._link is None and not self._is_lent:
                 # Gone before its first call; written now, this would wait for the next one's.
                 refusal = self._make_failure(sent=False)
             if refusal is not None:
                 return [refusal] * len(commands)
-        if request.is_doubtful and request.is_over():
-            return [LinkFailure("it's too late to ask again", sent=False)] * len(commands)
+        if request.is_over():
+            return [make_late_failure(sent=False)] * len(commands)
         loop = asyncio.get_running_loop()
         packed = [pack_command(command) for command in commands]
         answers = [loop.create_future() for _ in packed]
         self._enqueue(packed, answers)
+        self._limit(request, answers)
         try:
             replies = [await answer for answer in answers]
             if self._is_lent and self._returning is not None:
                 # The caller's next command may need the connection that was the last one.
                 with self.delay_closing():
-                    await asyncio.wait((self._returning,))
+                    await asyncio.wait((self._returning,), timeout=request.count_left())
         except asyncio.CancelledError as cancelled:
             raise CancelledAfterSending(*cancelled.args) from None
         return replies
@@ -177,6 +182,7 @@ class Channel(Holds):
 
     def rest(self) -> None:
         """See :class:`~aqm_db._io.redispy.async_link.Listener`."""
+        self._waiting.clear()
         if self._source.is_exhausted():
             self._is_lent = self._has_lent = True
             self._part(_CLOSED, None, is_wanted=True)
@@ -196,14 +202,16 @@ class Channel(Holds):
         await asyncio.sleep(0)
         return self._list_awaited()
 
-    async def _await_opening(self) -> ErrorReply | LinkFailure | None:
-        """Connects, once for all that wait for it; returns why it couldn't."""
+    async def _await_opening(self, request: Request) -> ErrorReply | LinkFailure | None:
+        """Connects, once for all that wait for it; returns why it couldn't, or not in time."""
         # An eager task may be over before it's known here, so it can't be what forgets itself.
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._open())
         opening = self._opening
         with self.delay_closing():
-            await asyncio.wait((opening,))
+            await asyncio.wait((opening,), timeout=request.count_left())
+        if not opening.done():
+            return make_late_failure(sent=False)
         if opening.cancelled():
             return LinkFailure("the client was closed", sent=False)
         refusal = opening.result()
@@ -212,7 +220,11 @@ class Channel(Holds):
     async def _open(self) -> ErrorReply | LinkFailure | None:
         await self._hang_up()
         try:
-            connection = await self._source.acquire()
+            # Longer than that nobody waits for it.
+            async with asyncio.timeout(REPEATABLE_SECONDS):
+                connection = await self._source.acquire()
+        except TimeoutError:
+            return make_late_failure(sent=False)
         except LinkFailure as failure:
             return failure
         except RedisError as error:
@@ -223,7 +235,10 @@ class Channel(Holds):
         except BaseException:
             await loan.end(self._source, is_usable=False)
             raise
-        self._link, self._loan, self._timeout = link, loan, loan.timeout
+        self._link, self._loan = link, loan
+        # A connection that is silent for as long as a request may take is no use to anybody.
+        limits = (loan.timeout, REPEATABLE_SECONDS)
+        self._timeout = min(limit for limit in limits if limit is not None)
         self._lent, self._is_lent = None, False
         await close_with_loop(self)
         return None
@@ -286,6 +301,7 @@ class Channel(Holds):
         self._pending.clear()
         self._unwritten.clear()
         self._unsent = 0
+        self._waiting.clear()
 
     def _make_failure(self, *, sent: bool) -> LinkFailure:
         """What became of a command, once the connection has ended."""
@@ -295,7 +311,7 @@ class Channel(Holds):
 
     def _watch(self) -> None:
         """Begins to count the silence of a connection that owes a reply."""
-        if self._timeout is not None and self._link is not None:
+        if self._link is not None:
             loop = asyncio.get_running_loop()
             self._link.heard_at = loop.time()
             if self._watchdog is None:
@@ -306,6 +322,38 @@ class Channel(Holds):
         if self._watchdog is not None:
             self._watchdog.cancel()
             self._watchdog = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm, self._alarm_end = None, inf
+
+    def _limit(self, request: Request, answers: Sequence[asyncio.Future[Any]]) -> None:
+        """Has answers be waited for no longer than until a request is over."""
+        waiting = self._waiting
+        while waiting and waiting[0][1][-1].done():
+            waiting.popleft()
+        waiting.append((request, answers))
+        # One timer watches all of them: they come in order, but for those that have waited before.
+        if request.end < self._alarm_end:
+            self._set_alarm(request)
+
+    def _set_alarm(self, request: Request) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_later(request.count_left(), self._end_waiting)
+        self._alarm_end = request.end
+
+    def _end_waiting(self) -> None:
+        """Tells those whose request is over; their replies are nobody's when they come."""
+        self._alarm, self._alarm_end = None, inf
+        waiting, self._waiting = self._waiting, deque()
+        for request, answers in waiting:
+            if not request.is_over():
+                self._limit(request, answers)
+                continue
+            for answer in answers:
+                if not answer.done():
+                    answer.set_result(make_late_failure(sent=True))
 
     def _check_silence(self, timeout: float) -> None:
         self._watchdog = None

@@ -19,8 +19,8 @@ from redis.exceptions import RedisClusterException, RedisError
 from aqm_db import config
 from aqm_db._io import answers
 from aqm_db._io.confirming import Confirmation
-from aqm_db._io.failures import ErrorReply
-from aqm_db._io.request import Request, ServerClock
+from aqm_db._io.failures import ErrorReply, LinkFailure
+from aqm_db._io.request import REPEATABLE_SECONDS, Request, ServerClock, make_late_failure
 from aqm_db._io.seam import Command
 from aqm_db._io.target import Cluster
 from aqm_db.errors import UnavailableError
@@ -157,12 +157,12 @@ class ClusterChannel:
         refusal = self._nodes.home.find_refusal()
         if refusal is not None:
             return [refusal] * len(commands)
-        try:
-            node = self._nodes.get_node(self._cluster, self._slot)
-            if node is None:
-                node = await self._nodes.find_node(self._cluster, self._slot)
-        except (RedisError, RedisClusterException) as error:
-            return [explain_unreachable(error)] * len(commands)
+        node = self._nodes.get_node(self._cluster, self._slot)
+        if node is None:
+            found = await self._nodes.find_node(self._cluster, self._slot, request)
+            if not isinstance(found, ClusterNode):
+                return [found] * len(commands)
+            node = found
         return await self._nodes.request(node, commands, request)
 
     async def _follow(
@@ -207,6 +207,7 @@ class Nodes(Holds):
         super().__init__()
         self.is_stale = True
         self._lost: str | None = None
+        self._refreshing: asyncio.Task[ErrorReply | LinkFailure | None] | None = None
         self.home = Home(self._move_in)
         self._channels: dict[str, Channels] = {}
 
@@ -215,31 +216,58 @@ class Nodes(Holds):
         nodes = None if self.is_stale else cluster.nodes_manager.slots_cache.get(slot)
         return nodes[0] if nodes else None
 
-    async def find_node(self, cluster: RedisCluster, slot: int) -> ClusterNode:
-        """The node that has a slot, as the cluster says now.
-
-        Raises:
-            RedisError: no node tells the topology.
-            RedisClusterException: the same, or no node has the slot.
-        """
-        await self.refresh(cluster)
+    async def find_node(
+        self, cluster: RedisCluster, slot: int, request: Request
+    ) -> ClusterNode | ErrorReply | LinkFailure:
+        """The node that has a slot, as the cluster says now, or why there is none."""
+        refusal = await self.refresh(cluster, request)
+        if refusal is not None:
+            return refusal
         node = self.get_node(cluster, slot)
         if node is None:
             self.is_stale = True
-            raise RedisClusterException("no node has the slot")
+            return LinkFailure("no node has the slot", sent=False)
         return node
 
-    async def refresh(self, cluster: RedisCluster) -> None:
-        """Asks for the topology (CLUSTER SLOTS); many that ask at once ask once."""
+    async def refresh(
+        self, cluster: RedisCluster, request: Request
+    ) -> ErrorReply | LinkFailure | None:
+        """Asks for the topology (CLUSTER SLOTS), once for all that wait for it.
+
+        Returns:
+            Why it couldn't, or not in time for a request.
+        """
+        # An eager task may be over before it's known here, so it can't be what forgets itself.
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._refresh(cluster))
+        refreshing = self._refreshing
+        with self.delay_closing():
+            await asyncio.wait((refreshing,), timeout=request.count_left())
+        if not refreshing.done():
+            return make_late_failure(sent=False)
+        if refreshing.cancelled():
+            return LinkFailure("the client was closed", sent=False)
+        refusal = refreshing.result()
+        return refusal.copy() if isinstance(refusal, LinkFailure) else refusal
+
+    async def _refresh(self, cluster: RedisCluster) -> ErrorReply | LinkFailure | None:
         manager = cluster.nodes_manager
         is_known = bool(manager.nodes_cache)
-        await cluster.initialize()
-        if is_known:
-            await manager.initialize(last_failed_node_name=self._lost)
+        try:
+            # Longer than that nobody waits for it.
+            async with asyncio.timeout(REPEATABLE_SECONDS):
+                await cluster.initialize()
+                if is_known:
+                    await manager.initialize(last_failed_node_name=self._lost)
+        except TimeoutError:
+            return make_late_failure(sent=False)
+        except (RedisError, RedisClusterException) as error:
+            return explain_unreachable(error)
         self.is_stale, self._lost = False, None
         for name in self._channels.keys() - manager.nodes_cache.keys():
             # Nobody waits for a node that is gone, and may be silent.
             self._delay_closing_for(asyncio.create_task(self._channels.pop(name).aclose()))
+        return None
 
     async def request(
         self, node: ClusterNode, commands: Sequence[Command], request: Request
@@ -283,6 +311,9 @@ class Nodes(Holds):
         while self._holds:
             await asyncio.wait(self._holds)
             await asyncio.sleep(0)
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.wait((self._refreshing,))
         while self._channels:
             _, channel = self._channels.popitem()
             await channel.aclose()
@@ -292,6 +323,7 @@ class Nodes(Holds):
     def _move_in(self) -> None:
         """What was under way on an event loop that is closed never ends."""
         self._holds.clear()
+        self._refreshing = None
         self.is_stale = True
 
 

@@ -18,7 +18,7 @@ from aqm_db.errors import AQMDatabaseError, UnavailableError
 from .async_channel import CancelledAfterSending
 from .async_loops import AnyChannel
 from .async_settling import await_settling, settle_in_time
-from .retries import ASYNC_ONCE, AttemptError, Attempts
+from .retries import ASYNC_ONCE, AttemptError, Attempts, limit_pauses
 
 
 class AsyncSeam:
@@ -131,7 +131,7 @@ class AsyncSeam:
             attempts.begin()
             return attempts.check(await self._channel.request(commands, request))
 
-        policy = self._get_retry() or ASYNC_ONCE
+        policy = limit_pauses(self._get_retry() or ASYNC_ONCE, request)
         try:
             with self._channel.delay_closing():
                 return await policy.call_with_retry(attempt, _clean_nothing, attempts.is_due)

@@ -67,6 +67,25 @@ TAKE_OF_NODE = Part(
     "one is made that only the library closes",
 )
 
+BACKOFF = Part(
+    "redis",
+    "redis.retry.Retry",
+    "_backoff",
+    "that no pause outlasts the time for which a request may be repeated",
+    "a pause is as long as the client's retry policy says",
+)
+
+IDLE = Part(
+    "redis",
+    "redis.ConnectionPool",
+    "_available_connections",
+    "a connection that isn't open yet, so that opening it is waited for no longer than a call may",
+    "get_connection opens it, with the client's retries, however long that takes",
+)
+IN_USE = Part("redis", "redis.ConnectionPool", "_in_use_connections", IDLE.use, IDLE.without)
+POOL_LOCK = Part("redis", "redis.ConnectionPool", "_lock", IDLE.use, IDLE.without)
+CHECK_PROCESS = Part("redis", "redis.ConnectionPool", "_checkpid", IDLE.use, IDLE.without)
+
 
 def find_transport(connection: object) -> asyncio.Transport | None:
     """The transport of a connection that is connected, if it has all that a transport has.

@@ -1,19 +1,22 @@
 """How a client's retry policy is applied: once, around a whole call, and for failures only."""
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any, TypeVar
 
 from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
+from redis.backoff import AbstractBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from aqm_db._io.failures import LinkFailure, find_failure
 from aqm_db._io.request import Request
 
+from . import private_parts
 from .replies import may_pass
 
 T = TypeVar("T")
+P = TypeVar("P", Retry, AsyncRetry)
 
 ONCE = Retry(NoBackoff(), 0)
 """Of what is asked by a call: the client's retries are counted around the call."""
@@ -100,6 +103,34 @@ class Attempts:
     def _add_failure(self, failure: LinkFailure) -> None:
         self.failures.append(failure)
         self._request.note_failure(failure)
+
+
+def limit_pauses(policy: P, request: Request) -> P:
+    """A retry policy whose pauses last no longer than a request may be repeated."""
+    backoff = private_parts.BACKOFF.find(policy)
+    if backoff is None:
+        return policy
+    limited = copy(policy)
+    setattr(limited, private_parts.BACKOFF.name, _LimitedBackoff(backoff, request))
+    return limited
+
+
+class _LimitedBackoff(AbstractBackoff):
+    """A policy's pauses, but for what would be too long."""
+
+    def __init__(self, backoff: Any, request: Request) -> None:
+        # redis-py gives it hardly any annotations.
+        self._pauses = backoff
+        self._request = request
+
+    def reset(self) -> None:
+        """See :class:`redis.backoff.AbstractBackoff`."""
+        self._pauses.reset()
+
+    def compute(self, failures: int) -> float:
+        """See :class:`redis.backoff.AbstractBackoff`."""
+        pause: float = self._pauses.compute(failures)
+        return min(pause, self._request.count_left())
 
 
 def clean_nothing(_: Exception) -> None:
