@@ -1,10 +1,15 @@
 """The seam over redis-py's synchronous cluster client; see ``async_cluster.py``."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
+from threading import Lock
 from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
 
-from redis import Redis, RedisCluster
+from redis import RedisCluster
 from redis.cluster import ClusterNode
 from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
@@ -12,8 +17,8 @@ from redis.retry import Retry
 from aqm_db import config
 from aqm_db._io import answers
 from aqm_db._io.confirming import Confirmation
-from aqm_db._io.failures import ErrorReply, make_error
-from aqm_db._io.request import Request
+from aqm_db._io.failures import ErrorReply, LinkFailure, make_error
+from aqm_db._io.request import Request, ServerClock, make_late_failure
 from aqm_db._io.seam import Command
 from aqm_db._io.target import Cluster
 from aqm_db.errors import UnavailableError
@@ -29,10 +34,10 @@ from .redirects import (
     is_down,
     mark_moving,
 )
-from .retries import AttemptError, clean_nothing
-from .returns import give_back
-from .sync_exchange import Exchange, ServerExchange, stand_in
+from .retries import AttemptError, clean_nothing, limit_pauses
+from .sync_exchange import Exchange, ServerExchange
 from .sync_seam import SyncSeam
+from .sync_waiting import begin_beside
 from .url_options import make_with_options, parse_options
 
 T = TypeVar("T")
@@ -109,7 +114,7 @@ class ClusterExchange(Exchange):
 
     def _answer(self, commands: Sequence[Command], request: Request) -> list[Any]:
         send = partial(self._route, commands, request)
-        return self._repeat(self._cluster.retry, send, request)
+        return self._repeat(lambda: self._cluster.retry, send, request)
 
     def _route(self, commands: Sequence[Command], request: Request) -> list[Any]:
         """One attempt; MOVED and ASK are taken care of."""
@@ -121,9 +126,14 @@ class ClusterExchange(Exchange):
         return mark_moving(replies)
 
     def _ask_once(self, commands: Sequence[Command], request: Request) -> list[Any]:
+        if self._is_stale:
+            refusal = _get_topology(self._cluster).refresh(self._lost, request)
+            if refusal is not None:
+                return [refusal] * len(commands)
+            self._is_stale, self._lost = False, None
         try:
-            node = self._find_node()
-        except (RedisError, RedisClusterException) as error:
+            node = self._cluster.nodes_manager.get_node_from_slot(self._slot)
+        except RedisClusterException as error:
             self._is_stale = True
             return [explain_unreachable(error)] * len(commands)
         return self._ask_node(node, commands, request)
@@ -156,39 +166,15 @@ class ClusterExchange(Exchange):
             replies[place] = reply
         return True
 
-    def _find_node(self) -> ClusterNode:
-        manager = self._cluster.nodes_manager
-        if self._is_stale:
-            manager.initialize(last_failed_node_name=self._lost)
-            self._is_stale, self._lost = False, None
-        node: ClusterNode = manager.get_node_from_slot(self._slot)
-        return node
-
     def _ask_node(
         self, node: ClusterNode, commands: Sequence[Command], request: Request
     ) -> list[Any]:
         """Asks a node; one that doesn't answer may have been replaced."""
-        replies = self._ask_client(self._cluster.get_redis_connection(node), commands, request)
+        pool = self._cluster.get_redis_connection(node).connection_pool
+        replies = self._ask_pool(pool, commands, request)
         if any(map(is_down, replies)):
             self._is_stale, self._lost = True, node.name
         return replies
-
-    def _ask_client(
-        self, client: Redis, commands: Sequence[Command], request: Request
-    ) -> list[Any]:
-        pool: Any = client.connection_pool
-        try:
-            connection = pool.get_connection()
-        except RedisError as error:
-            return stand_in(error, commands)
-        try:
-            return self._exchange(connection, commands, request)
-        except BaseException:
-            # Whoever gets the connection next must not read what is still on its way.
-            connection.disconnect()
-            raise
-        finally:
-            give_back(pool, connection)
 
 
 def make_sync_cluster_client(
@@ -224,19 +210,26 @@ def make_sync_cluster_client(
 
 
 def _ask_topology(ask: Callable[[], T], policy: Retry, unavailable: type[UnavailableError]) -> T:
-    """What comes of asking for the topology."""
+    """What comes of asking for the topology, for no longer than for anything else."""
+    request = Request(ServerClock(), unavailable)
 
     def attempt() -> T:
+        asking = begin_beside(ask)
         try:
-            return ask()
+            return asking.result(request.count_left())
+        except TimeoutError:
+            raise AttemptError(make_late_failure(sent=False)) from None
         except (RedisError, RedisClusterException) as error:
             reply = explain_unreachable(error)
         if isinstance(reply, ErrorReply):
             raise make_error(reply, "CLUSTER SLOTS")
         raise AttemptError(reply)
 
+    def is_due(_: Exception) -> bool:
+        return not request.is_over()
+
     try:
-        return policy.call_with_retry(attempt, clean_nothing)
+        return limit_pauses(policy, request).call_with_retry(attempt, clean_nothing, is_due)
     except AttemptError as failed:
         raise failed.failure.make_error(unavailable, sent=False) from None
 
@@ -264,3 +257,60 @@ def make_sync_primary_seams(
 def _find_primary(cluster: RedisCluster, slot: int) -> str | None:
     nodes = cluster.nodes_manager.slots_cache.get(slot)
     return nodes[0].name if nodes else None
+
+
+class _Topology:
+    """What a cluster's client knows of its nodes, which all threads ask for together.
+
+    Args:
+        cluster: the client.
+    """
+
+    def __init__(self, cluster: RedisCluster) -> None:
+        # Not the client itself, which would be kept alive by what is kept for as long as it is.
+        self._manager = cluster.nodes_manager
+        self._joining = Lock()
+        self._refreshing: Future[ErrorReply | LinkFailure | None] | None = None
+
+    def refresh(self, lost: str | None, request: Request) -> ErrorReply | LinkFailure | None:
+        """Asks for it (CLUSTER SLOTS), once for all that wait for it.
+
+        Args:
+            lost: the name of a node that didn't answer, which is asked last.
+            request: what it's for; it isn't waited for once that's over.
+
+        Returns:
+            Why it couldn't, or not in time.
+        """
+        with self._joining:
+            if self._refreshing is None or self._refreshing.done():
+                # Beside them: whoever is interrupted, or can wait no longer, leaves it to others.
+                self._refreshing = begin_beside(partial(self._ask, lost))
+            refreshing = self._refreshing
+        try:
+            refusal = refreshing.result(request.count_left())
+        except TimeoutError:
+            return make_late_failure(sent=False)
+        return refusal.copy() if isinstance(refusal, LinkFailure) else refusal
+
+    def _ask(self, lost: str | None) -> ErrorReply | LinkFailure | None:
+        try:
+            self._manager.initialize(last_failed_node_name=lost)
+        except (RedisError, RedisClusterException) as error:
+            return explain_unreachable(error)
+        return None
+
+
+def _get_topology(cluster: RedisCluster) -> _Topology:
+    topology = _topologies.get(cluster)
+    if topology is None:
+        # Another thread's may be the first.
+        topology = _topologies.setdefault(cluster, _Topology(cluster))
+    return topology
+
+
+_topologies: WeakKeyDictionary[RedisCluster, _Topology] = WeakKeyDictionary()
+
+# A process that is forked has none of the threads; where it isn't there, nothing forks.
+with suppress(AttributeError):
+    os.register_at_fork(after_in_child=_topologies.clear)

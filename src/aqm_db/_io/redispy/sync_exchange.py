@@ -3,22 +3,22 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from redis import Redis
-from redis.exceptions import MaxConnectionsError, RedisError, TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError, TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
 from aqm_db._io.failures import LinkFailure, conclude_attempts, find_demotion, find_failure
-from aqm_db._io.request import Request, ServerClock
+from aqm_db._io.request import Request, ServerClock, make_late_failure
 from aqm_db._io.seam import Command
 from aqm_db.errors import UnavailableError
 
 from .replies import explain_unconnected, pack_command, read_error
-from .retries import ONCE, AttemptError, Attempts, clean_nothing
-from .returns import give_back
+from .retries import ONCE, AttemptError, Attempts, clean_nothing, limit_pauses
+from .sync_sources import Connection, borrow_connection
 
 
 class Exchange(ABC):
@@ -57,12 +57,15 @@ class Exchange(ABC):
         """What :meth:`ask` returns, or raises."""
 
     def _repeat(
-        self, policy: Retry | None, send: Callable[[], list[Any]], request: Request
+        self,
+        get_policy: Callable[[], Retry | None],
+        send: Callable[[], list[Any]],
+        request: Request,
     ) -> list[Any]:
         """Sends a request until it's answered, or the client's retry policy gives up.
 
         Args:
-            policy: the client's.
+            get_policy: the client's.
             send: sends it, and returns the replies; a failure stands in the place of its own.
             request: the request.
         """
@@ -83,35 +86,57 @@ class Exchange(ABC):
                 raise
 
         try:
-            return self._choose_policy(policy).call_with_retry(
+            # What is asked no more than once waits for nothing.
+            policy = ONCE if self._patience is not None else get_policy() or ONCE
+            return limit_pauses(policy, request).call_with_retry(
                 attempt, clean_nothing, attempts.is_due
             )
         except AttemptError:
             return conclude_attempts(attempts.failures, self._unavailable)
 
-    def _choose_policy(self, policy: Retry | None) -> Retry:
-        return policy if policy is not None and self._patience is None else ONCE
+    def _ask_pool(self, pool: Any, commands: Sequence[Command], request: Request) -> list[Any]:
+        """One attempt, on a connection of a pool's."""
+        try:
+            loan = borrow_connection(pool, request)
+        except LinkFailure as failure:
+            return [failure] * len(commands)
+        except RedisError as error:
+            return stand_in(error, commands)
+        try:
+            return self._exchange(loan.connection, commands, request)
+        except BaseException:
+            # Whoever gets the connection next must not read what is still on its way.
+            loan.connection.disconnect()
+            raise
+        finally:
+            loan.end()
 
     def _exchange(
-        self, connection: "Connection", commands: Sequence[Command], request: Request
+        self, connection: Connection, commands: Sequence[Command], request: Request
     ) -> list[Any]:
         """The replies on a connection; each failure stands in its place."""
         try:
-            if not connection.is_connected:
-                connection.connect()
             connection.check_health()
         except RedisError as error:
             return stand_in(error, commands)
-        if request.is_doubtful and request.is_over():
-            return [LinkFailure("it's too late to ask again", sent=False)] * len(commands)
+        if request.is_over():
+            return [make_late_failure(sent=False)] * len(commands)
         packed = b"".join([pack_command(command) for command in commands])
         self.sent = True
         try:
             connection.send_packed_command([packed], check_health=False)
-            return [read_reply(connection, self._patience) for _ in commands]
+            patience = self._find_patience(connection, request)
+            return [read_reply(connection, patience) for _ in commands]
         except RedisError as error:
             connection.disconnect()
             return [LinkFailure(str(error), sent=True)] * len(commands)
+
+    def _find_patience(self, connection: Connection, request: Request) -> float | None:
+        """For how many seconds a reply is waited for; None if the socket's timeout decides."""
+        if self._patience is not None:
+            return self._patience
+        timeout, left = connection.socket_timeout, request.count_left()
+        return None if timeout is not None and timeout <= left else left
 
 
 class ServerExchange(Exchange):
@@ -136,49 +161,15 @@ class ServerExchange(Exchange):
         self._pool.disconnect(inuse_connections=False)
 
     def _answer(self, commands: Sequence[Command], request: Request) -> list[Any]:
-        try:
-            connection = self._take_connection(request)
-        except RedisError as error:
-            refusals = stand_in(error, commands)
-            return self._repeat(ONCE, lambda: refusals, request)
-        # The client's retries are counted once, around the whole exchange.
-        policy, connection.retry = connection.retry, ONCE
-        try:
-            send = partial(self._exchange, connection, commands, request)
-            return self._repeat(policy, send, request)
-        except BaseException:
-            # Whoever gets the connection next must not read what is still on its way.
-            connection.disconnect()
-            raise
-        finally:
-            connection.retry = policy
-            give_back(self._pool, connection)
-
-    def _take_connection(self, request: Request) -> "Connection":
-        """A connected connection; the pool applies the client's retry policy to connecting."""
-        take: Callable[[], Connection] = self._pool.get_connection
-        try:
-            return take()
-        except MaxConnectionsError as exhausted:
-            attempts = Attempts(LinkFailure(str(exhausted), sent=False), request)
-
-        def attempt() -> Connection:
-            attempts.begin()
-            return take()
-
-        def is_due(error: Exception) -> bool:
-            is_exhausted = isinstance(error, AttemptError | MaxConnectionsError)
-            return is_exhausted and attempts.is_due(error)
-
-        policy = self._choose_policy(self._client.get_retry())
-        return policy.call_with_retry(attempt, clean_nothing, is_due)
+        send = partial(self._ask_pool, self._pool, commands, request)
+        return self._repeat(self._client.get_retry, send, request)
 
 
 class SentinelExchange(ServerExchange):
     """Requests to whichever server is the primary: one that isn't any more answers READONLY."""
 
     def _exchange(
-        self, connection: "Connection", commands: Sequence[Command], request: Request
+        self, connection: Connection, commands: Sequence[Command], request: Request
     ) -> list[Any]:
         replies = super()._exchange(connection, commands, request)
         demotion = find_demotion(replies)
@@ -198,20 +189,6 @@ def choose_exchange(client: Redis) -> type[ServerExchange]:
 def find_server_clock(client: Redis) -> ServerClock:
     """What the clock of a client's server shows, for all who use the client."""
     return _server_clocks.setdefault(client, ServerClock())
-
-
-class Connection(Protocol):
-    """What is asked of a connection."""
-
-    retry: Retry
-    is_connected: bool
-
-    def connect(self) -> None: ...
-    def check_health(self) -> None: ...
-    def send_packed_command(self, command: list[bytes], *, check_health: bool) -> None: ...
-    def can_read(self, timeout: float) -> bool: ...
-    def read_response(self, *, disconnect_on_error: bool) -> Any: ...
-    def disconnect(self) -> None: ...
 
 
 _server_clocks: WeakKeyDictionary[Redis, ServerClock] = WeakKeyDictionary()
