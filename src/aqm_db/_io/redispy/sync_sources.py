@@ -65,7 +65,7 @@ def borrow_connection(pool: Any, request: Request) -> Loan:
         LinkFailure: there is none to be had, or not in time.
         RedisError: the same, as redis-py says it.
     """
-    if private_parts.IDLE.find(pool) is None:
+    if not _blocks(pool) and private_parts.IDLE.find(pool) is None:
         return Loan(pool, _get_connection(pool))
     loan = Loan(pool, _take_connection(pool, request))
     try:
