@@ -1196,8 +1196,8 @@ def import_backup(
             any more: only for a database that no message was sent from since.
 
     Raises:
-        InvalidArgumentError: the file is no backup, or not as it was written; nothing was
-            restored.
+        InvalidArgumentError: the file is no backup, not as it was written, or holds fewer entries
+            of a kind than it says that it should; nothing was restored.
         UnavailableError: a database can't be reached.
         AccessDeniedError: the server forbids a command or a key.
         NotWritableError: the server takes no writes now.

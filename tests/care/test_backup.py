@@ -326,7 +326,7 @@ PRIVATE = {
     [
         ([{"format": "other"}], "is no backup"),
         (["text"], "is no backup"),
-        ([{**HEADER, "version": 3}], "was written by another version of aqm_db"),
+        ([{**HEADER, "version": 4}], "was written by another version of aqm_db"),
         ([{"format": "aqm_db backup"}], "was written by another version of aqm_db"),
         ([{"version": 1}], "is no backup, or was cut off$"),
         ([], "is no backup, or was cut off$"),
@@ -391,6 +391,59 @@ async def test_a_record_that_is_not_understood_is_refused(
             await import_backup(db, path)
         assert await db.vault.get_all_active_ids() == []
     assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_file_that_holds_less_than_it_should_is_refused(
+    db: AsyncClientDatabase, clock: Clock, path: Path
+) -> None:
+    """Of any kind, though its checksum is right; nothing is restored, and it's said."""
+    await filled(db, clock)
+    await use(db)
+    await export_backup(db, path)
+    header, *records, _ = map(json.loads, content_of(path).splitlines())
+    nouns = {
+        "private": "1 of 2 private halves",
+        "contact": "0 of 1 contacts",
+        "public": "0 of 1 public halves",
+        "spent": "0 of 1 private halves that are gone",
+        "used": "0 of 1 coins that were used",
+    }
+    assert header["holds"] == {"private": 2, "contact": 1, "public": 1, "spent": 1, "used": 1}
+    await emptied(db)
+    for kind, shown in nouns.items():
+        left = [record for record in records if record["kind"] != kind]
+        kept = [record for record in records if record["kind"] == kind][1:]
+        sealed(path, header, *left, *kept)
+        with pytest.raises(InvalidArgumentError, match=f"^path: isn't whole: it holds {shown}$"):
+            await import_backup(db, path)
+    for client in db.resources.clients:
+        assert await snapshot(cast("Redis", client)) == {}
+    sealed(path, header, *records)
+    assert (await import_backup(db, path)).private_halves == 2
+
+
+@pytest.mark.parametrize(
+    ("holds", "complaint"),
+    [
+        (None, "it's no object"),
+        ({"private": 0}, "contact is missing"),
+        ({"private": "secret"}, "private is no whole number"),
+    ],
+)
+async def test_a_file_that_does_not_say_how_much_it_should_hold_is_refused(
+    db: AsyncClientDatabase, path: Path, holds: Any, complaint: str
+) -> None:
+    """The error names what is wrong with it, and nothing of what is there."""
+    sealed(path, {**HEADER, "version": 3, "holds": holds})
+    with pytest.raises(
+        InvalidArgumentError, match=f"^path: was altered: in its header, {complaint}$"
+    ):
+        await import_backup(db, path)
+
+
+async def use(db: AsyncClientDatabase) -> None:
+    """Uses one of Bob's coins."""
+    assert await db.inventory.select_coin(BOB, "GOLD") is not None
 
 
 async def test_what_is_nested_too_deeply_is_refused(db: AsyncClientDatabase, path: Path) -> None:

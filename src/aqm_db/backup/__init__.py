@@ -37,6 +37,7 @@ from aqm_db.errors import (
 
 from ._file import Record, read_records, write_records
 from ._records import (
+    count_records,
     make_contact_record,
     make_private_record,
     make_public_record,
@@ -121,8 +122,9 @@ async def export_backup(db: AsyncClientDatabase, path: str | PathLike[str]) -> B
         *map(make_spent_record, await list_spent(db.vault.scope)),
         *map(make_used_record, await list_used(db.inventory.scope)),
     ]
-    header = {"created_at": await db.inventory.scope.ask_time()}
-    write_records(file, header, [*memory, *private, *contacts.values(), *public.values()])
+    records = [*memory, *private, *contacts.values(), *public.values()]
+    header = {"created_at": await db.inventory.scope.ask_time(), **count_records(records)}
+    write_records(file, header, records)
     return BackupReport(len(private), len(contacts), len(public), left_out)
 
 
@@ -151,8 +153,8 @@ async def import_backup(
             any more: only for a database that no message was sent from since.
 
     Raises:
-        InvalidArgumentError: the file is no backup, or not as it was written; nothing was
-            restored.
+        InvalidArgumentError: the file is no backup, not as it was written, or holds fewer entries
+            of a kind than it says that it should; nothing was restored.
         UnavailableError: a database can't be reached.
         AccessDeniedError: the server forbids a command or a key.
         NotWritableError: the server takes no writes now.
@@ -162,7 +164,7 @@ async def import_backup(
     What was restored before one of these stays, and importing the file again restores the rest.
     """
     check_items("used", used, str)
-    content = parse_records(read_records(check_path("path", path)))
+    content = parse_records(*read_records(check_path("path", path)))
     excluded = set(used)
     halves = [entry for entry in content.private if entry.key_id not in excluded]
     with Progress() as progress:

@@ -12,9 +12,10 @@ from aqm_db.errors import InvalidArgumentError
 
 Record: TypeAlias = dict[str, Any]
 FORMAT = "aqm_db backup"
-VERSION = 2
-_READABLE = (1, VERSION)
-"""Files of version 1 don't say what was used, burned or has expired; else they are the same."""
+VERSION = 3
+_READABLE = (1, 2, VERSION)
+"""Files of version 1 don't say what was used, burned or has expired, and neither they nor those of
+version 2 say how much they should hold; else they are the same."""
 _CUT_OFF = "is no backup, or was cut off"
 
 
@@ -45,8 +46,8 @@ def write_records(path: Path, header: Record, records: Iterable[Record]) -> None
         raise _make_error(path, error) from error
 
 
-def read_records(path: Path) -> list[Any]:
-    """Reads the records of a file, after checking that it's whole.
+def read_records(path: Path) -> tuple[Record, list[Any]]:
+    """Reads the header and the records of a file, after checking that it's as it was written.
 
     Raises:
         InvalidArgumentError: the file can't be read, is no backup, is of a later version, or was
@@ -69,7 +70,7 @@ def read_records(path: Path) -> list[Any]:
         raise InvalidArgumentError("path", "was written by another version of aqm_db")
     if checksum != hashlib.sha256(body + b"\n").hexdigest():
         raise InvalidArgumentError("path", "was altered: its checksum differs")
-    return records
+    return cast("Record", header), records
 
 
 def _publish(draft: Path, path: Path) -> None:

@@ -1,6 +1,7 @@
 """What stands in a backup of keys, contacts, and keys that are gone, and how it's read back."""
 
 import base64
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,18 @@ from ._file import Record
 T = TypeVar("T")
 _FIRST_LINE = 2
 """Where the first record stands in its file, below the header."""
+_HOLDS = "holds"
+"""What a header says of how much its file should hold."""
+_COUNTED_SINCE = 3
+"""The first version whose header says so."""
+_NOUNS = {
+    "private": "private halves",
+    "contact": "contacts",
+    "public": "public halves",
+    "spent": "private halves that are gone",
+    "used": "coins that were used",
+}
+"""What the records of each kind are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +101,18 @@ def make_used_record(coin: UsedCoin) -> Record:
     return {"kind": "used", "contact_id": coin.contact_id, "key_id": coin.key_id, **known}
 
 
-def parse_records(records: Sequence[object]) -> Content:
+def count_records(records: Sequence[Record]) -> Record:
+    """What a header says of how many records of each kind its file should hold."""
+    counts = Counter(record["kind"] for record in records)
+    return {_HOLDS: {kind: counts[kind] for kind in _NOUNS}}
+
+
+def parse_records(header: Record, records: Sequence[object]) -> Content:
     """What some records hold.
 
     Raises:
-        InvalidArgumentError: one of them isn't understood.
+        InvalidArgumentError: one of them isn't understood, or there are fewer than there should
+            be.
     """
     content = Content()
     for line, record in enumerate(records, _FIRST_LINE):
@@ -111,7 +131,23 @@ def parse_records(records: Sequence[object]) -> Content:
                 content.used.append(_read_used(fields, fault))
             case _:
                 raise fault("kind is none that is known")
+    if header["version"] >= _COUNTED_SINCE:
+        _check_counts(header, cast("Sequence[Record]", records))
     return content
+
+
+def _check_counts(header: Record, records: Sequence[Record]) -> None:
+    """Refuses a file that holds less than its header says."""
+
+    def make_fault(what: str) -> InvalidArgumentError:
+        return InvalidArgumentError("path", f"was altered: in its header, {what}")
+
+    said = _Fields(header.get(_HOLDS), make_fault)
+    for kind, found in count_records(records)[_HOLDS].items():
+        wanted = said.number(kind)
+        if found < wanted:
+            reason = f"isn't whole: it holds {found:,} of {wanted:,} {_NOUNS[kind]}"
+            raise InvalidArgumentError("path", reason)
 
 
 def _make_fault(line: int, what: str) -> InvalidArgumentError:
