@@ -304,7 +304,8 @@ class SecureVault(Wrapper[AsyncSecureVault]):
 
         Raises:
             InvalidArgumentError: the number of days is out of range.
-            CorruptEntryError: the stored counters are malformed.
+            CorruptEntryError: the stored counters are malformed, or an index that old keys are
+                listed in; nothing was deleted.
         """
         return drive(self.asynchronous.purge_expired(max_age_days))
 

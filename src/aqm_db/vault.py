@@ -269,7 +269,8 @@ class AsyncSecureVault:
 
         Raises:
             InvalidArgumentError: the number of days is out of range.
-            CorruptEntryError: the stored counters are malformed.
+            CorruptEntryError: the stored counters are malformed, or an index that old keys are
+                listed in; nothing was deleted.
         """
         check_days("max_age_days", max_age_days)
         return await private_halves.purge(self.scope, max_age_days * DAY_MS)

@@ -382,6 +382,26 @@ async def test_purge_leaves_malformed_rows(
     assert await vault.exists("no-date")
 
 
+@pytest.mark.parametrize("index", ["vault:v1:spent", "vault:v1:expiry"])
+async def test_purge_with_a_malformed_index_deletes_nothing(
+    vault: AsyncSecureVault,
+    vault_client: Redis,
+    clock: Clock,
+    sample_gold_key: SampleKey,
+    index: str,
+) -> None:
+    """It isn't the rows that are malformed: whoever asks has to hear that none can be purged."""
+    await vault.store_key(**sample_gold_key)
+    await vault_client.delete(index)
+    await vault_client.set(index, "x")
+    clock.advance(days=31)
+    with pytest.raises(CorruptEntryError):
+        await vault.purge_expired()
+    assert await vault.exists("gold-1")
+    await vault_client.delete(index)
+    assert await vault.purge_expired() == 1
+
+
 # Stats -------------------------------------------------------------------------------------
 
 

@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 
 from aqm_db import config
 from aqm_db._io.seam import Argument, Call, Reply
-from aqm_db._lua.loader import Script
+from aqm_db._lua.loader import Code, Script
 from aqm_db._model.checks import check_blob, check_category, check_id, check_time
 from aqm_db._model.rows import Row, parse_number, row_of
 from aqm_db.errors import (
     AQMDatabaseError,
-    CorruptEntryError,
     InvalidArgumentError,
     KeyAlreadyBurnedError,
     KeyAlreadyExistsError,
@@ -181,14 +180,14 @@ async def purge(scope: Scope, age_ms: int) -> int:
             )
             progress.made = progress.made or bool(old)
             for key_id, reply in zip(old, replies, strict=True):
-                try:
-                    [deleted] = check_reply(reply, key_id=key_id)
-                except CorruptEntryError:
+                if isinstance(reply, list) and reply[0] == Code.CORRUPT:
+                    # The row: an index of the wrong type is an error, which all rows share.
                     _log.warning("corrupt_entry", extra={"key_id": key_id})
-                else:
-                    purged += deleted
-                    if deleted:
-                        _log.debug("key_expired", extra={"key_id": key_id})
+                    continue
+                [deleted] = check_reply(reply, key_id=key_id)
+                purged += deleted
+                if deleted:
+                    _log.debug("key_expired", extra={"key_id": key_id})
     return purged
 
 

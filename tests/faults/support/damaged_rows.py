@@ -108,7 +108,10 @@ def _of_rows() -> Iterator[Damage]:
     yield _gone(
         ROW,
         # The index says that there was one: it isn't stored anew, and may be restored.
-        due(KeyExpiredError, "vault.burn_key", "vault.use_key", "vault.store_key(k1)")
+        due(
+            KeyExpiredError,
+            *("vault.burn_key", "vault.use_key", "vault.store_key(k1)", "vault.store_keys"),
+        )
         | due(None, "vault.restore_keys"),
     )
     yield _extra(ROW)

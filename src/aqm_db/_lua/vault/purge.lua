@@ -2,14 +2,15 @@
 -- KEYS: row, stats, expiry, spent, watch
 -- ARGV: clock (ms), key_id, age (ms), ttl (ms)
 -- Returns: {OK, deleted} | {CORRUPT}
+--          CORRUPT is said of the row; an index that is malformed is an error, since all rows share it.
 -- Again: the row is gone, so the second run deletes nothing.
 -- Runs: EXISTS row, HMGET row, DEL row, HSET stats, ZREM expiry, ZADD spent
 -- Uses: confirm_time, format_count, parse_integer, read_counters, read_time, spent.note_spent
--- Uses: spent.recall_spent
+-- Uses: spent.recall_spent, try_call
 if redis.call('EXISTS', row) == 0 then
   return {OK, 0}
 end
-local fields = redis.call('HMGET', row, 'status', 'coin_category', 'created_at')
+local fields = try_call('HMGET', row, 'status', 'coin_category', 'created_at') or {}
 local active = ACTIVE[fields[2]]
 local created_at = parse_integer(fields[3])
 if fields[1] == 'BURNED' then
