@@ -205,18 +205,19 @@ class AsyncClientDatabase:
         """
         keys = Keys(check_id("owner", owner))
         confirming = self._confirming
-        deleted = 0
-        with Progress() as progress:
+        with Progress("delete_owner") as progress:
             for client, unavailable in self.resources.list_databases():
                 seam = make_seam(client, unavailable, "delete_owner", keys, confirming=confirming)
                 async for page in seam.scan(keys.pattern()):
-                    deleted += await seam.delete(*page)
-                    progress.made = deleted > 0
+                    # Counted first: where a reply is lost, the repetition finds none of them.
+                    found = await seam.read(*(("EXISTS", key) for key in dict.fromkeys(page)))
+                    await seam.delete(*page)
+                    progress.add(found)
                 if confirming.is_wanted:
                     await seam.delete(keys.confirm)
                     # What marks that goes, too; unconfirmed, since it's gone in a second anyway.
                     await seam.read(("UNLINK", keys.confirm))
-        return deleted
+        return progress.count
 
     def maintenance(
         self,

@@ -35,7 +35,18 @@ from typing import Literal
 
 
 class AQMDatabaseError(Exception):
-    """Base of every error below."""
+    """Base of every error below.
+
+    Attributes:
+        outcome_unknown: False if the call changed nothing; True if it did, or may have: it was
+            sent and no answer came, or nobody confirmed it, or a call that takes several requests
+            was carried out in part.
+        carried_out: how many changes such a call is known to have made before it failed: contacts,
+            coins, keys, or whatever else it counts. To repeat it does the rest.
+    """
+
+    outcome_unknown: bool = False
+    carried_out: int = 0
 
 
 class InvalidArgumentError(AQMDatabaseError, ValueError):
@@ -52,7 +63,7 @@ class InvalidArgumentError(AQMDatabaseError, ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:
         """What makes it anew, in another process for example."""
-        return type(self), (self.argument, self._reason)
+        return type(self), (self.argument, self._reason), vars(self)
 
 
 class InvalidIdentifierError(InvalidArgumentError):
@@ -133,7 +144,7 @@ class BudgetExceededError(AQMDatabaseError):
     def __reduce__(self) -> tuple[object, ...]:
         """What makes it anew, in another process for example."""
         counts = self.contact_id, self.coin_category, self.current_count, self.cap
-        return partial(type(self), unit=self.unit), counts
+        return partial(type(self), unit=self.unit), counts, vars(self)
 
 
 class NoSlotError(AQMDatabaseError):
@@ -153,7 +164,7 @@ class InvalidCoinError(AQMDatabaseError):
 
 
 class ConcurrencyError(AQMDatabaseError):
-    """The server could not run the call as one atomic step (a slot being moved)."""
+    """The server could not run a request as one atomic step (a slot being moved)."""
 
 
 class AccessDeniedError(AQMDatabaseError):
@@ -173,13 +184,7 @@ class EmbeddedServerError(AQMDatabaseError):
 
 
 class UnavailableError(AQMDatabaseError):
-    """The server can't be reached, or didn't answer.
-
-    Attributes:
-        outcome_unknown: False if nothing was executed; True if the request was sent and no
-            answer came, so that it may have been executed, or if a call that takes several
-            requests was carried out in part.
-    """
+    """The server can't be reached, or didn't answer: ``outcome_unknown`` says which."""
 
     def __init__(self, message: str, *, outcome_unknown: bool = False) -> None:
         super().__init__(message)

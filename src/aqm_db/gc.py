@@ -5,11 +5,11 @@ from functools import partial
 
 from . import config
 from ._io.redispy.clients import AnyAsyncClient, take_seam
-from ._io.seam import Seam
+from ._io.seam import Reply, Seam
 from ._model.checks import check_days, check_id, check_kind
 from ._model.defaults import DAY_MS
 from ._model.tiers import TIERS
-from ._operations.collecting import Mode, build_collect, remove_orphans
+from ._operations.collecting import Mode, build_collect, drop_orphans, find_rows, remove_orphans
 from ._operations.outcome import Progress, check_reply
 from .errors import ContactNotRegisteredError, CorruptEntryError, InventoryUnavailableError
 from .inventory import AsyncSmartInventory
@@ -80,11 +80,13 @@ class AsyncGarbageCollector:
         """
         check_id("contact_id", contact_id)
         call = build_collect(self._scope, contact_id, _AT_ONCE, "delete")
-        reply = await self._scope.seam.run(call)
-        [cleaned, *deleted] = check_reply(reply, contact_id=contact_id)
-        with Progress() as progress:
-            progress.made = True
-            orphans = await remove_orphans(self._scope, [contact_id], "delete")
+        # Before anything is changed: what forbids or hinders the walk leaves all as it is.
+        rows = await find_rows(self._scope, contact_id)
+        with Progress("collect_single_contact") as progress:
+            reply = await self._scope.seam.run(call)
+            progress.add([reply], _count_changes)
+            [cleaned, _, *deleted] = check_reply(reply, contact_id=contact_id)
+            orphans = await drop_orphans(self._scope, rows, "delete", progress)
         return _sum_up(cleaned, [*zip(TIERS, deleted, strict=True), *orphans])
 
     async def dry_run(self, inactive_days: int = config.INV_GC_INACTIVE_DAYS) -> GCResult:
@@ -98,31 +100,43 @@ class AsyncGarbageCollector:
     async def _collect_inactive(self, inactive_days: int, mode: Mode) -> GCResult:
         check_days("inactive_days", inactive_days)
         inactive_ms = inactive_days * DAY_MS
-        cleaned: set[str] = set()
+        cleaned = 0
+        inactive: set[str] = set()
         removed: list[tuple[str, int]] = []
         # SCAN may name a contact twice, which counting must not.
         seen: set[str] = set()
-        with Progress() as progress:
+        with Progress("garbage_collect") as progress:
             async for page in self._inventory.contact_pages():
                 contact_ids = [contact_id for contact_id in page if contact_id not in seen]
                 seen.update(contact_ids)
                 build = partial(build_collect, self._scope, inactive_ms=inactive_ms, mode=mode)
                 replies = await self._scope.seam.run_all(list(map(build, contact_ids)))
-                progress.made = mode == "delete"
+                if mode == "delete":
+                    progress.add(replies, _count_changes)
                 for contact_id, reply in zip(contact_ids, replies, strict=True):
                     try:
-                        [inactive, *deleted] = check_reply(reply, contact_id=contact_id)
+                        [is_cleaned, is_inactive, *deleted] = check_reply(
+                            reply, contact_id=contact_id
+                        )
                     except ContactNotRegisteredError:
                         # Forgotten since the page was read.
                         continue
                     except CorruptEntryError:
                         _log.warning("corrupt_entry", extra={"contact_id": contact_id})
                         continue
-                    if inactive:
-                        cleaned.add(contact_id)
+                    cleaned += is_cleaned
+                    if is_inactive:
+                        inactive.add(contact_id)
                     removed += zip(TIERS, deleted, strict=True)
-            removed += await remove_orphans(self._scope, cleaned, mode)
-        return _sum_up(len(cleaned), removed)
+            # Of all who are inactive: an earlier call may have failed before it came to these.
+            removed += await remove_orphans(self._scope, inactive, mode, progress)
+        return _sum_up(cleaned, removed)
+
+
+def _count_changes(counts: Reply) -> int:
+    """The contact, if it was cleaned, and the coins that were deleted."""
+    is_cleaned, _, *deleted = counts
+    return sum(deleted, is_cleaned)
 
 
 def _sum_up(contacts_cleaned: int, removed: list[tuple[str, int]]) -> GCResult:

@@ -150,14 +150,15 @@ class AsyncSmartInventory:
 
         Coins that were used stay used: their ids are remembered for 30 days, or to their own
         end, and a contact that is registered again gets that memory back. Rows that no queue
-        lists go as well, after a walk over the whole database (SCAN).
+        lists are looked for first, in a walk over the whole database (SCAN), and go as well; those
+        too that an earlier call left behind which ended with an error (``carried_out``).
 
         Returns:
             How many coins were dropped.
 
         Raises:
             InvalidIdentifierError: the id is no valid id.
-            ContactNotRegisteredError: there is no such contact.
+            ContactNotRegisteredError: there is no such contact, nor anything that one has left.
             CorruptEntryError: the memory of used coins is malformed; nothing was removed.
         """
         return await contacts.forget(self.scope, contact_id)

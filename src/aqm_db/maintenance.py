@@ -89,7 +89,10 @@ class Maintenance:
             if await self._is_due():
                 await self._run_round()
         except AQMDatabaseError as error:
-            _log.warning("maintenance_failed", extra={"error": type(error).__name__})
+            _log.warning(
+                "maintenance_failed",
+                extra={"error": type(error).__name__, "carried_out": error.carried_out},
+            )
             return False
         return True
 

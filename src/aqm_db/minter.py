@@ -95,7 +95,7 @@ class AsyncMinter:
         What ``mint`` raises comes through. What was stored before any of these stays on the list.
         """
         stored: dict[str, int] = dict.fromkeys(TIERS, 0)
-        with Progress() as progress:
+        with Progress("top_up") as progress:
             for tier, target in self._targets.items():
                 while (missing := target - await self._vault.count_active(tier)) > 0:
                     minting = partial(self._mint_coins, tier, min(missing, self._batch))
@@ -141,7 +141,7 @@ class AsyncMinter:
 
     async def _store(self, coins: Sequence[FreshCoin], target: int, progress: Progress) -> int:
         outcomes = await store_fresh(self._vault.scope, coins, target)
-        progress.made = progress.made or True in outcomes
+        progress.add(outcomes)
         for outcome in outcomes:
             if isinstance(outcome, AQMDatabaseError):
                 raise outcome

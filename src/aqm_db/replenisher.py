@@ -30,7 +30,6 @@ from .errors import (
     InvalidArgumentError,
     InvalidCoinError,
     NoSlotError,
-    UnavailableError,
 )
 from .inventory import AsyncSmartInventory
 from .types import CoinCategory, InventorySummary, NewCoin
@@ -62,7 +61,7 @@ class RefusedCoin:
     @property
     def may_be_stored(self) -> bool:
         """Whether nobody knows, since the server didn't answer; storing it again tells."""
-        return isinstance(self.reason, UnavailableError) and self.reason.outcome_unknown
+        return isinstance(self.reason, AQMDatabaseError) and self.reason.outcome_unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,8 +281,7 @@ class AsyncSecureVault:
         Raises:
             CorruptEntryError: the stored counters are malformed.
         """
-        _, stats = await private_halves.read_counters(self.scope)
-        return stats
+        return await private_halves.read_counters(self.scope)
 
     def _vault_key(self, key_id: str) -> str:
         return self.scope.keys.vault(key_id)

@@ -152,6 +152,7 @@ async def test_a_round_that_fails_is_tried_again(
         assert not await inventory_client.exists(db.inventory.keys.maintenance)
         [record] = [r for r in caplog.records if r.msg == "maintenance_failed"]
         assert record.__dict__["error"] == "CorruptEntryError"
+        assert record.__dict__["carried_out"] == 0
         await vault_client.delete("vault:v1:stats")
         assert await turns.next_round() == 3600
     assert events(caplog) == ["maintenance_failed", "maintenance_completed"]

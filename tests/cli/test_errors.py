@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from aqm_db import sync
 from aqm_db._cli.app import app
-from aqm_db.errors import VaultUnavailableError
+from aqm_db._cli.errors import report_errors
+from aqm_db.errors import ConcurrencyError, VaultUnavailableError
 from aqm_db.types import InventorySummary
 from tests.support.backends import VALKEY_9, RunningServer
 from tests.support.run_commands import fill_database, get_complaint, run_command
@@ -200,3 +201,12 @@ def test_no_arguments() -> None:
     ran = run_command()
     assert ran.code == 2
     assert ran.out.strip() == run_command("--help").out.strip()
+
+
+def test_what_was_done_in_part(capsys: pytest.CaptureFixture[str]) -> None:
+    """It's counted, whatever ended it."""
+    error = ConcurrencyError("the slot is being moved")
+    error.carried_out = 7
+    with pytest.raises(SystemExit), report_errors(debug=False):
+        raise error
+    assert capsys.readouterr().err == "aqm-db: the slot is being moved, after 7 changes\n"

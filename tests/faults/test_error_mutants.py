@@ -1,4 +1,4 @@
-"""Each error that keeps its name is needed to: where it's renamed, a test that names it fails.
+"""Each error that keeps its name, or counts, is needed to: else a test that names it fails.
 
 As in test_mutants, every docstring says which protection is taken out, and which test then fails.
 """
@@ -13,6 +13,8 @@ import pytest_asyncio
 from aqm_db import AsyncClientDatabase, cli, connect
 from aqm_db._io import facts, fsync
 from aqm_db._io.redispy.faces import Face
+from aqm_db._operations import contacts
+from aqm_db._operations.outcome import Progress
 from aqm_db.errors import (
     AQMDatabaseError,
     ConcurrencyError,
@@ -25,12 +27,19 @@ from tests.api import (
     test_database as of_databases,
     test_programming_errors as of_mistakes,
 )
+from tests.faults import test_several_requests as of_several_requests
+from tests.faults.support.fault_table import Tally
+from tests.faults.support.several_requests import SEVERAL, Several
+from tests.support.clusters import Node
 from tests.support.faces import ASYNC
 
 pytestmark = pytest.mark.asyncio
 
 NOTICED = (AssertionError, AQMDatabaseError, SystemExit, pytest.fail.Exception)
 """How a test fails that notices a mutant."""
+
+
+node = of_several_requests.node
 
 
 @pytest_asyncio.fixture
@@ -121,4 +130,40 @@ async def test_a_mistake_in_making_clients_is_the_urls() -> None:
 
     with pytest.MonkeyPatch.context() as mutant:
         mutant.setattr(Face, "make_clients", renaming)
+        await is_noticed(mutant, test)
+
+
+@pytest.mark.parametrize("several", SEVERAL, ids=str)
+async def test_a_call_that_counts_nothing(node: Node, several: Several, tmp_path: Path) -> None:
+    """What a call of several requests did: test_a_call_that_ends_halfway."""
+
+    async def test(patched: pytest.MonkeyPatch) -> None:
+        of_several_requests.clear(node)
+        async with of_several_requests.scene_over(node, node.port, ASYNC, tmp_path) as scene:
+            scene.path.unlink(missing_ok=True)
+            await of_several_requests.test_a_call_that_ends_halfway(
+                node, scene, several, "denied", patched, Tally()
+            )
+
+    def add_nothing(*_: object) -> None:
+        """Counts nothing."""
+
+    with pytest.MonkeyPatch.context() as mutant:
+        mutant.setattr(Progress, "add", add_nothing)
+        await is_noticed(mutant, test)
+
+
+async def test_a_contact_who_stays_half_gone(node: Node, tmp_path: Path) -> None:
+    """Rows that are looked for first: test_a_contact_who_is_half_gone."""
+
+    async def test(_: pytest.MonkeyPatch) -> None:
+        of_several_requests.clear(node)
+        async with of_several_requests.scene_over(node, node.port, ASYNC, tmp_path) as scene:
+            await of_several_requests.test_a_contact_who_is_half_gone(scene)
+
+    async def list_nothing(*_: object) -> list[object]:
+        return []
+
+    with pytest.MonkeyPatch.context() as mutant:
+        mutant.setattr(contacts, "find_rows", list_nothing)
         await is_noticed(mutant, test)

@@ -136,7 +136,7 @@ def _store_reserved(inventory: AsyncSmartInventory) -> Awaitable[Any]:
 def _learn_of_uses(limited: Limited, contact_id: str) -> Awaitable[Any]:
     now = Clock().now + 1
     coins = [UsedCoin(contact_id, "B2", now, now + 9), UsedCoin(contact_id, "other", None, now + 9)]
-    return memory.remember_used(limited.later.inventory.scope, coins, Progress())
+    return memory.remember_used(limited.later.inventory.scope, coins, Progress("test"))
 
 
 def _called(call: Call, limited: Limited) -> Awaitable[Any]:
@@ -184,7 +184,7 @@ STEPS: dict[str, Step] = {
     "learn of burned keys": lambda limited: memory.remember_spent(
         limited.later.vault.scope,
         [SpentHalf("k1", "burned", Clock().now), SpentHalf("new", "gone", Clock().now)],
-        Progress(),
+        Progress("test"),
     ),
     "learn of used coins": lambda limited: _learn_of_uses(limited, BOB),
     "learn of a stranger's used coins": lambda limited: _learn_of_uses(limited, "nobody"),

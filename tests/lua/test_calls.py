@@ -130,7 +130,7 @@ async def check_vault(scope: Scope) -> None:
     vault: Any = AsyncSecureVault(
         Gate(scope.seam, VaultUnavailableError, UNCONFIRMED), owner="alice", clock=lambda: NOW
     )
-    inspection = Inspection(scope, VAULT_KINDS, repair=False, progress=Progress())
+    inspection = Inspection(scope, VAULT_KINDS, repair=False, progress=Progress("test"))
     await _vault.check_vault(vault, inspection)
 
 
@@ -138,7 +138,7 @@ async def check_inventory(scope: Scope) -> None:
     """Looks for what is wrong in the inventory."""
     gate = Gate(scope.seam, InventoryUnavailableError, UNCONFIRMED)
     inventory: Any = AsyncSmartInventory(gate, owner="alice", clock=lambda: NOW)
-    inspection = Inspection(scope, INVENTORY_KINDS, repair=True, progress=Progress())
+    inspection = Inspection(scope, INVENTORY_KINDS, repair=True, progress=Progress("test"))
     await _inventory.check_inventory(inventory, inspection)
 
 
@@ -298,7 +298,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
     "inv_drop_orphan": (
         send(
             collecting.DROP_ORPHAN,
-            lambda scope: collecting.remove_orphans(scope, ["bob"], "delete"),
+            lambda scope: collecting.remove_orphans(scope, ["bob"], "delete", Progress("test")),
         ),
         {"row": BOB.row("k1"), "queues": QUEUES, "key_id": "k1", "mode": "delete"},
     ),
@@ -335,7 +335,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
         send(
             memory.REMEMBER_USED,
             lambda scope: memory.remember_used(
-                scope, [memory.UsedCoin("bob", "k1", NOW - 1, None)], Progress()
+                scope, [memory.UsedCoin("bob", "k1", NOW - 1, None)], Progress("test")
             ),
         ),
         {
@@ -457,7 +457,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
         send(
             memory.REMEMBER_SPENT,
             lambda scope: memory.remember_spent(
-                scope, [memory.SpentHalf("k1", "burned", NOW + 9)], Progress()
+                scope, [memory.SpentHalf("k1", "burned", NOW + 9)], Progress("test")
             ),
         ),
         {

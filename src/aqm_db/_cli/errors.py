@@ -72,7 +72,10 @@ def report_errors(*, debug: bool) -> Generator[None]:
         if debug:
             raise
         remedy = next((text for kind, text in _REMEDIES if isinstance(error, kind)), None)
-        _fail(str(error) if remedy is None else f"{str(error).rstrip('.')}; {remedy}")
+        text = str(error)
+        if error.carried_out:
+            text = f"{text.rstrip('.')}, after {error.carried_out} changes"
+        _fail(text if remedy is None else f"{text.rstrip('.')}; {remedy}")
     finally:
         log.removeHandler(handler)
 

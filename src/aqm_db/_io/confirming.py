@@ -202,6 +202,7 @@ def _explain_unconfirmed(
     """What is raised when a change was made, and the server refuses to have it confirmed."""
     if isinstance(error, AccessDeniedError):
         # It's so for every change, until somebody gives the user the permission.
+        error.outcome_unknown = True
         return error
     # A server that takes no writes says so of what only marks the change, which it has made.
     return unavailable(str(error), outcome_unknown=True)

@@ -1,10 +1,13 @@
 """Many calls in few round trips, each with an outcome of its own."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import TypeVar
 
 from aqm_db._io.seam import Call, Reply, Seam, Undo
 from aqm_db.errors import AQMDatabaseError
+
+from .outcome import Progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -55,12 +58,20 @@ async def run_batch(
 
 async def _run_in_portions(seam: Seam, calls: Sequence[Call]) -> list[Reply | AQMDatabaseError]:
     replies: list[Reply | AQMDatabaseError] = []
-    while len(replies) < len(calls):
-        try:
-            replies += await seam.run_all(calls[len(replies) : len(replies) + AT_ONCE])
-        except AQMDatabaseError as error:
-            if not replies:
-                raise
-            # What was done already has to be told; the rest would fare no better.
-            replies += [error] * (len(calls) - len(replies))
+    with Progress("batch") as progress:
+        for first in range(0, len(calls), AT_ONCE):
+            sent = calls[first : first + AT_ONCE]
+            try:
+                replies += await seam.run_all(sent)
+            except AQMDatabaseError as error:
+                if not replies:
+                    raise
+                # What was done already has to be told; the rest would fare no better, and isn't
+                # sent.
+                replies += [error] * len(sent)
+                unsent = copy(error)
+                unsent.outcome_unknown = False
+                replies += [unsent] * (len(calls) - len(replies))
+                break
+            progress.add(replies[first:], lambda _: 1)
     return replies

@@ -1,13 +1,15 @@
 """What the inventory keeps for nothing: collected coins, and rows that no queue lists."""
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Literal, TypeAlias
 
 from aqm_db._io.seam import Call
 from aqm_db._lua.loader import Script
+from aqm_db._model.keys import ContactKeys
 
 from . import Scope
-from .outcome import check_reply
+from .batch import AT_ONCE
+from .outcome import Progress, check_reply
 from .stock import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS
 
 COLLECT = Script("inventory/collect")
@@ -15,6 +17,8 @@ DROP_ORPHAN = Script("inventory/drop_orphan")
 
 Mode: TypeAlias = Literal["delete", "count"]
 """Whether to remove, or to tell what would be removed."""
+Row: TypeAlias = tuple[ContactKeys, str]
+"""A public half: the names of its contact's keys, and its id."""
 
 
 def build_collect(scope: Scope, contact_id: str, inactive_ms: int, mode: Mode) -> Call:
@@ -22,7 +26,8 @@ def build_collect(scope: Scope, contact_id: str, inactive_ms: int, mode: Mode) -
 
     Args:
         scope: whose inventory it is.
-        contact_id: the contact; its reply counts what was deleted, by tier.
+        contact_id: the contact; its reply says whether it was cleaned and is inactive, and counts
+            what was deleted, by tier.
         inactive_ms: a contact whose last message is longer ago is inactive.
         mode: whether to delete.
     """
@@ -39,33 +44,67 @@ def build_collect(scope: Scope, contact_id: str, inactive_ms: int, mode: Mode) -
     return Call(COLLECT, keys, (scope.read_clock(), names.rows, *times, mode))
 
 
+async def find_rows(scope: Scope, contact_id: str) -> list[Row]:
+    """All rows of a contact, found by a walk over the database (SCAN), for :func:`drop_orphans`.
+
+    Whoever makes orphans of them asks before: what is forbidden, or fails, does so while there's
+    nothing to be told.
+    """
+    return [row async for page in _scan_rows(scope, [contact_id]) for row in page]
+
+
 async def remove_orphans(
-    scope: Scope, contact_ids: Collection[str], mode: Mode
+    scope: Scope, contact_ids: Collection[str], mode: Mode, progress: Progress
 ) -> list[tuple[str, int]]:
-    """Removes rows of some contacts that no queue lists, after a walk over the database (SCAN).
+    """Removes rows of some contacts that no queue lists, in a walk over the database (SCAN).
+
+    Args:
+        scope: whose inventory it is.
+        contact_ids: the contacts.
+        mode: whether to delete.
+        progress: told what was deleted.
+
+    Returns:
+        As :func:`drop_orphans`, for each row that was looked at.
+    """
+    removed: list[tuple[str, int]] = []
+    if contact_ids:
+        async for rows in _scan_rows(scope, contact_ids):
+            removed += await drop_orphans(scope, rows, mode, progress)
+    return removed
+
+
+async def drop_orphans(
+    scope: Scope, rows: Sequence[Row], mode: Mode, progress: Progress
+) -> list[tuple[str, int]]:
+    """Removes those of some rows that no queue lists.
 
     Hand edits leave such rows, and coins that were set aside.
 
     Returns:
-        For each row that was looked at its tier, and 1 if it was removed or 0 if a queue lists it.
+        For each row its tier, and 1 if it was removed or 0 if a queue lists it.
     """
     removed: list[tuple[str, int]] = []
-    if not contact_ids:
-        return removed
-    keys = scope.keys
-    async for page in scope.seam.scan(keys.inv_pattern()):
-        rows = [
-            (keys.of(found[0]), found[1])
-            for key in page
-            if (found := keys.inv_ids(key)) is not None and found[0] in contact_ids
-        ]
+    for first in range(0, len(rows), AT_ONCE):
         replies = await scope.seam.run_all(
             [
                 Call(DROP_ORPHAN, (names.row(key_id), *names.queues), (key_id, mode))
-                for names, key_id in rows
+                for names, key_id in rows[first : first + AT_ONCE]
             ]
         )
+        if mode == "delete":
+            progress.add(replies, lambda counts: counts[0])
         for reply in replies:
             [deleted, tier] = check_reply(reply)
             removed.append(((tier or b"").decode("utf-8", "replace"), deleted))
     return removed
+
+
+async def _scan_rows(scope: Scope, contact_ids: Collection[str]) -> AsyncIterator[list[Row]]:
+    keys = scope.keys
+    async for page in scope.seam.scan(keys.inv_pattern()):
+        yield [
+            (keys.of(found[0]), found[1])
+            for key in page
+            if (found := keys.inv_ids(key)) is not None and found[0] in contact_ids
+        ]

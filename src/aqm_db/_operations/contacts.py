@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from aqm_db._io.seam import Argument, Call, Reply
-from aqm_db._lua.loader import Script
+from aqm_db._lua.loader import Code, Script
 from aqm_db._model.checks import check_id, check_priority, check_text
 from aqm_db._model.rows import row_of
 from aqm_db._model.tiers import TIERS, name_count_field
@@ -13,7 +13,7 @@ from aqm_db.errors import AQMDatabaseError, ContactNotRegisteredError, CorruptEn
 from aqm_db.types import ContactMeta, InventorySummary
 
 from . import Scope
-from .collecting import remove_orphans
+from .collecting import drop_orphans, find_rows
 from .outcome import Progress, check_reply
 from .stock import CLAIM_TTL_MS, USED_TTL_MS
 
@@ -78,20 +78,28 @@ def read_set_priority(contact_id: str, priority: str, reply: Reply) -> bool:
 
 
 async def forget(scope: Scope, contact_id: str) -> int:
-    """Removes a contact with all coins; returns how many these were."""
+    """Removes a contact with all coins; returns how many these were.
+
+    One that a call has forgotten which failed then loses the rows that it left behind.
+    """
     check_id("contact_id", contact_id)
     names = scope.keys.of(contact_id)
     claim = names.claims + scope.request_ids()
     keys = (names.meta, names.used, names.used_until, claim, *names.queues)
     times = (USED_TTL_MS, CLAIM_TTL_MS)
     call = Call(FORGET, keys, (scope.read_clock(), names.rows, names.claims, *times))
-    [dropped] = check_reply(await scope.seam.run(call), contact_id=contact_id)
-    with Progress() as progress:
-        progress.made = True
-        orphans = await remove_orphans(scope, [contact_id], "delete")
-    dropped += sum(deleted for _, deleted in orphans)
+    # Before anything is changed: what forbids or hinders the walk leaves the contact as it is.
+    rows = await find_rows(scope, contact_id)
+    with Progress("forget_contact") as progress:
+        reply = await scope.seam.run(call)
+        # The contact is a change, too.
+        progress.add([reply], lambda counts: 1 + sum(counts))
+        orphans = await drop_orphans(scope, rows, "delete", progress)
+        dropped = sum(deleted for _, deleted in orphans)
+        if not (reply[0] == Code.NOT_REGISTERED and dropped):
+            dropped += sum(check_reply(reply, contact_id=contact_id))
     _log.info("contact_forgotten", extra={"contact_id": contact_id, "dropped": dropped})
-    return int(dropped)
+    return dropped
 
 
 async def read_meta(scope: Scope, contact_id: str) -> ContactMeta | None:

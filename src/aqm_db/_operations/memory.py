@@ -102,7 +102,7 @@ async def remember_used(scope: Scope, coins: Sequence[UsedCoin], progress: Progr
                 items += (coin.key_id, _write(coin.used_at), _write(coin.ends))
             arguments = (scope.read_clock(), names.rows, USED_TTL_MS, *items)
             check_reply(await scope.seam.run(Call(REMEMBER_USED, keys, arguments)))
-            progress.made = True
+            progress.add([len(items) // 3])
 
 
 async def remember_spent(scope: Scope, halves: Sequence[SpentHalf], progress: Progress) -> None:
@@ -116,12 +116,13 @@ async def remember_spent(scope: Scope, halves: Sequence[SpentHalf], progress: Pr
     keys = (scope.keys.vault_stats, scope.keys.vault_expiry, scope.keys.vault_spent)
     for first in range(0, len(halves), AT_ONCE):
         items: list[Argument] = []
-        for half in halves[first : first + AT_ONCE]:
+        portion = halves[first : first + AT_ONCE]
+        for half in portion:
             items += half
         fixed = (scope.read_clock(), scope.request_ids(), scope.keys.vault_prefix, GRACE_MS)
         call = Call(REMEMBER_SPENT, keys, (*fixed, SPENT_TTL_MS, *items))
         check_reply(await scope.seam.run(call))
-        progress.made = True
+        progress.add([len(portion)])
 
 
 async def walk_index(scope: Scope, name: str) -> AsyncIterator[list[tuple[bytes, float]]]:

@@ -1,6 +1,8 @@
 """What a call's replies come to: the one place where a return code becomes an exception."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,19 +20,44 @@ from aqm_db.errors import (
     KeyExpiredError,
     KeyNotFoundError,
     NoSlotError,
-    UnavailableError,
 )
+
+_log = logging.getLogger("aqm_db")
 
 
 class Progress:
     """A call that takes several requests: when a later one fails, its error tells of the others.
 
+    Args:
+        operation: what logs call it.
+
     Attributes:
-        made: whether anything may have been changed by now.
+        count: how many changes are known to be made by now.
     """
 
-    def __init__(self) -> None:
-        self.made = False
+    def __init__(self, operation: str) -> None:
+        self.count = 0
+        self._operation = operation
+        self._is_doubtful = False
+
+    def add(
+        self,
+        outcomes: Iterable[Reply | AQMDatabaseError | int],
+        count: Callable[[Reply], int] = sum,
+    ) -> None:
+        """Takes note of what requests have done: all of them, before any is looked at for errors.
+
+        Args:
+            outcomes: their replies; errors in the place of replies; numbers of changes, too.
+            count: how many changes the part of a reply stands for that follows its OK.
+        """
+        for outcome in outcomes:
+            if isinstance(outcome, AQMDatabaseError):
+                self._is_doubtful |= outcome.outcome_unknown
+            elif isinstance(outcome, int):
+                self.count += outcome
+            elif outcome[0] == Code.OK:
+                self.count += count(outcome[1:])
 
     def __enter__(self) -> Self:
         return self
@@ -41,8 +68,23 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.made and isinstance(error, UnavailableError):
-            raise type(error)(str(error), outcome_unknown=True) from None
+        if error is None or not (self.count or self._is_doubtful):
+            return
+        if isinstance(error, AQMDatabaseError):
+            # A copy, since others may be told of the same failure.
+            told = copy(error)
+            told.outcome_unknown = True
+            told.carried_out += self.count
+            raise told.with_traceback(traceback) from error.__cause__
+        # A cancellation, or the client's own: it has no place for numbers, so the log tells.
+        _log.warning(
+            "changed_in_part",
+            extra={
+                "operation": self._operation,
+                "count": self.count,
+                "error": type(error).__name__,
+            },
+        )
 
 
 def check_reply(

@@ -159,10 +159,9 @@ async def purge(scope: Scope, age_ms: int) -> int:
         How many keys left the counters as expired: those deleted now, and those that the server
         had expired by itself.
     """
-    purged, _ = await read_counters(scope)
-    before = await scope.ask_time() - age_ms
-    with Progress() as progress:
-        progress.made = purged > 0
+    with Progress("purge_expired") as progress:
+        await read_counters(scope, progress)
+        before = await scope.ask_time() - age_ms
         async for key_ids in _list_pages(scope):
             rows = await scope.seam.read(
                 *(("HGET", scope.keys.vault(key_id), "created_at") for key_id in key_ids)
@@ -178,24 +177,27 @@ async def purge(scope: Scope, age_ms: int) -> int:
             replies = await scope.seam.run_all(
                 [_build_purge(scope, key_id, age_ms) for key_id in old]
             )
-            progress.made = progress.made or bool(old)
+            progress.add(replies)
             for key_id, reply in zip(old, replies, strict=True):
                 if isinstance(reply, list) and reply[0] == Code.CORRUPT:
                     # The row: an index of the wrong type is an error, which all rows share.
                     _log.warning("corrupt_entry", extra={"key_id": key_id})
                     continue
                 [deleted] = check_reply(reply, key_id=key_id)
-                purged += deleted
                 if deleted:
                     _log.debug("key_expired", extra={"key_id": key_id})
-    return purged
+    return progress.count
 
 
-async def read_counters(scope: Scope) -> tuple[int, VaultStats]:
-    """How many expired keys were taken off the counters, and what these are then.
+async def read_counters(scope: Scope, progress: Progress | None = None) -> VaultStats:
+    """The counters, after taking expired keys off.
 
     Keys that are gone before their time are logged: the server's clock was set ahead, for however
     short a time, or somebody has deleted them.
+
+    Args:
+        scope: whose they are.
+        progress: told how many were taken off, where that counts as a change.
     """
     own = scope.keys
     keys = (own.vault_stats, own.vault_expiry, own.vault_spent, own.vault_watch)
@@ -205,12 +207,14 @@ async def read_counters(scope: Scope) -> tuple[int, VaultStats]:
     while True:
         [gone, early, *values] = check_reply(await scope.seam.run(call))
         taken_off += gone
+        if progress is not None:
+            progress.add([gone])
         if early:
             _log.warning("keys_lost", extra={"count": early})
         if gone < _EXPIRED_AT_ONCE:
             if taken_off:
                 _log.info("key_expired", extra={"count": taken_off})
-            return taken_off, VaultStats(*values)
+            return VaultStats(*values)
 
 
 def _build_purge(scope: Scope, key_id: str, age_ms: int) -> Call:

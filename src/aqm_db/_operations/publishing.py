@@ -137,8 +137,8 @@ async def _take_off(scope: Scope, key_ids: Sequence[bytes], reason: str) -> int:
             for key_id in key_ids
         ]
     )
-    with Progress() as progress:
-        progress.made = any(isinstance(reply, list) for reply in replies)
+    with Progress("mark_published") as progress:
+        progress.add(replies)
         return sum(taken_off for [taken_off] in map(check_reply, replies))
 
 

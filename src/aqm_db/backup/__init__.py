@@ -167,7 +167,7 @@ async def import_backup(
     content = parse_records(*read_records(check_path("path", path)))
     excluded = set(used)
     halves = [entry for entry in content.private if entry.key_id not in excluded]
-    with Progress() as progress:
+    with Progress("import_backup") as progress:
         await remember_spent(db.vault.scope, content.spent, progress)
         await remember_used(db.inventory.scope, content.used, progress)
         restored = await _restore_all(
@@ -183,7 +183,7 @@ async def import_backup(
             except (InvalidArgumentError, CorruptEntryError):
                 refused += 1
             else:
-                progress.made = True
+                progress.add([1])
         restored = await _restore_all(
             db.inventory.store_keys, content.public, _HINDRANCES, progress
         )
@@ -214,7 +214,7 @@ async def _restore_all(
     count = 0
     for first in range(0, len(items), AT_ONCE):
         outcomes = await restore(items[first : first + AT_ONCE])
-        progress.made = progress.made or True in outcomes
+        progress.add(outcomes)
         for outcome in outcomes:
             if isinstance(outcome, hindrances):
                 raise outcome

@@ -142,7 +142,7 @@ class AsyncIntegrityChecker:
         """
         check_flag("repair", repair)
         vault, inventory = self._vault, self._inventory
-        with Progress() as progress:
+        with Progress("check") as progress:
             in_vault = Inspection(vault.scope, VAULT_KINDS, repair=repair, progress=progress)
             in_inventory = Inspection(
                 inventory.scope, INVENTORY_KINDS, repair=repair, progress=progress

@@ -112,7 +112,7 @@ class Inspection:
         """
         items = list(items)
         replies = await self.seam.run_all([item.call for item in items])
-        self._progress.made |= bool(items) and self.mode == "repair"
+        self._progress.add(replies, lambda found: sum(found[2::3]))
         faulty: list[bytes] = []
         for item, reply in zip(items, replies, strict=True):
             found = check_reply(reply)

@@ -4,7 +4,7 @@
 -- ARGV: sent (ms), clock (ms), row_prefix, coin_ttl (ms), inactive (ms), used_ttl (ms)
 -- ARGV: claim_ttl (ms), mode ('delete' or 'count')
 --       inactive: a contact whose last message was longer ago is so.
--- Returns: {OK, cleaned, the deleted coins of each tier} | {NOT_REGISTERED} | {CORRUPT}
+-- Returns: {OK, cleaned, inactive, the deleted coins of each tier} | {NOT_REGISTERED} | {CORRUPT}
 --          | {UNKNOWN, shown}
 -- Again: the claim says what the request deleted. Without it a request that is sent again, or
 --        arrives late, would delete what was stored meanwhile.
@@ -36,7 +36,7 @@ if not last_msg_at then
   return {CORRUPT}
 end
 local is_inactive = last_msg_at < now - inactive
-local entries, reply = {}, {OK, 0}
+local entries, reply = {}, {OK, 0, is_inactive and 1 or 0}
 for _, tier in ipairs(TIERS) do
   local deleted = 0
   for _, id in ipairs(redis.call('ZRANGE', queues[tier], 0, -1)) do
