@@ -1,15 +1,27 @@
 """Users who are one owner each: all that is theirs works, and nothing of others."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+import hashlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from redis.exceptions import NoPermissionError, ResponseError
 
 from aqm_db import AsyncClientDatabase
-from aqm_db.acl import acl_rules
+from aqm_db.acl import acl_rules, format_acl_line
 from aqm_db.errors import AccessDeniedError, AQMDatabaseError, InvalidArgumentError
-from tests.support.backends import REDIS_6, REDIS_8, VALKEY_8, VALKEY_9, Backend, RunningServer
+from tests.support.backends import (
+    REDIS_6,
+    REDIS_8,
+    VALKEY_8,
+    VALKEY_9,
+    Backend,
+    RunningServer,
+    Servers,
+)
 from tests.support.samples import BOB, halves
 
 pytestmark = pytest.mark.asyncio
@@ -25,8 +37,14 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return value
 
 
+def rules_for(backend: Backend, owner: str, **options: Any) -> list[str]:
+    """An owner's rules, as this kind of server takes them."""
+    return acl_rules(owner, has_selectors=backend != REDIS_6, **options)
+
+
 @pytest_asyncio.fixture
 async def confined(
+    backend: Backend,
     server: RunningServer,
 ) -> AsyncIterator[Callable[..., Coroutine[Any, Any, AsyncClientDatabase]]]:
     """Makes the database of an owner, over the clients of a user who may be another one."""
@@ -34,7 +52,7 @@ async def confined(
     made: list[AsyncClientDatabase] = []
 
     async def confine(owner: str, **options: Any) -> AsyncClientDatabase:
-        rules = acl_rules(owner, **options)
+        rules = rules_for(backend, owner, **options)
         await admin.execute_command("ACL", "SETUSER", "confined", "on", ">secret", *rules)
         clients = [server.client(db, username="confined", password="secret") for db in (0, 1)]
         database = AsyncClientDatabase(clients[0], clients[1], owner=owner)
@@ -142,6 +160,162 @@ async def test_what_a_user_may_not_run(
         with pytest.raises(Exception, match="no permissions|has no"):
             await client.execute_command(*command.split())
     await client.aclose()
+
+
+EARLIER = ("resetchannels", "~others:*", "&news:*", "+@read", "+config|get", "+get", "+publish")
+"""What a user may have been allowed before, on every server."""
+EARLIER_SINCE_7 = (
+    *EARLIER,
+    *("%R~more:*", "(+get ~*)", "(+@read %R~others:*)", "(allchannels +publish)"),
+)
+"""The same where there are selectors."""
+DENIED = ("GET others:1", "GETRANGE others:1 0 1", "CONFIG GET port", "PUBLISH news:1 text")
+
+
+def denials_of(client: Any) -> int:
+    """How many of these commands are denied."""
+    denied = 0
+    for command in DENIED:
+        with suppress(NoPermissionError):
+            client.execute_command(*command.split())
+            continue
+        denied += 1
+    return denied
+
+
+@pytest.fixture
+def grown(backend: Backend, server: RunningServer) -> Iterator[Any]:
+    """A client of the user u, whose password is p, and who was allowed some things over time."""
+    earlier = EARLIER if backend == REDIS_6 else EARLIER_SINCE_7
+    with server.sync_client(0) as admin:
+        admin.execute_command("ACL", "SETUSER", "u", "reset", "on", ">p", *earlier)
+        for number in (0, 1, 5):
+            with server.sync_client(number) as client:
+                client.set("others:1", "secret")
+        with server.sync_client(0, username="u", password="p") as client:
+            yield client
+        admin.flushall()
+        admin.acl_deluser("u")
+
+
+async def test_what_was_allowed_before_is_taken_back(
+    backend: Backend, server: RunningServer, grown: Any
+) -> None:
+    """Commands, categories, keys, channels and selectors: nothing is left, in no database."""
+    assert denials_of(grown) == 0
+    with server.sync_client(0) as admin:
+        admin.execute_command("ACL", "SETUSER", "u", *rules_for(backend, "alice"))
+        # Neither the password nor on has gone.
+        for number in (0, 1, 5):
+            with server.sync_client(number, username="u", password="p") as client:
+                assert denials_of(client) == len(DENIED)
+                assert client.get("aqm:{alice}:any") is None
+        # Whatever it was before, a user is what a new one is.
+        left = admin.execute_command("ACL", "GETUSER", "u")
+        admin.acl_deluser("u")
+        rules = rules_for(backend, "alice")
+        admin.execute_command("ACL", "SETUSER", "u", "on", ">p", *rules)
+        assert admin.execute_command("ACL", "GETUSER", "u") == left
+
+
+async def test_a_server_without_selectors_says_so(
+    backend: Backend, server: RunningServer, grown: Any
+) -> None:
+    """Rules that it doesn't know change nothing, rather than leave out what matters."""
+    with server.sync_client(0) as admin:
+        if backend == REDIS_6:
+            before = admin.execute_command("ACL", "GETUSER", "u")
+            with pytest.raises(ResponseError, match="clearselectors"):
+                admin.execute_command("ACL", "SETUSER", "u", *acl_rules("alice"))
+            assert admin.execute_command("ACL", "GETUSER", "u") == before
+        else:
+            admin.execute_command("ACL", "SETUSER", "u", *acl_rules("alice"))
+            assert denials_of(grown) == len(DENIED)
+
+
+async def test_databases_that_a_user_may_enter(servers: Servers) -> None:
+    """Where the server has rules for that, others are shut, with SCAN, too."""
+    server = servers[VALKEY_9]
+    rules = acl_rules("alice", with_scan=True, databases=[1, 3])
+    with server.sync_client(0) as admin:
+        admin.execute_command("ACL", "SETUSER", "u", "on", ">p", "db=5,1", "(+get ~* db=7)", *rules)
+        try:
+            vault, inventory = (server.client(db, username="u", password="p") for db in (1, 3))
+            async with AsyncClientDatabase(vault, inventory, owner="alice") as db:
+                await used(db)
+                await db.gc.garbage_collect()
+                assert await db.delete_owner("alice") > 0
+            for number in (0, 5, 7):
+                with (
+                    server.sync_client(number, username="u", password="p") as client,
+                    pytest.raises(NoPermissionError),
+                ):
+                    client.scan()
+        finally:
+            admin.flushall()
+            admin.acl_deluser("u")
+
+
+@pytest.mark.parametrize("owner", ["alice", GLOBS, "é"])
+async def test_a_file_of_users(backend: Backend, tmp_path: Path, owner: str) -> None:
+    """A server that loads it confines a user just as ACL SETUSER does, whatever is loaded then."""
+    file = tmp_path / "users.acl"
+    default = "user default on nopass ~* &* +@all"
+    password = "#" + hashlib.sha256(b"p").hexdigest()
+    rules = ["on", password, *rules_for(backend, owner)]
+    earlier = " ".join(EARLIER if backend == REDIS_6 else EARLIER_SINCE_7)
+    file.write_text(f"{default}\nuser zoë on >p {earlier}\n", "utf-8")
+    with (
+        RunningServer(backend, "--aclfile", str(file)) as server,
+        server.sync_client(0) as admin,
+        server.sync_client(0, username="zoë", password="p") as user,
+    ):
+        admin.set("others:1", "secret")
+        assert denials_of(user) == 0
+        file.write_text(f"{default}\n{format_acl_line('zoë', rules)}\n", "utf-8")
+        assert admin.acl_load()
+        loaded = admin.execute_command("ACL", "GETUSER", "zoë")
+        admin.execute_command("ACL", "SETUSER", "other", *rules)
+        assert admin.execute_command("ACL", "GETUSER", "other") == loaded
+        clients = [server.client(db, username="zoë", password="p") for db in (0, 1)]
+        async with AsyncClientDatabase(clients[0], clients[1], owner=owner) as db:
+            await used(db)
+        with server.sync_client(5, username="zoë", password="p") as client:
+            assert denials_of(client) == len(DENIED)
+
+
+@pytest.mark.parametrize(
+    ("user", "rules", "argument"),
+    [
+        *((user, [], "user") for user in ("", "a b", "a\nuser b on", "a\0", "\ud800", None, b"a")),
+        *(("a", ["on", rule], "rules[1]") for rule in ("", ">a b", "on\r", "\x7f", None)),
+        ("a", "on", "rules"),
+    ],
+)
+async def test_a_line_that_is_none(user: Any, rules: Any, argument: str) -> None:
+    """What would be another word, or another user, is refused, and isn't told: it's a password."""
+    with pytest.raises(InvalidArgumentError) as caught:
+        format_acl_line(user, rules)
+    assert caught.value.argument == argument
+    assert ">a b" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("databases", "argument"),
+    [
+        ([], "databases"),
+        (0, "databases"),
+        ("01", "databases"),
+        ([0, -1], "databases[1]"),
+        (["0"], "databases[0]"),
+        ([True], "databases[0]"),
+    ],
+)
+async def test_databases_that_are_none(databases: Any, argument: str) -> None:
+    """Numbers, and at least one."""
+    with pytest.raises(InvalidArgumentError) as caught:
+        acl_rules("alice", databases=databases)
+    assert caught.value.argument == argument
 
 
 @pytest.mark.parametrize("owner", ["a b", "", None, "x" * 257])
