@@ -73,6 +73,9 @@ class AsyncGarbageCollector:
     async def collect_single_contact(self, contact_id: str) -> GCResult:
         """Removes all coins of one contact, who becomes a STRANGER: someone was blocked, say.
 
+        Those that no queue lists are found by a walk over the whole database (SCAN), before
+        anything is removed: who may not walk collects nothing.
+
         Raises:
             InvalidIdentifierError: the id is no valid id.
             ContactNotRegisteredError: there is no such contact.

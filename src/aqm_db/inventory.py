@@ -151,7 +151,8 @@ class AsyncSmartInventory:
         Coins that were used stay used: their ids are remembered for 30 days, or to their own
         end, and a contact that is registered again gets that memory back. Rows that no queue
         lists are looked for first, in a walk over the whole database (SCAN), and go as well; those
-        too that an earlier call left behind which ended with an error (``carried_out``).
+        too that an earlier call left behind which ended with an error (``carried_out``). Who may
+        not walk forgets nobody.
 
         Returns:
             How many coins were dropped.

@@ -456,7 +456,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         Coins that were used stay used: their ids are remembered for 30 days, or to their own
         end, and a contact that is registered again gets that memory back. Rows that no queue
         lists are looked for first, in a walk over the whole database (SCAN), and go as well; those
-        too that an earlier call left behind which ended with an error (``carried_out``).
+        too that an earlier call left behind which ended with an error (``carried_out``). Who may
+        not walk forgets nobody.
 
         Returns:
             How many coins were dropped.
@@ -753,6 +754,9 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
 
     def collect_single_contact(self, contact_id: str) -> GCResult:
         """Removes all coins of one contact, who becomes a STRANGER: someone was blocked, say.
+
+        Those that no queue lists are found by a walk over the whole database (SCAN), before
+        anything is removed: who may not walk collects nothing.
 
         Raises:
             InvalidIdentifierError: the id is no valid id.

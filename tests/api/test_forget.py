@@ -231,11 +231,13 @@ async def test_a_full_server_forgets(stocked: Redis) -> None:
     assert await names(stocked) == [USED, WATCH]
 
 
-@pytest.mark.parametrize("command", ["del", "zrem", "set", "pexpire"])
+@pytest.mark.parametrize(
+    "command", ["del", "zrem", "set", "pexpire", "zrevrange", "scan", "zscore", "hmget"]
+)
 async def test_a_forbidden_command_is_found_out_before_anything_goes(
     own: RunningServer, stocked: Redis, command: str
 ) -> None:
-    """An ACL that forbids one of the writes forbids all of them."""
+    """An ACL that forbids one of the writes, or the walk, forbids all of it."""
     limited = allow(own, f"-{command}")
     before = await snapshot(stocked)
     with pytest.raises(AccessDeniedError):

@@ -160,6 +160,7 @@ STEPS: dict[str, Step] = {
     "change who isn't registered": lambda limited: limited.now.inventory.set_contact_priority(
         "nobody", "MATE"
     ),
+    "forget who has no coin": lambda limited: limited.later.inventory.forget_contact(POOR),
     "collect a row that no queue lists": lambda limited: limited.later.gc.collect_single_contact(
         ORPHANED
     ),
@@ -222,8 +223,7 @@ PASSING = (b"inv:v1:used:", b"inv:v1:used_until:", b"inv:v1:claim:", b"inv:v1:ep
 SEVERAL = {
     *("vault.purge_expired", "vault.purge_expired(0)", "vault.store_keys", "inventory.store_keys"),
     "vault.restore_keys",
-    *("gc.garbage_collect", "gc.garbage_collect(0)", "gc.collect_single_contact"),
-    *("collect a row that no queue lists", "inventory.select_coins", "inventory.forget_contact"),
+    *("gc.garbage_collect", "gc.garbage_collect(0)", "inventory.select_coins"),
     *("inventory.store_key(budget)", "db.check", "db.check(repair)"),
 }
 """These run several scripts, of which the first ones may have been allowed."""

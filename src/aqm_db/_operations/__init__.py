@@ -42,6 +42,10 @@ class Scope(NamedTuple):
         [reply] = await self.seam.read(("TIME",))
         return parse_time(reply)
 
+    async def try_walk(self) -> None:
+        """Asks for a step of a walk (SCAN): who may not walk is told while nothing is changed."""
+        await self.seam.read(("SCAN", 0, "COUNT", 1))
+
     def replace_seam(self, seam: Seam) -> "Scope":
         """The same over another seam."""
         return Scope(seam, self.keys, self.clock, self.request_ids, self.confirming)

@@ -159,6 +159,8 @@ async def purge(scope: Scope, age_ms: int) -> int:
         How many keys left the counters as expired: those deleted now, and those that the server
         had expired by itself.
     """
+    # What follows takes off what has expired.
+    await scope.try_walk()
     with Progress("purge_expired") as progress:
         await read_counters(scope, progress)
         before = await scope.ask_time() - age_ms

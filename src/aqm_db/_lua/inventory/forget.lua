@@ -29,6 +29,7 @@ end
 -- Rehearsals: what can't be written is found out while nothing is; DEL is the first write itself.
 -- ZREM comes before SET: after it, a server that is full refuses nothing: forgetting makes room.
 drop_use(used, used_until, '')
+redis.call('ZREVRANGE', used_until, 0, 0)
 redis.call('SET', claim, '', 'PX', 1, 'XX')
 redis.call('PEXPIRE', claim, 1)
 
