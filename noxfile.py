@@ -24,8 +24,9 @@ LOWEST = "tests/constraints-lowest.txt"
 
 @nox.session(venv_backend="none", name="format")
 def format_(session: nox.Session) -> None:
-    """Writes the synchronous face anew and formats everything."""
+    """Writes anew what is generated, and formats everything."""
     session.run("python", "src/generate_sync.py")
+    session.run("python", "src/generate_denials.py")
     session.run("ruff", "check", "--fix", ".")
     session.run("ruff", "format", ".")
 
@@ -42,12 +43,13 @@ def lock(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Checks style, imports, and that the synchronous face is what its generator writes."""
+    """Checks style, imports, and that what is generated is what its generators write."""
     install(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports", "--no-cache", "--no-logo")
     session.run("python", "src/generate_sync.py", "--check")
+    session.run("python", "src/generate_denials.py", "--check")
 
 
 @nox.session

@@ -117,14 +117,17 @@ def main(arguments: list[str] | None = None, directory: Path = PACKAGE) -> int:
     parser = argparse.ArgumentParser(prog="python src/generate_sync.py")
     parser.add_argument("--check", action="store_true", help="only compare; 1 if it differs")
     check = parser.parse_args(arguments).check
-    path = directory / "sync.py"
-    wanted = generated(directory)
+    return write(directory / "sync.py", generated(directory), only_check=check)
+
+
+def write(path: Path, wanted: str, *, only_check: bool) -> int:
+    """Writes a file, or shows how it differs from what it should be; returns the exit status."""
     found = path.read_text("utf-8") if path.exists() else ""
-    if not check:
+    if not only_check:
         path.write_text(wanted, "utf-8")
         return 0
     difference = difflib.unified_diff(
-        found.splitlines(keepends=True), wanted.splitlines(keepends=True), "sync.py", "generated"
+        found.splitlines(keepends=True), wanted.splitlines(keepends=True), path.name, "generated"
     )
     sys.stdout.writelines(difference)
     return int(found != wanted)

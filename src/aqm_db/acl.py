@@ -43,9 +43,12 @@ def acl_rules(
         owner: whose keys the user may reach.
         with_scan: whether the user may walk key names (SCAN). No server keeps a user's walk to
             some keys: it tells the names of all others' as well, which hold contact and key ids.
-            Without it, what reads or cares for the whole database is denied: ``get_inventory``
-            of all contacts, ``get_all_active_ids``, ``purge_expired``, the garbage collector,
-            backups and ``delete_owner``.
+            Without it, these are denied, and change nothing: ``check``, ``collect_single_contact``,
+            ``contact_pages``, ``count_stale``, ``delete_owner``, ``dry_run``, ``enforce_budget``,
+            ``export_backup``, ``forget_contact``, ``garbage_collect``, ``get_all_active_ids``,
+            ``get_full_dashboard``, ``get_inventory`` of all contacts, ``get_replenish_needs``,
+            ``get_storage_usage``, ``iter_owners``, ``maintenance``, ``purge_expired`` and
+            ``replenish``.
         confirm_fsync: whether the user's changes are confirmed so (WAITAOF), which servers before
             Redis 7.2 have no rule for. It takes ``with_config``, too, but on Redis 8.0 or later.
         with_config: whether the user may read the server's settings (CONFIG GET), which alone

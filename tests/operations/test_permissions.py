@@ -16,19 +16,25 @@ from tests.support.samples import BOB, sample_key, snapshot, stock
 
 LUA = Path(sys.modules["aqm_db"].__path__[0]) / "_lua"
 READS = {
-    "HGETALL": {"fetch_key", "get_contact_meta", "get_inventory", "list_coins", "check"},
-    "EXISTS": {"exists", "check"},
+    "HGETALL": {
+        *("fetch_key", "get_contact_meta", "get_inventory", "list_coins", "check"),
+        "export_backup",
+    },
+    "EXISTS": {"exists", "check", "export_backup"},
     "GET": {"enforce_budget"},
     "HMGET": {"get_all_active_ids", "pending_upload"},
     "HGET": {"purge_expired", "check"},
     "ZCARD": {"get_inventory", "get_available_tiers", "check"},
     "ZRANGE": {"list_coins", "pending_upload", "check"},
-    "ZSCAN": {"check"},
-    "ZSCORE": {"pending_upload"},
+    "ZSCAN": {"check", "export_backup"},
+    "ZSCORE": {"pending_upload", "export_backup"},
     "STRLEN": {"check"},
     "SCAN": {
-        *("get_all_active_ids", "purge_expired", "get_inventory", "garbage_collect", "check"),
-        *("forget_contact", "count_stale"),
+        *("get_all_active_ids", "purge_expired", "garbage_collect", "dry_run", "check"),
+        *("forget_contact", "collect_single_contact", "count_stale", "contact_pages"),
+        *("enforce_budget", "replenish", "maintenance", "export_backup", "iter_owners"),
+        *("delete_owner", "get_storage_usage", "get_replenish_needs", "get_full_dashboard"),
+        "get_inventory of all contacts",
     },
     "DBSIZE": {"health"},
 }
@@ -146,12 +152,12 @@ async def test_a_remedy_is_typed_as_it_is(face: str, shared: RunningServer) -> N
 async def test_a_user_whose_name_is_no_word(face: str, shared: RunningServer) -> None:
     """They know their name themselves."""
     with shared.sync_client(0) as admin:
-        admin.execute_command("ACL", "SETUSER", "u;u", "on", ">p", "~*", "+@all", "-zscan")
+        admin.execute_command("ACL", "SETUSER", "u;u", "on", ">p", "~*", "+@all", "-strlen")
         try:
             diagnosis = await diagnose(face, socket_url(shared, "u%3Bu:p@"))
         finally:
             admin.acl_deluser("u;u")
-    assert pick_finding(diagnosis, "permissions").remedy == "Run ACL SETUSER USER +zscan"
+    assert pick_finding(diagnosis, "permissions").remedy == "Run ACL SETUSER USER +strlen"
 
 
 @pytest.mark.asyncio
@@ -273,11 +279,9 @@ async def test_what_is_denied_was_named(own_server: RunningServer) -> None:
             name
             for name in denied
             if name not in text
-            # A collection walks the database, and drops what no queue lists.
-            and not (
-                name in {"inv_collect", "inv_forget"}
-                and ("garbage_collect" in text or "inv_drop" in text)
-            )
+            # These walk the database, and drop what no queue lists.
+            and not (name == "inv_collect" and ("collect_single" in text or "inv_drop" in text))
+            and not (name == "inv_forget" and ("forget_contact" in text or "inv_drop" in text))
             and not (name == "inv_count_stale" and "count_stale" in text)
         }
         assert not missed, (chosen, text)

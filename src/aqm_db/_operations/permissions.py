@@ -34,6 +34,9 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "get_all_active_ids": "SCAN, HMGET row",
         "purge_expired": "SCAN, HGET row",
         "pending_upload": "ZRANGE unpublished, ZSCORE unpublished, HMGET row",
+        "export_backup": "SCAN, ZSCAN spent, HGETALL row",
+        "iter_owners": "SCAN",
+        "delete_owner": "SCAN",
         "check": (
             "SCAN, ZSCAN expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD spent, "
             "ZCARD unpublished, HGET watch"
@@ -42,21 +45,39 @@ _READS: dict[DatabaseName, dict[str, str]] = {
     },
     "inventory": {
         "get_contact_meta": "HGETALL meta",
-        "get_inventory": "SCAN, HGETALL meta, ZCARD queues",
+        "get_inventory": "HGETALL meta, ZCARD queues",
+        "get_inventory of all contacts": "SCAN",
         "get_available_tiers": "ZCARD queues",
         "list_coins": "ZRANGE queues, HGETALL row",
+        "contact_pages": "SCAN",
         "garbage_collect": "SCAN",
-        "enforce_budget": "GET epoch",
+        "dry_run": "SCAN",
+        "collect_single_contact": "SCAN",
+        "enforce_budget": "SCAN, GET epoch",
+        "replenish": "SCAN",
+        "maintenance": "SCAN",
+        "get_storage_usage": "SCAN",
+        "get_replenish_needs": "SCAN",
+        "get_full_dashboard": "SCAN",
         "check": (
             "SCAN, HGETALL meta, EXISTS meta, EXISTS row, ZRANGE queues, ZCARD used, "
             "ZCARD used_until, STRLEN turn, HGET leases, STRLEN epoch, HGET watch"
         ),
         "forget_contact": "SCAN",
         "count_stale": "SCAN",
+        "export_backup": (
+            "SCAN, ZSCAN used, ZSCAN used_until, ZSCORE used, ZSCORE used_until, EXISTS row"
+        ),
+        "iter_owners": "SCAN",
+        "delete_owner": "SCAN",
         "health": "DBSIZE",
     },
 }
-"""What is read without a script, as the header of one would say it."""
+"""What is read without a script, as the header of one would say it.
+
+What calls another one of them names no more than the walk (SCAN). ``acl_rules`` says which of them
+need what it doesn't give: ``generate_denials.py`` writes it there.
+"""
 _HARMLESS: dict[str, tuple[Argument, ...]] = {
     "HDEL": ("",),
     "HEXISTS": ("",),
@@ -114,11 +135,18 @@ async def find_missing_permissions(
     ]
 
 
+def list_operations(database: DatabaseName) -> Iterator[tuple[str, list[str]]]:
+    """All operations on one of the two databases: each command of them, with its keys' roles."""
+    for name, commands in _READS[database].items():
+        yield name, commands.split(", ")
+    for folder in _FOLDERS[database]:
+        for script in list_scripts(folder):
+            yield script.name, _list_script_commands(script)
+
+
 def list_commands(database: DatabaseName) -> set[str]:
     """Every command that one of the two databases needs."""
-    return {
-        command.split()[0] for _, commands in _list_operations(database) for command in commands
-    }
+    return {command.split()[0] for _, commands in list_operations(database) for command in commands}
 
 
 def _list_needs(
@@ -129,21 +157,13 @@ def _list_needs(
     needs: dict[_Need, set[str]] = {}
     waits = [str(command[0]) for command in confirming.list_waits()]
     confirmation = ["SET confirm", *waits] if confirming.is_wanted else []
-    for operation, commands in (*_list_operations(database), ("confirmation", confirmation)):
+    for operation, commands in (*list_operations(database), ("confirmation", confirmation)):
         for command, *roles in map(str.split, commands):
             # A turn may be taken, and would be gone: it's tried on two keys that aren't.
             tried = ["row", "claim"] if (command, roles) == ("DEL", ["turn"]) else roles
             for chosen in product(*(names[role] for role in tried)):
                 needs.setdefault((command, chosen), set()).add(operation)
     return needs
-
-
-def _list_operations(database: DatabaseName) -> Iterator[tuple[str, list[str]]]:
-    for name, commands in _READS[database].items():
-        yield name, commands.split(", ")
-    for folder in _FOLDERS[database]:
-        for script in list_scripts(folder):
-            yield script.name, _list_script_commands(script)
 
 
 def _list_script_commands(script: Script) -> list[str]:

@@ -50,6 +50,7 @@ def objects_over(
     owner: str | None = None,
     entry: InventoryEntry | None = None,
     name: str = "first",
+    confirm_fsync: bool = False,
 ) -> Objects:
     """All objects, in one database, at a time that stands still, and with ids that are numbers.
 
@@ -60,11 +61,13 @@ def objects_over(
         owner: whose data.
         entry: what ``select_coin`` returned before.
         name: what the ids of their requests begin with.
+        confirm_fsync: whether each change must be on the server's disk.
     """
     numbers = count()
     options: dict[str, Any] = {
         "clock": clock or Clock(),
         "owner": owner,
+        "confirm_fsync": confirm_fsync,
         "request_ids": lambda: f"{name}-{next(numbers)}",
     }
     vault = face.vault(client, **options)
