@@ -9,7 +9,7 @@ from ._io.seam import Reply, Seam
 from ._model.checks import check_days, check_id, check_kind
 from ._model.defaults import DAY_MS
 from ._model.tiers import TIERS
-from ._operations.collecting import Mode, build_collect, drop_orphans, find_rows, remove_orphans
+from ._operations.collecting import Mode, build_collect, drop_orphans, find_orphans, remove_orphans
 from ._operations.outcome import Progress, check_reply
 from .errors import ContactNotRegisteredError, CorruptEntryError, InventoryUnavailableError
 from .inventory import AsyncSmartInventory
@@ -84,13 +84,13 @@ class AsyncGarbageCollector:
         check_id("contact_id", contact_id)
         call = build_collect(self._scope, contact_id, _AT_ONCE, "delete")
         # Before anything is changed: what forbids or hinders the walk leaves all as it is.
-        rows = await find_rows(self._scope, contact_id)
+        orphans = await find_orphans(self._scope, contact_id)
         with Progress("collect_single_contact") as progress:
             reply = await self._scope.seam.run(call)
             progress.add([reply], _count_changes)
             [cleaned, _, *deleted] = check_reply(reply, contact_id=contact_id)
-            orphans = await drop_orphans(self._scope, rows, "delete", progress)
-        return _sum_up(cleaned, [*zip(TIERS, deleted, strict=True), *orphans])
+            removed = await drop_orphans(self._scope, orphans, "delete", progress)
+        return _sum_up(cleaned, [*zip(TIERS, deleted, strict=True), *removed])
 
     async def dry_run(self, inactive_days: int = config.INV_GC_INACTIVE_DAYS) -> GCResult:
         """What :meth:`garbage_collect` would remove now; nothing is changed.

@@ -160,7 +160,6 @@ STEPS: dict[str, Step] = {
     "change who isn't registered": lambda limited: limited.now.inventory.set_contact_priority(
         "nobody", "MATE"
     ),
-    "forget who has no coin": lambda limited: limited.later.inventory.forget_contact(POOR),
     "collect a row that no queue lists": lambda limited: limited.later.gc.collect_single_contact(
         ORPHANED
     ),
@@ -169,6 +168,12 @@ STEPS: dict[str, Step] = {
         collecting.DROP_ORPHAN,
         (Keys().of(ORPHANED).row("1"), *Keys().of(ORPHANED).queues),
         *("1", "count"),
+    ),
+    "drop a row that no queue lists": lambda limited: _run(
+        limited,
+        collecting.DROP_ORPHAN,
+        (Keys().of(ORPHANED).row("1"), *Keys().of(ORPHANED).queues),
+        *("1", "delete"),
     ),
     "purge": lambda limited: _run(
         limited,

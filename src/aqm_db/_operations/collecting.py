@@ -6,6 +6,8 @@ from typing import Literal, TypeAlias
 from aqm_db._io.seam import Call
 from aqm_db._lua.loader import Script
 from aqm_db._model.keys import ContactKeys
+from aqm_db._model.tiers import TIERS
+from aqm_db.errors import AQMDatabaseError
 
 from . import Scope
 from .batch import AT_ONCE
@@ -44,18 +46,25 @@ def build_collect(scope: Scope, contact_id: str, inactive_ms: int, mode: Mode) -
     return Call(COLLECT, keys, (scope.read_clock(), names.rows, *times, mode))
 
 
-async def find_rows(scope: Scope, contact_id: str) -> list[Row]:
-    """All rows of a contact, found by a walk over the database (SCAN), for :func:`drop_orphans`.
+async def find_orphans(scope: Scope, contact_id: str) -> list[Row]:
+    """Rows of a contact that no queue lists, found by a walk over the database (SCAN).
 
-    Whoever makes orphans of them asks before: what is forbidden, or fails, does so while there's
-    nothing to be told.
+    Whoever takes the contact's queues away looks for them before: a walk that is forbidden, or
+    fails, does so while nothing is changed.
     """
     rows = [row async for page in _scan_rows(scope, [contact_id]) for row in page]
-    if rows:
-        # A rehearsal, on a row that nobody has.
-        rehearsal = Progress("find_rows")
-        await drop_orphans(scope, [(scope.keys.of(""), "")], "delete", rehearsal)
-    return rows
+    orphans: list[Row] = []
+    for first in range(0, len(rows), AT_ONCE):
+        some = rows[first : first + AT_ONCE]
+        scores = await scope.seam.read(
+            *(("ZSCORE", queue, key_id) for names, key_id in some for queue in names.queues)
+        )
+        for place, row in enumerate(some):
+            found = scores[place * len(TIERS) : (place + 1) * len(TIERS)]
+            # What has the wrong type lists nothing.
+            if all(isinstance(score, AQMDatabaseError | None) for score in found):
+                orphans.append(row)
+    return orphans
 
 
 async def remove_orphans(

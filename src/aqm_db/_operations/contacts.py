@@ -13,7 +13,7 @@ from aqm_db.errors import AQMDatabaseError, ContactNotRegisteredError, CorruptEn
 from aqm_db.types import ContactMeta, InventorySummary
 
 from . import Scope
-from .collecting import drop_orphans, find_rows
+from .collecting import drop_orphans, find_orphans
 from .outcome import Progress, check_reply
 from .stock import CLAIM_TTL_MS, USED_TTL_MS
 
@@ -89,13 +89,13 @@ async def forget(scope: Scope, contact_id: str) -> int:
     times = (USED_TTL_MS, CLAIM_TTL_MS)
     call = Call(FORGET, keys, (scope.read_clock(), names.rows, names.claims, *times))
     # Before anything is changed: what forbids or hinders the walk leaves the contact as it is.
-    rows = await find_rows(scope, contact_id)
+    orphans = await find_orphans(scope, contact_id)
     with Progress("forget_contact") as progress:
         reply = await scope.seam.run(call)
         # The contact is a change, too.
         progress.add([reply], lambda counts: 1 + sum(counts))
-        orphans = await drop_orphans(scope, rows, "delete", progress)
-        dropped = sum(deleted for _, deleted in orphans)
+        removed = await drop_orphans(scope, orphans, "delete", progress)
+        dropped = sum(deleted for _, deleted in removed)
         if not (reply[0] == Code.NOT_REGISTERED and dropped):
             dropped += sum(check_reply(reply, contact_id=contact_id))
     _log.info("contact_forgotten", extra={"contact_id": contact_id, "dropped": dropped})

@@ -52,7 +52,7 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "contact_pages": "SCAN",
         "garbage_collect": "SCAN",
         "dry_run": "SCAN",
-        "collect_single_contact": "SCAN",
+        "collect_single_contact": "SCAN, ZSCORE queues",
         "enforce_budget": "SCAN, GET epoch",
         "replenish": "SCAN",
         "maintenance": "SCAN",
@@ -63,7 +63,7 @@ _READS: dict[DatabaseName, dict[str, str]] = {
             "SCAN, HGETALL meta, EXISTS meta, EXISTS row, ZRANGE queues, ZCARD used, "
             "ZCARD used_until, STRLEN turn, HGET leases, STRLEN epoch, HGET watch"
         ),
-        "forget_contact": "SCAN",
+        "forget_contact": "SCAN, ZSCORE queues",
         "count_stale": "SCAN",
         "export_backup": (
             "SCAN, ZSCAN used, ZSCAN used_until, ZSCORE used, ZSCORE used_until, EXISTS row"

@@ -9,7 +9,7 @@
 -- Again: the claim says what the request deleted. Without it a request that is sent again, or
 --        arrives late, would delete what was stored meanwhile.
 -- Runs: GET claim, SET claim, HMGET meta, HSET meta, ZRANGE queues, ZREM queues
--- Runs: DEL row
+-- Runs: DEL row, ZSCORE used
 -- Uses: confirm_time, drop_use, forget_uses, inspect_coin, is_late, parse_integer, read_time
 -- Uses: refuse_unregistered
 local LOWEST = PRIORITIES[#PRIORITIES]
@@ -55,12 +55,14 @@ reply[2] = cleaned and 1 or 0
 if mode == 'count' then
   return reply
 end
+-- What drop_orphan runs, which follows.
+redis.call('ZSCORE', used, '')
+redis.call('DEL', row_prefix)
 -- Right whatever follows: what was used so long ago can't be used again.
 forget_uses(used, used_until, now, used_ttl)
 -- Rehearsals: what can't be written is found out while nothing is.
 if #entries > 0 then
   drop_use(used, used_until, '')
-  redis.call('DEL', row_prefix)
 end
 if is_inactive or #entries > 0 then
   redis.call('SET', claim, '', 'PX', 1, 'XX')

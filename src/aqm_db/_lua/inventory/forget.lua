@@ -4,7 +4,7 @@
 -- ARGV: sent (ms), clock (ms), row_prefix, claim_prefix, used_ttl (ms), claim_ttl (ms)
 -- Returns: {OK, dropped} | {NOT_REGISTERED} | {UNKNOWN, shown}
 -- Again: the claim says how many coins the request dropped.
--- Runs: GET claim, SET claim, PEXPIRE claim, EXISTS meta, HGET meta, DEL meta, ZRANGE queues
+-- Runs: GET claim, SET claim, PEXPIRE claim, EXISTS meta, HMGET meta, DEL meta, ZRANGE queues
 -- Runs: DEL queues, DEL row
 -- Uses: drop_use, encode_id, is_late, limit_memory, read_time, try_call
 local answer = redis.call('GET', claim)
@@ -18,7 +18,7 @@ end
 if redis.call('EXISTS', meta) == 0 then
   return {NOT_REGISTERED}
 end
-local registration = try_call('HGET', meta, 'by')
+local registration = (try_call('HMGET', meta, 'by') or {})[1]
 local ids, whole = {}, {meta}
 for _, queue in pairs(queues) do
   whole[#whole + 1] = queue
