@@ -18,7 +18,7 @@ import aqm_db
 from aqm_db import sync
 from aqm_db._io import request
 from aqm_db._io.request import REPEATABLE_SECONDS
-from aqm_db.errors import InventoryUnavailableError, UnavailableError
+from aqm_db.errors import UnavailableError
 from tests.faults.support.fault_table import Tally
 from tests.support.backends import REDIS_8, VALKEY_9, Backend, RunningServer
 from tests.support.clusters import RunningCluster, RunningSentinels
