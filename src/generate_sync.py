@@ -99,7 +99,7 @@ _SUPPORT = {
     "unwrap_client": "._io.redispy.clients",
     "wrap_client_or_seam": "._io.redispy.clients",
     "wrap_client": "._io.redispy.clients",
-    "drive": "._sync_support",
+    "drive": "._io.driving",
     "drive_block": "._sync_support",
     "drive_iterator": "._sync_support",
     "SYNC": "._io.redispy.faces",

@@ -1,32 +1,15 @@
 """What the synchronous face is made of: it drives coroutines that never suspend."""
 
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Generic, TypeVar
 
+from ._io.driving import drive
 from ._model.checks import check_kind
 
 T = TypeVar("T")
 A = TypeVar("A")
 W = TypeVar("W", bound="Wrapper[Any]")
-
-
-def drive(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine from its beginning to its end.
-
-    Returns:
-        What the coroutine returns.
-
-    Raises:
-        RuntimeError: it waits for something that only an event loop could bring; it was closed.
-    """
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    coroutine.close()
-    raise RuntimeError(f"{coroutine!r} waits for an event loop, and none runs it")
 
 
 @contextmanager

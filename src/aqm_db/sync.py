@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 from . import backup, config, connection, database
 from ._io import opening
+from ._io.driving import drive
 from ._io.redispy.clients import (
     AnySyncClient,
     SyncClient,
@@ -31,7 +32,7 @@ from ._io.resources import Resources
 from ._io.seam import Seam
 from ._model.defaults import new_request_id
 from ._model.keys import Keys
-from ._sync_support import Wrapper, drive, drive_block, drive_iterator, unwrap, wrap
+from ._sync_support import Wrapper, drive_block, drive_iterator, unwrap, wrap
 from .backup import BackupReport
 from .database import AsyncClientDatabase
 from .embedded import EmbeddedServer

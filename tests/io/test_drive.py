@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager, nullcontext
 
 import pytest
 
-from aqm_db._sync_support import drive, drive_block, drive_iterator
+from aqm_db._io.driving import drive
+from aqm_db._sync_support import drive_block, drive_iterator
 
 
 async def answer(value: int) -> int:

@@ -16,9 +16,9 @@ from redis.retry import Retry
 
 from aqm_db import AsyncClientDatabase, AsyncSecureVault, AsyncSmartInventory, sync
 from aqm_db._io.confirming import UNCONFIRMED
+from aqm_db._io.driving import drive
 from aqm_db._io.redispy.clients import close_client, make_seam, wrap_client
 from aqm_db._io.seam import ClientSeam, Seam
-from aqm_db._sync_support import drive
 from aqm_db.errors import InvalidArgumentError, VaultUnavailableError
 from aqm_db.testing import Address, ClientSeamContract, SeamContract, SeamSettings
 from aqm_db.testing._relay import Relay

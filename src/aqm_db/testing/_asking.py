@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 
+from aqm_db._io.driving import drive
 from aqm_db._io.seam import Reply, Seam
-from aqm_db._sync_support import drive
 from aqm_db.errors import (
     AccessDeniedError,
     AQMDatabaseError,

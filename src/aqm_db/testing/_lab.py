@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ClassVar, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar, cast
 
+from aqm_db._io.driving import drive
 from aqm_db._io.seam import Call, Reply, Seam
 from aqm_db._lua.loader import Script
-from aqm_db._sync_support import drive
 from aqm_db.errors import InventoryUnavailableError, UnavailableError
 
 from ._relay import PATIENCE, Address, Relay
