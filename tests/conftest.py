@@ -55,6 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("untimed", deadline=None)
     settings.load_profile("untimed")
     config.addinivalue_line("markers", "chat: plays a chat, in processes of its own")
+    config.addinivalue_line("markers", "thorough: too slow for the default session, on clusters")
     config.addinivalue_line("markers", "lint: checks the source with the tools of nox -s lint")
     heed_interrupts()
     # Most children of the workers of pytest-xdist run nothing that isn't run in here as well.

@@ -49,6 +49,8 @@ REDIS_FAILOVER_ATTEMPTS: Final = 40
 """Attempts on a cluster, or with sentinels: another server takes over within some 20 seconds."""
 REDIS_RETRY_DELAY: Final = 0.5
 """Seconds between two attempts."""
+HEALTH_TIMEOUT: Final = 1.8
+"""Seconds after which whoever is silent is told to be unreachable."""
 
 CONFIRM_TIMEOUT: Final = 1000
 """Milliseconds that replicas have to confirm a change, if they are asked to."""

@@ -117,7 +117,10 @@ class AsyncClientDatabase:
         self.reporter: AsyncStorageReporter = AsyncStorageReporter(self.vault, self.inventory)
 
     async def health(self) -> HealthStatus:
-        """Whether both databases answer, and what they hold."""
+        """Whether both databases answer, and what they hold: within two seconds.
+
+        See :func:`~aqm_db.health_check`.
+        """
         if self.resources.is_closed:
             return HealthStatus(
                 vault_connected=False,
@@ -438,9 +441,11 @@ def connect(
     Raises:
         InvalidArgumentError: an argument has the wrong type or value, or the server can't do what
             it says.
-        UnsafeServerError: the server deletes keys to make room, or is a replica.
+        UnsafeServerError: the server deletes keys to make room, or is a replica; or a primary of
+            the cluster is so.
         EmbeddedServerError: the embedded server can't be started or joined.
-        VaultUnavailableError: the server can't be reached.
+        VaultUnavailableError: the server can't be reached, or the owner's primary in a cluster; or
+            the sentinels don't know the name.
         InventoryUnavailableError: the same, between the first database and the second.
         AccessDeniedError: the password is wrong, or the sentinels'.
     """
@@ -468,7 +473,7 @@ def connect(
     checks: list[Check] = [] if allow_unsafe else [check_safety]
     if confirm_fsync:
         checks.append(partial(check_fsync, is_embedded=isinstance(target, Embedded)))
-    return Connecting(lambda face: open_database(face, target, make, checks))
+    return Connecting(lambda face: open_database(face, target, make, Keys(owner), checks))
 
 
 def directory_of(url: str | None) -> Path | None:

@@ -905,7 +905,10 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         return wrap(StorageReporter, self.asynchronous.reporter)
 
     def health(self) -> HealthStatus:
-        """Whether both databases answer, and what they hold."""
+        """Whether both databases answer, and what they hold: within two seconds.
+
+        See :func:`~aqm_db.health_check`.
+        """
         return drive(self.asynchronous.health())
 
     def for_owner(self, owner: str) -> "ClientDatabase":
@@ -1088,9 +1091,11 @@ def connect(
     Raises:
         InvalidArgumentError: an argument has the wrong type or value, or the server can't do what
             it says.
-        UnsafeServerError: the server deletes keys to make room, or is a replica.
+        UnsafeServerError: the server deletes keys to make room, or is a replica; or a primary of
+            the cluster is so.
         EmbeddedServerError: the embedded server can't be started or joined.
-        VaultUnavailableError: the server can't be reached.
+        VaultUnavailableError: the server can't be reached, or the owner's primary in a cluster; or
+            the sentinels don't know the name.
         InventoryUnavailableError: the same, between the first database and the second.
         AccessDeniedError: the password is wrong, or the sentinels'.
     """
@@ -1137,10 +1142,13 @@ def create_inventory_client(
 def health_check(vault_client: AnySyncClient, inventory_client: AnySyncClient) -> HealthStatus:
     """Asks both databases how they are; one that doesn't answer is an answer, not an error.
 
+    It takes two seconds at most, whatever is silent.
+
     Returns:
         Whether each answers, its number of Redis keys (DBSIZE), and the seconds since the
         vault's server started: of a cluster the keys of all its primaries, which the vault and
-        the inventory share, and the seconds since the last of them started.
+        the inventory share, and the seconds since the last of them started. A cluster of which
+        one doesn't answer isn't connected; the numbers are those of the others.
     """
     return drive(
         connection.health_check(

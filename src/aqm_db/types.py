@@ -215,13 +215,24 @@ class InventorySummary(_Record):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class HealthStatus(_Record):
-    """Whether both databases answer, how many Redis keys they hold, and the server's uptime."""
+    """Whether both databases answer, how many Redis keys they hold, and the server's uptime.
+
+    Attributes:
+        vault_connected: whether all of the vault's servers answer.
+        inventory_connected: the same of the inventory.
+        vault_key_count: how many Redis keys are on those that do.
+        inventory_key_count: the same of the inventory.
+        uptime_seconds: since when all of the vault's that answer have been running.
+        unreachable: those that don't answer in time, or let nobody in: ``host:port``, the path of
+            a socket, or what sentinels call them; it's left out of comparisons.
+    """
 
     vault_connected: bool
     inventory_connected: bool
     vault_key_count: int
     inventory_key_count: int
     uptime_seconds: float
+    unreachable: tuple[str, ...] = field(default=(), compare=False)
 
 
 class Dashboard(TypedDict):

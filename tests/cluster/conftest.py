@@ -25,11 +25,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if again and not config.getoption("thorough") else None
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Names the marker."""
-    config.addinivalue_line("markers", "thorough: too slow for the default session")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves slow tests to the thorough session."""
     if not config.getoption("thorough"):

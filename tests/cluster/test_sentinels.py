@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import redis
+from redis.asyncio import Sentinel
 from redis.backoff import ConstantBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 
-from aqm_db import config, connect, sync
+from aqm_db import close_all, config, connect, health_check, sync
 from aqm_db._io.redispy import faces
 from aqm_db.errors import AccessDeniedError, InventoryUnavailableError, VaultUnavailableError
+from tests.api.test_connection import done
 from tests.cluster.support.load import Load
 from tests.faults.support.fault_table import Tally
 from tests.support.backends import Backend
@@ -179,6 +183,61 @@ async def test_a_name_that_sentinels_forget(
     finally:
         await asyncio.to_thread(watched.remember, primary)
     assert await inventory.get_contact_meta(BOB) is not None
+
+
+async def test_a_primary_that_sentinels_take_for_dead(
+    face: Face, database: Any, client: Any, watched: RunningSentinels
+) -> None:
+    """It isn't asked: another one will be named."""
+    sentinels = client.connection_pool.sentinel_manager
+
+    def is_fit(*_: object) -> bool:
+        return False
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sentinels, "check_master_state", is_fit)
+        with pytest.raises(RedisConnectionError, match="No master found for 'aqm'"):
+            await done(sentinels.discover_master(watched.name))
+    assert await done(sentinels.discover_master(watched.name)) == watched.primary().address
+
+
+@pytest.fixture
+def _silent(watched: RunningSentinels) -> Iterator[None]:
+    """Nobody answers, and everybody waits for long."""
+    yield
+    for node in (*watched.servers, *watched.sentinels):
+        node.thaw()
+
+
+@pytest.mark.usefixtures("_silent")
+async def test_health(
+    face: Face, watched: RunningSentinels, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It's told in time, whoever is silent."""
+    monkeypatch.setattr(config, "HEALTH_TIMEOUT", 0.1)
+    before = await done(database.health())
+    assert before.vault_connected
+    primary = watched.primary()
+    for node in (*watched.servers, *watched.sentinels):
+        node.freeze()
+    health = await done(database.health())
+    assert not health.vault_connected
+    assert health.unreachable == (f"127.0.0.1:{primary.port}",)
+
+
+async def test_health_where_no_sentinel_is(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is called what the sentinels would call it."""
+    monkeypatch.setattr(config, "HEALTH_TIMEOUT", 0.1)
+    make: Any = Sentinel if face is ASYNC else redis.Sentinel
+    client = make([("127.0.0.1", 1)]).master_for("aqm")
+    if face is ASYNC:
+        health = await health_check(client, client)
+        await close_all(client, client)
+    else:
+        health = sync.health_check(client, client)
+        sync.close_all(client, client)
+    assert health.unreachable == ("aqm",)
+    assert not health.inventory_connected
 
 
 @pytest.fixture(scope="module")

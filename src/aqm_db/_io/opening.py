@@ -1,13 +1,18 @@
 """How clients and databases are opened, on either face."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Protocol, TypeAlias, TypeVar
 
 from aqm_db import config
+from aqm_db._model.keys import Keys
 from aqm_db.errors import InventoryUnavailableError, UnavailableError, VaultUnavailableError
 
-from .redispy.clients import AsyncClient, make_seams
+from .confirming import UNCONFIRMED
+from .redispy.clients import AsyncClient, is_cluster, make_seam
 from .redispy.faces import Face
+from .redispy.servers import list_servers
+from .redispy.time_limits import Question
 from .redispy.url_options import parse_options
 from .seam import Seam
 from .shielding import shield_task
@@ -49,14 +54,18 @@ async def create_inventory_client(face: Face, *, host: str, port: int) -> AsyncC
 
 
 async def open_database(
-    face: Face, target: Target, make: Callable[..., D], checks: Sequence[Check]
+    face: Face, target: Target, make: Callable[..., D], keys: Keys, checks: Sequence[Check]
 ) -> D:
     """Opens what a url names, and pings it; what can't be reached, or isn't fit, is closed.
+
+    Of a cluster it's the owner's primary that has to be reached. The others are checked, too, if
+    they answer in time.
 
     Args:
         face: whose clients it is opened with.
         target: what to open.
         make: makes the database of the vault's client, the inventory's, and ``server``.
+        keys: the names of the owner's keys.
         checks: what each server has to pass that takes writes.
     """
     server = await face.open_server(target.directory) if isinstance(target, Embedded) else None
@@ -67,21 +76,44 @@ async def open_database(
         clients: dict[AsyncClient, type[UnavailableError]] = {vault_client: VaultUnavailableError}
         clients.setdefault(inventory_client, InventoryUnavailableError)
         for client, unavailable in clients.items():
-            await _ping_client(client, unavailable)
-            for seam in await make_seams(client, unavailable, "connect") if checks else ():
-                for check in checks:
-                    await check(seam)
+            seam = make_seam(client, unavailable, "connect", keys, confirming=UNCONFIRMED)
+            await seam.read(("PING",))
+            await _check(seam, checks)
+            if is_cluster(client):
+                await _check_others(face, client, unavailable, checks)
     except BaseException:
         await database.aclose()
         raise
     return database
 
 
+async def _check(seam: Seam, checks: Sequence[Check]) -> None:
+    for check in checks:
+        await check(seam)
+
+
+async def _check_others(
+    face: Face,
+    client: AsyncClient,
+    unavailable: type[UnavailableError],
+    checks: Sequence[Check],
+) -> None:
+    """Checks all primaries of a cluster; the owner's has passed, so one of others may be silent."""
+
+    async def check(seam: Seam) -> None:
+        with suppress(UnavailableError):
+            await _check(seam, checks)
+
+    servers = list_servers(client, unavailable, "connect") if checks else ()
+    questions = [Question(check(server.seam)) for server in servers]
+    await face.ask(questions, config.HEALTH_TIMEOUT)
+
+
 async def _ping_client(client: AsyncClient, unavailable: type[UnavailableError]) -> AsyncClient:
     """The client, once it has answered; a client that doesn't is closed."""
     try:
-        for seam in await make_seams(client, unavailable, "connect"):
-            await seam.read(("PING",))
+        seam = make_seam(client, unavailable, "connect", confirming=UNCONFIRMED)
+        await seam.read(("PING",))
     except BaseException:
         with shield_task():
             await client.aclose()

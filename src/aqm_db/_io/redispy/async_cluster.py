@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, finalize
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection, Connection
+from redis.asyncio.retry import Retry
 from redis.exceptions import RedisClusterException, RedisError
 
 from aqm_db import config
@@ -28,7 +29,7 @@ from aqm_db.errors import UnavailableError
 from . import private_parts
 from .async_channel import CancelledAfterSending, Holds
 from .async_closing import close_at_home
-from .async_loops import AnyChannel, Channels, Home
+from .async_loops import Channels, Home
 from .async_seam import AsyncSeam
 from .async_sources import OwnSource, Source, connect_once
 from .redirects import (
@@ -401,12 +402,40 @@ async def make_primary_seams(
         UnavailableError: no node tells the topology.
         AccessDeniedError: the user may not ask for it.
     """
+    await read_topology(cluster, unavailable, cluster.retry)
+    return list(list_primaries(cluster, unavailable, cluster.retry).values())
 
-    def make_seam(channel: AnyChannel) -> AsyncSeam:
-        return AsyncSeam(channel, lambda: cluster.retry, unavailable)
 
-    # A primary that isn't one any more wouldn't say so: what is asked of all is about no slot.
+async def read_topology(
+    cluster: RedisCluster, unavailable: type[UnavailableError], policy: Retry
+) -> None:
+    """Asks for the topology; a node that doesn't tell is no obstacle.
+
+    Raises:
+        UnavailableError: no node tells it.
+        AccessDeniedError: the user may not ask for it.
+    """
+    await AsyncSeam(_TopologyChannel(cluster, _ANY_SLOT), lambda: policy, unavailable).read(
+        ("CLUSTER", "SLOTS")
+    )
+
+
+def list_primaries(
+    cluster: RedisCluster, unavailable: type[UnavailableError], policy: Retry
+) -> dict[str, AsyncSeam]:
+    """A seam over each primary that is known, by their names."""
     nodes = get_nodes(cluster)
-    nodes.is_stale = True
-    await make_seam(ClusterChannel(cluster, _ANY_SLOT)).read(("PING",))
-    return [make_seam(nodes.get_channel(node)) for node in cluster.get_primaries()]
+    return {
+        node.name: AsyncSeam(nodes.get_channel(node), lambda: policy, unavailable)
+        for node in cluster.get_primaries()
+    }
+
+
+class _TopologyChannel(ClusterChannel):
+    """What asks for the topology, and for nothing else."""
+
+    async def _ask_once(self, commands: Sequence[Command], request: Request) -> list[Any]:
+        refusal: ErrorReply | LinkFailure | None = self._nodes.home.find_refusal()
+        if refusal is None:
+            refusal = await self._nodes.refresh(self._cluster, request)
+        return [refusal] * len(commands)

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import redis
 from redis.asyncio import Redis
@@ -29,7 +29,10 @@ from .clients import (
 )
 from .embedded_connections import use_embedded
 from .retries import FirmRetry
+from .time_limits import Question, ask_in_tasks, ask_in_threads
 from .url_options import make_with_options
+
+T = TypeVar("T")
 
 
 class Face(ABC):
@@ -106,6 +109,14 @@ class Face(ABC):
         """Does some work to its end, whoever is cancelled meanwhile."""
 
     @abstractmethod
+    async def ask(self, questions: Sequence[Question[T]], seconds: float) -> list[T | None]:
+        """The answers to questions that come in time; None in the places of others.
+
+        Raises:
+            Exception: what asking raised.
+        """
+
+    @abstractmethod
     async def open_server(self, directory: Path) -> EmbeddedServer:
         """Starts or joins an embedded server."""
 
@@ -160,6 +171,9 @@ class _AsyncFace(Face):
     async def finish(self, work: Coroutine[Any, Any, None]) -> None:
         await finish(work)
 
+    async def ask(self, questions: Sequence[Question[T]], seconds: float) -> list[T | None]:
+        return await ask_in_tasks(questions, seconds)
+
     async def open_server(self, directory: Path) -> EmbeddedServer:
         opening = asyncio.create_task(asyncio.to_thread(EmbeddedServer.open, directory))
         try:
@@ -196,6 +210,9 @@ class _SyncFace(Face):
 
     async def finish(self, work: Coroutine[Any, Any, None]) -> None:
         await work
+
+    async def ask(self, questions: Sequence[Question[T]], seconds: float) -> list[T | None]:
+        return ask_in_threads(questions, seconds)
 
     async def open_server(self, directory: Path) -> EmbeddedServer:
         return EmbeddedServer.open(directory)

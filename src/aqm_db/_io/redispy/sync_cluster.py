@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from redis import RedisCluster
+from redis import Redis, RedisCluster
 from redis.cluster import ClusterNode
 from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
@@ -237,21 +237,47 @@ def _ask_topology(ask: Callable[[], T], policy: Retry, unavailable: type[Unavail
 def make_sync_primary_seams(
     cluster: RedisCluster, unavailable: type[UnavailableError]
 ) -> list[SyncSeam]:
-    """A seam over each primary, for what is asked of them all.
+    """See :func:`~aqm_db._io.redispy.async_cluster.make_primary_seams`."""
+    read_sync_topology(cluster, unavailable, cluster.retry)
+    primaries = list_sync_primaries(cluster, unavailable, cluster.retry)
+    return [seam for seam, _ in primaries.values()]
 
-    Raises:
-        UnavailableError: no node tells the topology.
-        AccessDeniedError: the user may not ask for it.
-    """
-    # A primary that isn't one any more wouldn't say so: what is asked of all is about no slot.
-    _ask_topology(cluster.nodes_manager.initialize, cluster.retry, unavailable)
+
+def read_sync_topology(
+    cluster: RedisCluster, unavailable: type[UnavailableError], policy: Retry
+) -> None:
+    """See :func:`~aqm_db._io.redispy.async_cluster.read_topology`."""
+    _ask_topology(cluster.nodes_manager.initialize, policy, unavailable)
+
+
+def list_sync_primaries(
+    cluster: RedisCluster, unavailable: type[UnavailableError], policy: Retry
+) -> dict[str, tuple[SyncSeam, Redis]]:
+    """The same as of the asynchronous face, with each node's client."""
     primaries: list[ClusterNode] = cast("Any", cluster).get_primaries()
-    return [
-        SyncSeam(
-            partial(ServerExchange, cluster.get_redis_connection(node), unavailable), unavailable
-        )
-        for node in primaries
-    ]
+    clients = {node.name: cluster.get_redis_connection(node) for node in primaries}
+    return {
+        name: (SyncSeam(partial(_NodeExchange, client, policy, unavailable), unavailable), client)
+        for name, client in clients.items()
+    }
+
+
+class _NodeExchange(ServerExchange):
+    """Requests to one node, whoever has its slots.
+
+    Args:
+        client: the node's.
+        policy: the cluster client's: that of a node's client tries once.
+        unavailable: as of :class:`~aqm_db._io.redispy.sync_exchange.Exchange`.
+    """
+
+    def __init__(self, client: Redis, policy: Retry, unavailable: type[UnavailableError]) -> None:
+        super().__init__(client, unavailable)
+        self._policy = policy
+
+    def _answer(self, commands: Sequence[Command], request: Request) -> list[Any]:
+        send = partial(self._ask_pool, self._pool, commands, request)
+        return self._repeat(lambda: self._policy, send, request)
 
 
 def _find_primary(cluster: RedisCluster, slot: int) -> str | None:
