@@ -65,9 +65,10 @@ def borrow_connection(pool: Any, request: Request) -> Loan:
         LinkFailure: there is none to be had, or not in time.
         RedisError: the same, as redis-py says it.
     """
-    if not _blocks(pool) and private_parts.IDLE.find(pool) is None:
+    taken = _take_connection(pool, request)
+    if taken is None:
         return Loan(pool, _get_connection(pool))
-    loan = Loan(pool, _take_connection(pool, request))
+    loan = Loan(pool, taken)
     try:
         if loan.connection.is_connected and _is_spoiled(pool, loan.connection):
             loan.connection.disconnect()
@@ -95,9 +96,13 @@ def _get_connection(pool: Any) -> Connection:
     return connection
 
 
-def _take_connection(pool: Any, request: Request) -> Connection:
-    """What the pool would take before it connects."""
-    private_parts.CHECK_PROCESS.find(pool)()
+def _take_connection(pool: Any, request: Request) -> Connection | None:
+    """What the pool would take before it connects; None if it can't be taken from it."""
+    check_process = private_parts.CHECK_PROCESS.find(pool)
+    if check_process is None:
+        return None
+    # In a process that was forked it makes the rest anew.
+    check_process()
     connection: Connection
     if _blocks(pool):
         left = request.count_left()
@@ -108,10 +113,13 @@ def _take_connection(pool: Any, request: Request) -> Connection:
             raise RedisConnectionError("No connection available.") from None
         connection = pool.make_connection() if found is None else found
         return connection
-    with private_parts.POOL_LOCK.find(pool):
-        idle = private_parts.IDLE.find(pool)
+    lock, idle = private_parts.POOL_LOCK.find(pool), private_parts.IDLE.find(pool)
+    in_use = private_parts.IN_USE.find(pool)
+    if lock is None or idle is None or in_use is None:
+        return None
+    with lock:
         connection = idle.pop() if idle else pool.make_connection()
-        private_parts.IN_USE.find(pool).add(connection)
+        in_use.add(connection)
     return connection
 
 
