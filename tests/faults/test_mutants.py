@@ -26,12 +26,18 @@ from aqm_db import AsyncSecureVault, AsyncSmartInventory, coins, database, gc
 from aqm_db._io import answers, confirming
 from aqm_db._io.confirming import UNCONFIRMED, Confirming
 from aqm_db._io.failures import ErrorReply, LinkFailure
-from aqm_db._io.redispy import async_seam, async_settling, clients as any_clients, faces
+from aqm_db._io.redispy import (
+    async_channel,
+    async_seam,
+    async_settling,
+    clients as any_clients,
+    faces,
+)
 from aqm_db._io.redispy.async_channel import Channel
 from aqm_db._io.redispy.async_seam import AsyncSeam
 from aqm_db._io.request import REPEATABLE_SECONDS, Request
 from aqm_db._io.resources import Resources
-from aqm_db._io.seam import Call, Command, Reply
+from aqm_db._io.seam import Argument, Call, Command, Reply
 from aqm_db._lua.loader import Script
 from aqm_db._model import checks, keys
 from aqm_db._operations import collecting, contacts, private_halves, stock
@@ -39,6 +45,7 @@ from aqm_db.errors import AccessDeniedError, AQMDatabaseError
 from aqm_db.types import CoinCategory
 from tests.api import (
     test_confirming as of_confirmations,
+    test_confirming_together as of_bursts,
     test_connection as of_connections,
     test_inventory as of_the_inventory,
     test_spent_keys as of_spent_keys,
@@ -71,6 +78,7 @@ from tests.faults.support.tried_calls import OPERATIONS, Operation
 from tests.faults.support.two_callers import ENCOUNTERS, Encounter
 from tests.io import test_replies as of_replies
 from tests.model import test_keys as of_names
+from tests.support import waiting
 from tests.support.backends import VALKEY_9, RunningServer, Servers
 from tests.support.clusters import RunningPrimary
 from tests.support.faces import ASYNC, FACES, Face
@@ -819,6 +827,52 @@ async def test_an_end_of_an_owner_that_nothing_confirms(
     _forget_confirming(monkeypatch, database, "make_seam")
     test = partial(of_confirmations.test_the_end_of_an_owner_waits_for_replicas, face=ASYNC)
     await _is_noticed_with_a_replica(pair, monkeypatch, test)
+
+
+@in_the_lab
+async def test_a_confirmation_for_each_caller(
+    pair: RunningPrimary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One WAIT for all: test_many_at_once_are_confirmed_together."""
+
+    class Unshared(tuple[Argument, ...]):
+        __slots__ = ()
+
+    monkeypatch.setattr(async_channel, "SharedCommand", Unshared)
+    await _is_noticed_by_a_client(
+        pair, monkeypatch, of_bursts.test_many_at_once_are_confirmed_together
+    )
+
+
+@in_the_lab
+async def test_a_cancelled_caller_that_waits_for_a_replica(
+    pair: RunningPrimary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its repetition behind no WAIT: test_a_cancelled_caller_waits_for_no_replica."""
+    make = AsyncSeam.__init__
+
+    def confirm_all(seam: Any, *arguments: Any) -> None:
+        make(seam, *arguments)
+        seam._look = partial(async_seam._ask_plainly, seam._change)
+
+    monkeypatch.setattr(AsyncSeam, "__init__", confirm_all)
+    # It's waited for until the replica would have been waited for.
+    monkeypatch.setattr(waiting, "_SECONDS", 1.0)
+    await _is_noticed_by_a_client(
+        pair, monkeypatch, of_bursts.test_a_cancelled_caller_waits_for_no_replica
+    )
+
+
+async def _is_noticed_by_a_client(
+    pair: RunningPrimary, monkeypatch: pytest.MonkeyPatch, test: Callable[..., Awaitable[None]]
+) -> None:
+    with pytest.raises(NOTICED):
+        async with of_bursts.ready_client(pair) as client:
+            await test(pair, client)
+    monkeypatch.undo()
+    pair.nodes[0].client.flushall()
+    async with of_bursts.ready_client(pair) as client:
+        await test(pair, client)
 
 
 def _forget_confirming(monkeypatch: pytest.MonkeyPatch, holder: Any, name: str) -> None:

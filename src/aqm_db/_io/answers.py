@@ -131,6 +131,22 @@ async def scan(
             return
 
 
+async def undo_all(
+    ask: Ask, confirm: Ask | None, calls: Sequence[Call], request: Request
+) -> list[Reply | AQMDatabaseError]:
+    """Runs what takes calls back.
+
+    Args:
+        ask: sends it at once.
+        confirm: sends it once more, to have it confirmed: done twice, it is done once; None if
+            nothing confirms a change.
+        calls: what takes them back.
+        request: its own.
+    """
+    undone = await run_all(ask, calls, request)
+    return undone if confirm is None else await run_all(confirm, calls, request)
+
+
 async def settle(
     repeat: Ask,
     calls: Sequence[Call],
@@ -164,6 +180,20 @@ async def settle(
             raise reply
     errors = (each for each in (*outcomes, *undone) if isinstance(each, AQMDatabaseError))
     return next(errors, None)
+
+
+def confirm_dated(ask: Ask, change: Ask, calls: Sequence[Call]) -> Ask:
+    """Sends calls by ``change``, and by ``ask`` as long as they can't say when they were sent.
+
+    The server executes none of those, so there is nothing to wait for.
+    """
+    if not all(call.script.is_dated for call in calls):
+        return change
+
+    async def ask_or_change(commands: Sequence[Command], request: Request) -> list[Any]:
+        return await (ask if request.sent is None else change)(commands, request)
+
+    return ask_or_change
 
 
 def need_settling(calls: Sequence[Call], request: Request) -> bool:

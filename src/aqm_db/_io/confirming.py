@@ -16,10 +16,12 @@ from .facts import Facts, parse_greeting
 from .failures import ErrorKind, ErrorReply, make_error
 from .fsync import ASK_POLICY, GREET, NEEDED, REMEDY, SET_ALWAYS, find_doubt, parse_policy
 from .request import Request
-from .seam import Command
+from .seam import Command, SharedCommand
 
 _HEAD_START_MS = 50
 """How long replicas are waited for before their disks are: longer than a round trip to them."""
+_ASK_POLICY: Final = SharedCommand(ASK_POLICY)
+_GREET: Final = SharedCommand(GREET)
 _POLICY: Final = "CONFIG GET, without which its WAITAOF can't be believed"
 _OF_DISKS: Final = frozenset({"WAITAOF", _POLICY})
 
@@ -69,7 +71,10 @@ class Confirmation:
 
     def __init__(self, confirming: Confirming, key: str) -> None:
         self._confirming = confirming
-        self._waits: list[Command] = [("SET", key, "", "PX", 1000), *confirming.list_waits()]
+        self._waits: list[Command] = [
+            SharedCommand(command)
+            for command in (("SET", key, "", "PX", 1000), *confirming.list_waits())
+        ]
         self._facts: Facts | None = None
 
     def wrap_ask(self, ask: Ask, unavailable: type[UnavailableError]) -> Ask:
@@ -116,7 +121,7 @@ class Confirmation:
         if not self._confirming.fsync or (self._facts and self._facts.waits_for_fsync):
             return self._waits
         # What make it is doesn't change.
-        return [*self._waits, ASK_POLICY, *([] if self._facts else [GREET])]
+        return [*self._waits, _ASK_POLICY, *([] if self._facts else [_GREET])]
 
     def _find_lack(
         self, replies: Sequence[Any], tail: Sequence[Any], unavailable: type[UnavailableError]

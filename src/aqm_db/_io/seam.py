@@ -16,6 +16,17 @@ from .failures import Denial
 Argument: TypeAlias = str | bytes | int
 Command: TypeAlias = Sequence[Argument]
 """A command's name, and its arguments."""
+
+
+class SharedCommand(tuple[Argument, ...]):
+    """A command at the end of a request that is about all that its connection was sent before.
+
+    Requests that are sent together need it only once, behind all of them.
+    """
+
+    __slots__ = ()
+
+
 Reply: TypeAlias = list[Any]
 """A script's reply: a :class:`~aqm_db._lua.loader.Code`, then what the script's header says."""
 

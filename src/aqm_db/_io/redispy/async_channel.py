@@ -5,14 +5,14 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from math import inf
-from typing import Any, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from aqm_db._io.failures import ErrorReply, LinkFailure, find_demotion
 from aqm_db._io.request import REPEATABLE_SECONDS, Request, make_late_failure
-from aqm_db._io.seam import Command
+from aqm_db._io.seam import Command, SharedCommand
 
 from .async_closing import close_with_loop
 from .async_link import Link, Pending, make_link
@@ -67,6 +67,18 @@ class Holds:
         task.add_done_callback(self._holds.discard)
 
 
+class Branch(Protocol):
+    """Other connections of a channel, for requests of a kind; it has a channel's methods."""
+
+    async def request(self, commands: Sequence[Command], request: Request) -> list[Any]: ...
+    def list_awaited(self) -> list[asyncio.Future[Any]]: ...
+    def hang_up(self, reason: str) -> None: ...
+    def is_open(self) -> bool: ...
+    def list_legacy(self) -> "list[Legacy]": ...
+    def leave_to_parent(self) -> None: ...
+    async def aclose(self) -> None: ...
+
+
 class Channel(Holds):
     """A shared connection, for the calls of one event loop.
 
@@ -76,11 +88,14 @@ class Channel(Holds):
 
     Args:
         source: where the connection comes from.
+        confirming: where requests go that wait for replicas or disks, so that no other waits behind
+            them; None if they are as any other.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, confirming: "Branch | None" = None) -> None:
         super().__init__()
         self._source = source
+        self._confirming = confirming
         self._loan: _Loan | None = None
         self._link: Link | None = None
         self._lent: Link | None = None
@@ -112,19 +127,15 @@ class Channel(Holds):
         Raises:
             CancelledAfterSending: cancelled, and the commands can't be kept back any more.
         """
-        while self._link is None or self._link.is_closed():
-            refusal = await self._await_opening(request)
-            if refusal is None and self._link is None and not self._is_lent:
-                # Gone before its first call; written now, this would wait for the next one's.
-                refusal = self._make_failure(sent=False)
+        if self._confirming is not None and isinstance(commands[-1], SharedCommand):
+            return await self._confirming.request(commands, request)
+        if self._link is None or self._link.is_closed() or request.is_over():
+            refusal = await self.find_refusal(request)
             if refusal is not None:
                 return [refusal] * len(commands)
-        if request.is_over():
-            return [make_late_failure(sent=False)] * len(commands)
-        loop = asyncio.get_running_loop()
-        packed = [pack_command(command) for command in commands]
-        answers = [loop.create_future() for _ in packed]
-        self._enqueue(packed, answers)
+        alone = not self._pending
+        answers = self._add(commands)
+        self._plan_flush(alone=alone)
         self._limit(request, answers)
         try:
             replies = [await answer for answer in answers]
@@ -136,17 +147,30 @@ class Channel(Holds):
             raise CancelledAfterSending(*cancelled.args) from None
         return replies
 
+    async def find_refusal(self, request: Request) -> ErrorReply | LinkFailure | None:
+        """Why nothing can be sent for a request, once the connection is open; None if it can."""
+        while self._link is None or self._link.is_closed():
+            refusal = await self._await_opening(request)
+            if refusal is None and self._link is None and not self._is_lent:
+                # Gone before its first call; written now, this would wait for the next one's.
+                refusal = self._make_failure(sent=False)
+            if refusal is not None:
+                return refusal
+        return make_late_failure(sent=False) if request.is_over() else None
+
     async def aclose(self) -> None:
         """Waits for all calls, and what is taken back of cancelled ones; then hangs up."""
         # A caller that was cancelled just now says in its next turn what there is to take back.
         await asyncio.sleep(0)
         self._hurry_settling()
-        while awaited := self._list_awaited() or await self._list_awaited_soon():
+        while awaited := self.list_awaited() or await self._list_awaited_soon():
             await asyncio.wait(awaited)
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait((self._opening,))
         await self._hang_up()
+        if self._confirming is not None:
+            await self._confirming.aclose()
         if self._has_lent:
             await self._source.drop_idle()
         # A transport closes its socket a turn later, and this may be the last one.
@@ -155,26 +179,39 @@ class Channel(Holds):
     def hang_up(self, reason: str) -> None:
         """Ends the connection; who waits for a reply is told the reason, and may ask again."""
         self._part(reason, None)
+        if self._confirming is not None:
+            self._confirming.hang_up(reason)
 
     def is_open(self) -> bool:
         """Whether it has a connection."""
+        if self._confirming is not None and self._confirming.is_open():
+            return True
         return self._link is not None and not self._link.is_closed()
+
+    def list_awaited(self) -> list[asyncio.Future[Any]]:
+        """What closing waits for."""
+        # The reply to a call that was cancelled is nobody's.
+        awaited = [*self._holds, *(answer for answer in self._pending if not answer.done())]
+        return awaited if self._confirming is None else [*awaited, *self._confirming.list_awaited()]
 
     def succeed(self, others: Sequence["Channel"]) -> None:
         """Gives back, before it connects, what channels of event loops had that are closed."""
         if others:
-            loans = [other.get_legacy() for other in others]
+            loans = [loan for other in others for loan in other.list_legacy()]
             self._returning = asyncio.get_running_loop().create_task(_bury(loans, self._source))
 
-    def get_legacy(self) -> "tuple[_Loan | None, Source]":
+    def list_legacy(self) -> "list[Legacy]":
         """What it leaves to its successor, and where that came from, once its loop was closed."""
-        return self._loan, self._source
+        others = [] if self._confirming is None else self._confirming.list_legacy()
+        return [(self._loan, self._source), *others]
 
     def leave_to_parent(self) -> None:
         """Parts with a connection that is the parent's, in a process that was forked."""
         for link in filter(None, (self._link, self._lent)):
             link.leave_to_parent()
         self._link = self._lent = None
+        if self._confirming is not None:
+            self._confirming.leave_to_parent()
 
     def go_on(self) -> None:
         """See :class:`~aqm_db._io.redispy.async_link.Listener`."""
@@ -193,14 +230,10 @@ class Channel(Holds):
         reason = str(error) if is_usual else f"{_CLOSED}: {error!r}"
         self._part(_CLOSED if error is None else reason, None if is_usual else error)
 
-    def _list_awaited(self) -> list[asyncio.Future[Any]]:
-        # The reply to a call that was cancelled is nobody's.
-        return [*self._holds, *(answer for answer in self._pending if not answer.done())]
-
     async def _list_awaited_soon(self) -> list[asyncio.Future[Any]]:
         """The same a turn later: who was answered just now may have to ask once more."""
         await asyncio.sleep(0)
-        return self._list_awaited()
+        return self.list_awaited()
 
     async def _await_opening(self, request: Request) -> ErrorReply | LinkFailure | None:
         """Connects, once for all that wait for it; returns why it couldn't, or not in time."""
@@ -267,13 +300,19 @@ class Channel(Holds):
         if self._returning is not None:
             await asyncio.wait((self._returning,))
 
-    def _enqueue(self, packed: Sequence[bytes], answers: Sequence[asyncio.Future[Any]]) -> None:
-        alone = not self._pending
-        self._pending.extend(answers)
-        self._unwritten.extend(packed)
-        self._unsent += len(answers)
-        if alone:
+    def _add(self, commands: Sequence[Command]) -> list[asyncio.Future[Any]]:
+        """Has commands written with the next flush; returns what their replies come in."""
+        loop = asyncio.get_running_loop()
+        answers: list[asyncio.Future[Any]] = [loop.create_future() for _ in commands]
+        if not self._pending:
             self._watch()
+        self._pending.extend(answers)
+        self._unwritten.extend([pack_command(command) for command in commands])
+        self._unsent += len(answers)
+        return answers
+
+    def _plan_flush(self, *, alone: bool) -> None:
+        """Writes what waits: at once, or at the end of the loop's turn."""
         if alone or len(self._unwritten) >= _BURST:
             self._flush()
         elif not self._flush_due:
@@ -426,7 +465,11 @@ class _Loan:
         await self.end(source, is_usable=True)
 
 
-async def _bury(loans: Sequence[tuple[_Loan | None, Source]], heir: Source) -> None:
+Legacy: TypeAlias = tuple[_Loan | None, Source]
+"""The connection that a channel had, and where it came from."""
+
+
+async def _bury(loans: Sequence[Legacy], heir: Source) -> None:
     for loan, source in loans:
         if loan is not None:
             await loan.bury(source)

@@ -356,11 +356,19 @@ class _NodeSource:
     async def drop_idle(self) -> None:
         """See :class:`~aqm_db._io.redispy.async_sources.Source`; redis-py keeps them to itself."""
 
+    def make_own(self) -> OwnSource:
+        """See :class:`~aqm_db._io.redispy.async_sources.Source`."""
+        return _make_own_source(self._node)
+
 
 def _make_source(node: ClusterNode) -> Source:
     if private_parts.TAKE_OF_NODE.find(node) is None:
-        return OwnSource(lambda: node.connection_class(**node.connection_kwargs))
+        return _make_own_source(node)
     return _NodeSource(node)
+
+
+def _make_own_source(node: ClusterNode) -> OwnSource:
+    return OwnSource(lambda: node.connection_class(**node.connection_kwargs))
 
 
 _ANY_SLOT = 0

@@ -20,6 +20,7 @@ from aqm_db._io.failures import LinkFailure
 from aqm_db._io.request import Request, ServerClock
 from aqm_db._io.seam import Command
 
+from .async_bursts import ConfirmingChannels
 from .async_channel import Channel, Holds, SentinelChannel
 from .async_closing import close_there
 from .async_sources import OwnSource, PooledSource, Source
@@ -202,7 +203,8 @@ class Channels:
                 source = self._make_own()
             else:
                 return _Refusal(_FORKED if self.is_inherited else _ELSEWHERE)
-            channel = self._channels[loop] = self._channel_class(source)
+            confirming = ConfirmingChannels(source.make_own)
+            channel = self._channels[loop] = self._channel_class(source, confirming)
         channel.succeed(predecessors)
         return channel
 

@@ -45,13 +45,15 @@ class AsyncSeam:
         self._unavailable = unavailable
         self._confirmation = confirmation
         self._settle_seconds = settle_timeout / 1000
-        self._change: answers.Ask = self._confirm(self._ask)
+        self._change: answers.Ask = self._ask
+        if confirmation is not None:
+            self._change = confirmation.wrap_ask(self._ask, unavailable)
 
     async def run(self, call: Call, undo: Undo | None = None) -> Reply:
         """See :class:`~aqm_db._io.seam.Seam`."""
         request = self._begin_request()
         try:
-            return await answers.run(self._change, call, request)
+            return await answers.run(self._change_by((call,)), call, request)
         except CancelledAfterSending as cancelled:
             await self._settle((call,), None if undo is None else (undo,), request)
             raise asyncio.CancelledError(*cancelled.args) from None
@@ -62,10 +64,11 @@ class AsyncSeam:
         """See :class:`~aqm_db._io.seam.Seam`."""
         answered = False
         request = self._begin_request()
+        change = self._change_by(calls)
 
         async def ask(commands: Sequence[Command], request: Request) -> list[Any]:
             nonlocal answered
-            replies = await self._change(commands, request)
+            replies = await change(commands, request)
             answered = True
             return replies
 
@@ -109,10 +112,11 @@ class AsyncSeam:
         """Sends commands that change nothing."""
         return await _ask_plainly(self._ask, commands, request)
 
-    def _confirm(self, ask: answers.Ask) -> answers.Ask:
+    def _change_by(self, calls: Sequence[Call]) -> answers.Ask:
+        """What sends calls that change something."""
         if self._confirmation is None:
-            return ask
-        return self._confirmation.wrap_ask(ask, self._unavailable)
+            return self._ask
+        return answers.confirm_dated(self._ask, self._change, calls)
 
     async def _ask(self, commands: Sequence[Command], request: Request) -> list[Any]:
         """Sends commands until they are answered, or the client's retry policy gives up."""
@@ -151,10 +155,10 @@ class AsyncSeam:
             return
         request.begin_settling()
         backs = [_undo_nothing] * len(calls) if undos is None else undos
-        repeat = self._confirm(partial(_ask_plainly, self._ask))
 
         async def settle() -> AQMDatabaseError | None:
-            return await answers.settle(repeat, calls, backs, request, self._undo_all)
+            # Unconfirmed: the server knows a request for a while only, and what waits may take it.
+            return await answers.settle(self._look, calls, backs, request, self._undo_all)
 
         give_up = partial(answers.warn_of_unknown, calls)
         while True:
@@ -170,8 +174,8 @@ class AsyncSeam:
                 return
 
     async def _undo_all(self, calls: Sequence[Call]) -> list[Reply | AQMDatabaseError]:
-        ask = partial(_ask_plainly, self._change)
-        return await answers.run_all(ask, calls, self._begin_request())
+        confirm = None if self._confirmation is None else partial(_ask_plainly, self._change)
+        return await answers.undo_all(self._look, confirm, calls, self._begin_request())
 
 
 async def _ask_plainly(

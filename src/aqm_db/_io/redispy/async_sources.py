@@ -41,6 +41,10 @@ class Source(Protocol):
         """Closes connections that nobody uses: their event loop ends."""
         ...
 
+    def make_own(self) -> "Source":
+        """Another source of connections like these, none of which is anybody else's."""
+        ...
+
 
 class PooledSource:
     """A pool, which lends connections to the user of its client as well.
@@ -96,9 +100,13 @@ class PooledSource:
         with suppress(RedisError):
             await self._pool.disconnect(inuse_connections=False)
 
+    def make_own(self) -> "OwnSource":
+        """See :class:`Source`."""
+        return OwnSource(self._pool.make_connection)
+
     async def _acquire_own(self) -> AbstractConnection:
         """One like the pool's, where the pool's are of another event loop."""
-        own = self._own = await OwnSource(self._pool.make_connection).acquire()
+        own = self._own = await self.make_own().acquire()
         return own
 
     async def _get(self) -> AbstractConnection:
@@ -121,7 +129,7 @@ class PooledSource:
 
 
 class OwnSource:
-    """Connections like those of a pool that belongs to another event loop.
+    """Connections like those of a pool that don't belong to it.
 
     Args:
         make: makes one that isn't connected.
@@ -152,6 +160,10 @@ class OwnSource:
 
     async def drop_idle(self) -> None:
         """See :class:`Source`; there are none."""
+
+    def make_own(self) -> "OwnSource":
+        """See :class:`Source`."""
+        return OwnSource(self._make)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class SyncSeam:
         """See :class:`~aqm_db._io.seam.Seam`; here it's a KeyboardInterrupt that cancels."""
         exchange, request = self._begin_exchange(), self._begin_request()
         try:
-            return await answers.run(self._confirm(exchange), call, request)
+            return await answers.run(self._change_by(exchange, (call,)), call, request)
         except AQMDatabaseError:
             raise
         except BaseException:
@@ -57,8 +57,7 @@ class SyncSeam:
         """See :class:`~aqm_db._io.seam.Seam`; here it's a KeyboardInterrupt that cancels."""
         exchange, request = self._begin_exchange(), self._begin_request()
         try:
-            ask = self._confirm(exchange)
-            return await answers.run_all(ask, calls, request)
+            return await answers.run_all(self._change_by(exchange, calls), calls, request)
         except AQMDatabaseError:
             raise
         except BaseException:
@@ -100,17 +99,25 @@ class SyncSeam:
             return
         request.begin_settling()
         # Once: whoever interrupted it may have done so because nothing answers.
-        ask = self._confirm(self._begin_exchange(patience=self._settle_seconds))
+        exchange = self._begin_exchange(patience=self._settle_seconds)
 
         async def undo_all(backs: Sequence[Call]) -> list[Reply | AQMDatabaseError]:
-            return await answers.run_all(ask, backs, self._begin_request())
+            confirm = None if self._confirmation is None else self._confirm(exchange)
+            return await answers.undo_all(exchange.ask, confirm, backs, self._begin_request())
 
         try:
-            error = await answers.settle(ask, calls, undos, request, undo_all)
+            # Unconfirmed: replicas may be silent for longer than an answer is waited for.
+            error = await answers.settle(exchange.ask, calls, undos, request, undo_all)
         except AQMDatabaseError as failure:
             error = failure
         if error is not None:
             answers.warn_of_unknown(calls, error)
+
+    def _change_by(self, exchange: Exchange, calls: Sequence[Call]) -> answers.Ask:
+        """What sends calls that change something."""
+        if self._confirmation is None:
+            return exchange.ask
+        return answers.confirm_dated(exchange.ask, self._confirm(exchange), calls)
 
     def _confirm(self, exchange: Exchange) -> answers.Ask:
         if self._confirmation is None:
