@@ -37,7 +37,7 @@ pytestmark = pytest.mark.asyncio
 
 ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
 PATIENT = {"confirm_replicas": 1, "confirm_timeout": 4000}
-HASTY = {"confirm_replicas": 1, "confirm_timeout": 20}
+HASTY = {"confirm_replicas": 1, "confirm_timeout": 500}
 
 
 @pytest.fixture(scope="module", params=[VALKEY_9, REDIS_8], ids=lambda backend: backend.name)
@@ -109,7 +109,7 @@ async def test_a_collector_of_ones_own_for_a_database(face: Face, pair: RunningP
     """Over the database's inventory and a client, it confirms as the database does."""
     async with client_of(face, pair.nodes[0].port) as client:
         await stocked(face, client)
-        options = {"confirm_replicas": 2, "confirm_timeout": 20}
+        options = {"confirm_replicas": 2, "confirm_timeout": 500}
         database = face.database(client, client, owner="alice", **options)
         collector = face.gc(database.inventory, client)
         with pytest.raises(InventoryUnavailableError, match="1 of 2 replicas"):
