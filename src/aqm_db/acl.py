@@ -50,7 +50,8 @@ def acl_rules(
             ``get_storage_usage``, ``iter_owners``, ``maintenance``, ``purge_expired`` and
             ``replenish``.
         confirm_fsync: whether the user's changes are confirmed so (WAITAOF), which servers before
-            Redis 7.2 have no rule for. It takes ``with_config``, too, but on Redis 8.0 or later.
+            Redis 7.2 have no rule for. It takes ``with_config``, too, but on Redis 8.0 or later;
+            without it changes are denied, and aren't made.
         with_config: whether the user may read the server's settings (CONFIG GET), which alone
             tell whether Valkey, or Redis before 8.0, can be believed to have a change on its
             disk. No server shows a user some of them: it shows its passwords, too (requirepass,

@@ -233,9 +233,11 @@ async def test_care_waits_for_disks(face: Face, pair: RunningPrimary) -> None:
     primary = pair.nodes[0]
     options = {**PATIENT, "confirm_fsync": True}
     async with client_of(face, primary.port) as client:
-        inventory = await stocked(face, client, **options)
+        gc = face.gc(await stocked(face, client, **options), client)
+        # The first time it's tried whether the user may wait for disks.
+        await gc.collect_single_contact(BOB)
         primary.client.config_resetstat()
-        await face.gc(inventory, client).collect_single_contact(BOB)
+        await gc.collect_single_contact(BOB)
         assert _waited(primary) == 1
         await face.database(client, client, **options).delete_owner("alice")
         # For each page of keys, and once more in the end.

@@ -159,6 +159,24 @@ async def test_an_operation_works_or_changes_nothing(
     assert denied == listed & set(map(name_operation, confined.calls))
 
 
+@pytest.mark.parametrize(
+    ("backend", "options", "face"), [(VALKEY_9, {"confirm_fsync": True}, face) for face in FACES]
+)
+async def test_a_confirmation_that_is_denied(confined: Confined, tally: Tally) -> None:
+    """Without CONFIG GET nobody can confirm a change there, so none is made."""
+    denied = 0
+    for name, call in confined.calls.items():
+        await confined.kept.restore()
+        before = await confined.read()
+        errors = [type(error) for error in await errors_of(call(confined.user()))]
+        if AccessDeniedError in errors:
+            denied += 1
+            changed = await confined.read() != before
+            tally.add("an owner's rules", lost=changed, case=name)
+    # Whatever changes something, and what walks.
+    assert denied > 30
+
+
 @pytest.mark.parametrize(("backend", "options", "face"), [(VALKEY_9, {}, ASYNC)])
 async def test_the_doctor_names_what_is_denied(confined: Confined) -> None:
     """It tries what operations need, and so says the same as the rules' docstring."""

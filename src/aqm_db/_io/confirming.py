@@ -76,6 +76,9 @@ class Confirmation:
             for command in (("SET", key, "", "PX", 1000), *confirming.list_waits())
         ]
         self._facts: Facts | None = None
+        # Waiting for replicas takes no permission that is hard to come by, and an embedded
+        # server's users have all.
+        self._is_allowed = confirming.is_embedded or not confirming.fsync
 
     def wrap_ask(self, ask: Ask, unavailable: type[UnavailableError]) -> Ask:
         """Sends commands as ``ask`` does, and waits for their confirmation in the same request.
@@ -86,6 +89,9 @@ class Confirmation:
         """
 
         async def ask_and_wait(commands: Sequence[Command], request: Request) -> list[Any]:
+            if not self._is_allowed:
+                await _try_disks(ask, request)
+                self._is_allowed = True
             replies, tail = await self._ask(ask, [*commands], request)
             lack, doubt = self._find_lack(replies, tail, unavailable)
             if doubt and self._confirming.is_embedded:
@@ -183,6 +189,25 @@ def check_confirming(
         check_timeout("settle_timeout", settle_timeout),
         is_embedded,
     )
+
+
+async def _try_disks(ask: Ask, request: Request) -> None:
+    """Tries what tells of disks: who may not ask that is told before the first change.
+
+    Raises:
+        AQMDatabaseError: the user may not do that, or the server doesn't answer.
+    """
+    # It waits for no disk.
+    greeting, waited, policy = await ask([GREET, ("WAITAOF", 0, 0, 1), ASK_POLICY], request)
+    for reply in (greeting, waited, policy):
+        if isinstance(reply, AQMDatabaseError):
+            raise reply
+    needed = {"WAITAOF": waited}
+    if not parse_greeting(greeting).waits_for_fsync:
+        needed[_POLICY] = policy
+    for command, reply in needed.items():
+        if isinstance(reply, ErrorReply) and reply.kind is ErrorKind.DENIED:
+            raise make_error(reply, command)
 
 
 def _check_reply(reply: object, command: str, unavailable: type[UnavailableError]) -> None:
