@@ -1,5 +1,6 @@
 """A cluster of which one primary is dead or silent, and no replica is there to take over."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -11,7 +12,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.backoff import ConstantBackoff
 
 import aqm_db
-from aqm_db import config, sync
+from aqm_db import AsyncSecureVault, config, sync
 from aqm_db._io.redispy import faces
 from aqm_db.errors import VaultUnavailableError
 from tests.api.test_connection import done
@@ -160,3 +161,13 @@ async def test_health_of_a_cluster_that_nobody_has_met(
         assert health.unreachable == ("127.0.0.1:1", "127.0.0.1:2")
         await nowhere.aclose()
     tally.add(FAULT)
+
+
+async def test_health_from_another_event_loop(partial: RunningCluster) -> None:
+    """The client serves one: from another one it isn't connected."""
+    async with partial.client() as client:
+        await AsyncSecureVault(client, owner="alice").get_stats()
+        check = aqm_db.health_check(client, client)
+        health = await asyncio.to_thread(asyncio.run, check)
+        assert not health.vault_connected
+        assert len(health.unreachable) == 3

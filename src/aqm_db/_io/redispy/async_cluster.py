@@ -432,9 +432,8 @@ def list_primaries(
     cluster: RedisCluster, unavailable: type[UnavailableError], policy: Retry
 ) -> dict[str, AsyncSeam]:
     """A seam over each primary that is known, by their names."""
-    nodes = get_nodes(cluster)
     return {
-        node.name: AsyncSeam(nodes.get_channel(node), lambda: policy, unavailable)
+        node.name: AsyncSeam(_NodeChannel(cluster, node), lambda: policy, unavailable)
         for node in cluster.get_primaries()
     }
 
@@ -447,3 +446,22 @@ class _TopologyChannel(ClusterChannel):
         if refusal is None:
             refusal = await self._nodes.refresh(self._cluster, request)
         return [refusal] * len(commands)
+
+
+class _NodeChannel(ClusterChannel):
+    """The connection to one node, whoever has its slots.
+
+    Args:
+        cluster: a ``redis.asyncio.RedisCluster``.
+        node: the node.
+    """
+
+    def __init__(self, cluster: RedisCluster, node: ClusterNode) -> None:
+        super().__init__(cluster, _ANY_SLOT)
+        self._node = node
+
+    async def _ask_once(self, commands: Sequence[Command], request: Request) -> list[Any]:
+        refusal = self._nodes.home.find_refusal()
+        if refusal is not None:
+            return [refusal] * len(commands)
+        return await self._nodes.get_channel(self._node).request(commands, request)
