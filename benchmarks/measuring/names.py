@@ -24,6 +24,8 @@ SERVER_ALONE: Final = "one server"
 SERVER_AND_REPLICA: Final = "one server and its replica"
 CLUSTER_OF_THREE: Final = "3 primaries"
 CLUSTER_OF_SIX: Final = "3 primaries, 3 replicas"
+UNCONFIRMED: Final = "aqm_db, a server and its replica"
+CONFIRMED: Final = "the same, confirmed by the replica"
 FULL_OWNER: Final = "20 private halves, 10 BESTIE contacts with full caps"
 BUDGETED_OWNER: Final = "the same within the default budget of 64 KB"
 
@@ -55,6 +57,7 @@ MANY_OWNERS: Final = "register_contact, a new owner each time, by owners there a
 CONNECTIONS: Final = "connections of a client"
 GROWTH: Final = "select_coin, alone, by number of contacts"
 _CALLERS: Final = "select_coin, callers: "
+_CONFIRMED: Final = "select_coin, confirmed or not, callers: "
 _RATE: Final = "select_coin, arrivals per second: "
 _DISTANCE: Final = "select_coin, ms of round trip added: "
 
@@ -62,6 +65,11 @@ _DISTANCE: Final = "select_coin, ms of round trip added: "
 def callers(count: int) -> str:
     """A closed loop."""
     return f"{_CALLERS}{count}"
+
+
+def confirmed(callers: int) -> str:
+    """A closed loop, of calls that a replica confirms, and of calls that none does."""
+    return f"{_CONFIRMED}{callers}"
 
 
 def primaries(count: int) -> str:

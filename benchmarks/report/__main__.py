@@ -4,7 +4,7 @@
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmarks.measuring import names
@@ -14,6 +14,7 @@ from benchmarks.report.results import Result, Results
 from benchmarks.report.tables import milliseconds, section, table
 
 CALLERS = (1, 8, 16, 64, 512)
+CONFIRMED = (1, 64, 512)
 DISTANCES = (0.5, 1, 2, 5)
 LONE = (names.SELECT, names.STORE, names.KEEP, names.BURN, names.FETCH)
 BATCHES = (names.SELECT_50, names.STORE_50, names.KEEP_50)
@@ -32,6 +33,7 @@ def text_of(run: Results, date: str) -> str:
         _other_design(run),
         _limits(run),
         _callers(run),
+        _confirmed(run),
         _rates(run),
         _distances(run),
         *(_latencies(group, run.group(group).values()) for group in BATCHES),
@@ -166,12 +168,22 @@ out once; a PING takes none of it, and no client can make up for it."""
 
 def _callers(run: Results) -> str:
     groups = {count: run.group(names.callers(count)) for count in CALLERS}
+    return _by_callers("select_coin, operations per second by callers", groups)
+
+
+def _confirmed(run: Results) -> str:
+    groups = {count: run.group(names.confirmed(count)) for count in CONFIRMED}
+    text = """With `confirm_replicas=1`, and a replica on the same machine: callers that come at the
+same time wait for it together."""
+    return _by_callers("select_coin, operations per second, confirmed or not", groups, text)
+
+
+def _by_callers(title: str, groups: Mapping[int, Mapping[str, Result]], text: str = "") -> str:
     variants = dict.fromkeys(name for group in groups.values() for name in group)
     rows = [
-        (name, *(_per_second(groups[count].get(name)) for count in CALLERS)) for name in variants
+        (name, *(_per_second(group.get(name)) for group in groups.values())) for name in variants
     ]
-    title = "select_coin, operations per second by callers"
-    return section(title, ("", *map(str, CALLERS)), rows)
+    return section(title, ("", *map(str, groups)), rows, text)
 
 
 def _per_second(result: Result | None) -> str:
