@@ -3,6 +3,8 @@
 As in test_mutants, every docstring says which protection is taken out, and which test then fails.
 """
 
+import gc
+import warnings
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -15,6 +17,7 @@ from aqm_db._io.redispy.async_cluster import Nodes
 from aqm_db._io.request import Request
 from tests.cluster import test_topology as of_topologies
 from tests.faults import test_deadlines as of_deadlines
+from tests.faults.support.cancelled_callers import turns
 from tests.support.faces import ASYNC
 
 pytestmark = pytest.mark.asyncio
@@ -28,6 +31,11 @@ async def is_noticed(mutant: pytest.MonkeyPatch, test: Callable[[], Awaitable[ob
     with pytest.raises(NOTICED):
         await test()
     mutant.undo()
+    with warnings.catch_warnings():
+        # Of what the test left open when it failed.
+        warnings.simplefilter("ignore", ResourceWarning)
+        await turns(20)
+        gc.collect()
     await test()
 
 

@@ -1,6 +1,7 @@
 """One deadline for a whole call: whatever it waits for, it waits no longer than that."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
@@ -26,7 +27,7 @@ from tests.faults.support.fault_table import Tally
 from tests.support.backends import REDIS_8, VALKEY_9, Backend, RunningServer
 from tests.support.clusters import RunningCluster, RunningSentinels
 from tests.support.faces import ASYNC, FACES, SYNC, Face, Threaded
-from tests.support.peers import ScriptedServer, listening_on_loopback, tell_time
+from tests.support.peers import ScriptedServer, answer_select, listening_on_loopback, tell_time
 from tests.support.samples import BOB, stock
 from tests.support.waiting import await_until
 
@@ -144,6 +145,22 @@ async def test_a_reply_that_does_not_come_on_uvloop() -> None:
         return uvloop.run(run_stage(ASYNC, answer_nothing, b"+OK\r\n"))
 
     assert (await asyncio.to_thread(run)).outcome_unknown is True
+
+
+@pytest.mark.usefixtures("limit")
+@by_face
+async def test_a_batch_of_which_a_part_is_answered(face: Face) -> None:
+    """Each caller is told what is known of theirs."""
+
+    def answer_one(command: list[bytes]) -> bytes:
+        return answer_select(command) if b"bob" in command[4] else b""
+
+    async with client_of(face, ScriptedServer(answer_one)) as client:
+        async with asyncio.timeout(PROMPT):
+            outcomes = await face.inventory(client).select_coins([BOB, "carol"], "BRONZE")
+    assert outcomes[BOB] is None
+    assert isinstance(outcomes["carol"], InventoryUnavailableError)
+    assert outcomes["carol"].outcome_unknown is True
 
 
 @pytest.mark.usefixtures("limit")
@@ -273,14 +290,9 @@ async def test_a_client_that_sleeps_while_it_connects(
 @pytest.mark.parametrize("kind", ["cluster", "sentinel"])
 async def test_several_servers_that_never_greet(face: Face, kind: str) -> None:
     """One after another is asked, and all of them have no longer than one call may take."""
-    silent = ScriptedServer(answer_nothing)
-    silent.greeting = b""
-    async with (
-        listening_on_loopback(silent, None) as first,
-        listening_on_loopback(silent, None) as second,
-        listening_on_loopback(silent, None) as third,
-    ):
-        hosts = ",".join(f"127.0.0.1:{port}" for port in (first, second, third))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        hosts = ",".join([f"127.0.0.1:{port}"] * 3)
         name = "/aqm" if kind == "sentinel" else ""
         error = await fail_in_time(_connect(face, f"redis+{kind}://{hosts}{name}"))
     assert error.outcome_unknown is False

@@ -123,13 +123,17 @@ class Exchange(ABC):
             return [make_late_failure(sent=False)] * len(commands)
         packed = b"".join([pack_command(command) for command in commands])
         self.sent = True
+        replies: list[Any] = []
         try:
             connection.send_packed_command([packed], check_health=False)
             patience = self._find_patience(connection, request)
-            return [read_reply(connection, patience) for _ in commands]
+            while len(replies) < len(commands):
+                replies.append(read_reply(connection, patience))
         except RedisError as error:
             connection.disconnect()
-            return [LinkFailure(str(error), sent=True)] * len(commands)
+            missing = len(commands) - len(replies)
+            replies += [LinkFailure(str(error), sent=True)] * missing
+        return replies
 
     def _find_patience(self, connection: Connection, request: Request) -> float | None:
         """For how many seconds a reply is waited for; None if the socket's timeout decides."""

@@ -11,11 +11,11 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from aqm_db._io.failures import LinkFailure
+from aqm_db._io.failures import ErrorReply, LinkFailure
 from aqm_db._io.request import Request, make_late_failure
 
 from . import private_parts
-from .replies import explain_unconnected
+from .replies import explain_unconnected, may_pass
 from .retries import ONCE
 from .returns import give_back
 from .sync_waiting import begin_beside
@@ -87,12 +87,12 @@ def _get_connection(pool: Any) -> Connection:
     except MaxConnectionsError:
         raise
     except RedisError as error:
-        failure = explain_unconnected(error)
-        if not isinstance(failure, LinkFailure):
+        if not may_pass(error):
             raise
+        refusal = explain_unconnected(error)
+        reason = refusal.message if isinstance(refusal, ErrorReply) else str(refusal)
         # The pool has tried as often as the client's policy says.
-        failure.is_final = True
-        raise failure from None
+        raise LinkFailure(reason, sent=False, is_final=True) from None
     return connection
 
 
