@@ -18,7 +18,7 @@ from ._io.redispy.faces import ASYNC, Face
 from ._io.resources import Resources
 from ._io.target import Cluster, Embedded
 from ._model.checks import check_caps, check_clock, check_count, check_flag, check_id
-from ._model.defaults import Sleep, new_request_id
+from ._model.defaults import Sleep, new_request_id, now_ms
 from ._model.keys import Keys, owner_of
 from ._operations.outcome import Progress
 from ._operations.owners import scan_owners
@@ -272,7 +272,8 @@ class AsyncClientDatabase:
     async def doctor(self) -> "Diagnosis":
         """Looks for what could lose keys or give them away, and for what the user may not do.
 
-        It changes nothing. What the server refuses to tell is a warning among the findings; a
+        It changes nothing. Whether a server is supported still is asked of ``clock``, or of this
+        machine's. What the server refuses to tell is a warning among the findings; a
         command that the user may not run leaves a line in the server's ``ACL LOG``.
 
         Returns:
@@ -290,6 +291,7 @@ class AsyncClientDatabase:
             self.inventory.keys,
             self._confirming,
             self.resources.server,
+            self.inventory.clock or now_ms,
         )
 
     async def check(self, *, repair: bool = False) -> "IntegrityReport":

@@ -969,7 +969,8 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
     def doctor(self) -> "Diagnosis":
         """Looks for what could lose keys or give them away, and for what the user may not do.
 
-        It changes nothing. What the server refuses to tell is a warning among the findings; a
+        It changes nothing. Whether a server is supported still is asked of ``clock``, or of this
+        machine's. What the server refuses to tell is a warning among the findings; a
         command that the user may not run leaves a line in the server's ``ACL LOG``.
 
         Returns:

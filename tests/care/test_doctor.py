@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from aqm_db import AsyncClientDatabase, sync
 from aqm_db.doctor import Diagnosis, Finding
+from aqm_db.doctor._support import ENDS
 from aqm_db.errors import (
     AccessDeniedError,
     InventoryUnavailableError,
@@ -31,7 +32,7 @@ from tests.support.backends import (
     Servers,
 )
 from tests.support.certificates import certificate_in
-from tests.support.diagnoses import FACES, OWN, diagnose, pick_finding, socket_url
+from tests.support.diagnoses import FACES, OWN, at, diagnose, pick_finding, socket_url
 from tests.support.peers import Cutter, ScriptedServer, listening, listening_on_loopback
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - as a client's, it reaches this machine and isn't known to
@@ -169,11 +170,71 @@ async def test_replica(face: str, kind: Backend, writable: str) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("backend", REAL_BACKENDS, ids=lambda backend: backend.name)
 async def test_version(backend: Backend, servers: Servers) -> None:
-    """Every server that is supported is known by its own name and version."""
-    finding = pick_finding(await diagnose("aio", socket_url(servers[backend])), "version")
-    assert finding.severity == "ok"
+    """Every server that is supported is known by its own name and version, and its support."""
+    url = socket_url(servers[backend])
     kind, _, version = backend.name.partition("-")
+    finding = pick_finding(await diagnose("aio", url), "version")
+    assert finding.severity == "ok"
     assert f"{kind.capitalize()} {version}." in finding.message
+    end = ENDS[kind.capitalize()][parse(version)]
+    finding = pick_finding(await diagnose("aio", url, clock=at(2035, 1, 1)), "version")
+    assert finding.severity == ("ok" if end is None else "warning")
+    assert f"{kind.capitalize()} {version}." in finding.message
+    assert (f"out of support since {end}" in finding.message) is (end is not None)
+
+
+@pytest.mark.asyncio
+@FACES
+@pytest.mark.parametrize(
+    ("product", "version", "day", "words", "remedy"),
+    [
+        ("redis", "8.0.6", (2026, 11, 30), "Redis 8.0.6.", ""),
+        (
+            *("redis", "8.0.6", (2026, 12, 1), "out of support since 2026-12-01"),
+            "Use Redis 6.2, 7.2, 7.4, 8.2, 8.4, 8.6, 8.8 or 8.10, which are supported (as of 2026-",
+        ),
+        ("redis", "7.0.15", (2026, 11, 28), "since 2024-07-29", "Use Redis 6.2, 7.2"),
+        ("redis", "6.2.21", (2027, 4, 1), "since 2027-04-01", "Use Redis 7.2, 7.4, 8.2"),
+        ("redis", "7.2.4", (2026, 11, 28), "Redis 7.2.4.", ""),
+        ("redis", "8.2.3", (2030, 8, 31), "Redis 8.2.3.", ""),
+        ("redis", "8.10.1", (2026, 11, 28), "Redis 8.10.1.", ""),
+        # What the table lacks: between its series, and beyond them.
+        ("redis", "8.1.0", (2026, 11, 28), "which is out of support:", "Use Redis 6.2"),
+        ("redis", "8.12.0", (2026, 11, 28), "isn't known here yet (as of 2026-11-28)", ""),
+        ("redis", "10.0-rc1", (2026, 11, 28), "Redis 10.0-rc1, which isn't known", ""),
+        ("valkey", "7.2.11", (2029, 4, 15), "Valkey 7.2.11.", ""),
+        ("valkey", "7.2.11", (2029, 4, 16), "since 2029-04-16", "Use Valkey 8.1 or 9.1,"),
+        ("valkey", "8.0.6", (2027, 9, 15), "2027-09-15", "Use Valkey 7.2, 8.1, 9.0 or 9.1,"),
+        ("valkey", "9.0.0", (2028, 10, 21), "2028-10-21", "Use Valkey 7.2, 8.1 or 9.1,"),
+        ("valkey", "8.1.5", (2030, 3, 31), "2030-03-31", "Use Valkey 9.1, "),
+        ("valkey", "9.1.2", (2040, 1, 1), "Valkey 9.1.2.", ""),
+        ("valkey", "9.2.0", (2026, 11, 28), "isn't known here yet", ""),
+        ("valkey", "255.255.255", (2026, 11, 28), "isn't known here yet", ""),
+        ("valkey", "9" * 5000, (2026, 11, 28), "isn't known here yet", ""),
+        ("valkey", "unstable", (2026, 11, 28), "isn't known here yet", ""),
+        ("valkey", "8.1-rc1", (2026, 11, 28), "Valkey 8.1-rc1.", ""),
+    ],
+)
+async def test_support(
+    face: str,
+    tmp_path: Path,
+    product: str,
+    version: str,
+    day: tuple[int, int, int],
+    words: str,
+    remedy: str,
+) -> None:
+    """Who gets no fixes any more hears so, and of what is supported instead."""
+    answer = telling(HEALTHY | {f"{product}_version": version})
+    finding = pick_finding(await told_by(face, tmp_path, answer, clock=at(*day)), "version")
+    assert words in finding.message
+    assert finding.severity == ("warning" if remedy else "ok")
+    assert finding.remedy.startswith(remedy)
+
+
+def parse(version: str) -> tuple[int, ...]:
+    """A version as numbers."""
+    return tuple(map(int, version.split(".")[:2]))
 
 
 @pytest.mark.asyncio
@@ -256,11 +317,13 @@ def telling(facts: dict[str, str], denial: bytes = b"") -> Callable[[list[bytes]
     return answer
 
 
-async def told_by(face: str, tmp_path: Path, answer: Callable[[list[bytes]], bytes]) -> Diagnosis:
+async def told_by(
+    face: str, tmp_path: Path, answer: Callable[[list[bytes]], bytes], **options: Any
+) -> Diagnosis:
     """What the doctor says of a server that answers so."""
     path = tmp_path / "s"
     async with listening(ScriptedServer(answer), path):
-        return await diagnose(face, f"unix://{path}?protocol=2")
+        return await diagnose(face, f"unix://{path}?protocol=2", **options)
 
 
 @pytest.mark.asyncio
@@ -271,8 +334,7 @@ async def told_by(face: str, tmp_path: Path, answer: Callable[[list[bytes]], byt
         ({"aof_last_write_status": "err"}, "disk", "error", "refuses writes"),
         ({"redis_version": "6.0.16"}, "version", "error", "Redis 6.0.16"),
         ({"redis_version": "5.0"}, "version", "error", "Redis 5.0"),
-        ({"redis_version": "6.2.0"}, "version", "ok", "Redis 6.2.0"),
-        ({"redis_version": "10.0-rc1"}, "version", "ok", "Redis 10.0-rc1"),
+        ({"redis_version": "unstable"}, "version", "error", "Redis unstable"),
         ({"maxmemory": "lots"}, "memory", "ok", "no limit"),
     ],
 )

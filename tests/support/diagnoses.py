@@ -1,6 +1,7 @@
 """What ``doctor`` says of a database, and a user whose permissions a test chooses."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from aqm_db import connect, sync
 from aqm_db.doctor import Diagnosis, Finding
 from tests.support.backends import REDIS_6, VALKEY_9, RunningServer
+from tests.support.samples import Clock
 
 FACES = pytest.mark.parametrize("face", ["aio", "sync"])
 OWN = pytest.mark.parametrize("kind", [VALKEY_9, REDIS_6], ids=lambda backend: backend.name)
@@ -15,8 +17,8 @@ OWN = pytest.mark.parametrize("kind", [VALKEY_9, REDIS_6], ids=lambda backend: b
 
 
 async def diagnose(face: str, url: str | None, **options: Any) -> Diagnosis:
-    """What the doctor of a database says, unsafe or not."""
-    options = {"allow_unsafe": True, **options}
+    """What the doctor of a database says, unsafe or not, on a day when servers are supported."""
+    options = {"allow_unsafe": True, "clock": at(2026, 11, 28), **options}
     if face == "aio":
         async with connect(url, **options) as database:
             return await database.doctor()
@@ -27,6 +29,11 @@ async def diagnose(face: str, url: str | None, **options: Any) -> Diagnosis:
 
     # In a thread, since a synchronous client blocks the loop that a relay runs on.
     return await asyncio.to_thread(diagnose_synchronously)
+
+
+def at(year: int, month: int, day: int) -> Clock:
+    """A clock that stands at the beginning of a day."""
+    return Clock(int(datetime(year, month, day, tzinfo=UTC).timestamp() * 1000))
 
 
 def pick_finding(diagnosis: Diagnosis, name: str) -> Finding:

@@ -3,6 +3,7 @@
 They are read here, and nowhere else. What a server doesn't tell, or the user may not ask, is None.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,9 @@ class Facts:
     Attributes:
         run_id: what no other server has, nor the same one once it was started again.
         name: what it is, and its own version: ``Valkey 9.1.0``.
+        product: what it is alone.
         version: of the Redis that it's compatible with.
+        own_version: its own.
         uptime_seconds: how long it has been running.
         tcp_port: where it listens; 0 if nowhere.
         is_replica: whether it's a replica of another server.
@@ -47,8 +50,10 @@ class Facts:
         compatible, own = fields.get("redis_version"), fields.get("valkey_version")
         self.run_id = fields.get("run_id")
         # Valkey's redis_version is the one that it's compatible with.
-        self.name = f"Valkey {own}" if own else f"Redis {compatible}" if compatible else None
+        self.product = "Valkey" if own else "Redis"
+        self.name = f"{self.product} {own or compatible}" if own or compatible else None
         self.version = _parse_version(compatible)
+        self.own_version = _parse_version(own or compatible)
         self.uptime_seconds = _parse_number(fields.get("uptime_in_seconds"))
         self.tcp_port = _parse_number(fields.get("tcp_port"))
         self.is_replica = _compare("slave", fields.get("role"))
@@ -176,7 +181,9 @@ def _count_replicas(fields: Mapping[str, str]) -> int | None:
 def _parse_version(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
-    return tuple(int(part) for part in text.split(".") if part.isdigit())
+    # One that isn't released yet goes on with something else: 9.0-rc1.
+    found = re.match(r"[0-9]{1,9}(\.[0-9]{1,9})*", text)
+    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 def _parse_number(text: str | None) -> int | None:

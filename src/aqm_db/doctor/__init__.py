@@ -7,6 +7,7 @@
         print(finding.severity, finding.message, finding.remedy)
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -25,7 +26,7 @@ from aqm_db.errors import InventoryUnavailableError, UnavailableError, VaultUnav
 from ._access import examine_encryption, examine_password
 from ._clock import examine_clock
 from ._findings import Diagnosis, Finding, FindingName, Severity
-from ._service import examine_confirmation, examine_role, examine_version
+from ._service import examine_confirmation, examine_role
 from ._storage import (
     examine_disk,
     examine_eviction,
@@ -34,6 +35,7 @@ from ._storage import (
     examine_persistence,
     examine_space,
 )
+from ._support import examine_version
 
 __all__ = ["Diagnosis", "Finding", "FindingName", "Severity", "examine"]
 
@@ -52,6 +54,7 @@ async def examine(
     keys: Keys,
     confirming: Confirming = UNCONFIRMED,
     server: EmbeddedServer | None = None,
+    clock: Callable[[], int] = now_ms,
 ) -> Diagnosis:
     """Examines the server of each client, once if it's the same, and what each user may do.
 
@@ -63,6 +66,7 @@ async def examine(
         keys: the names of the owner's keys.
         confirming: what has to have each change.
         server: the embedded server of both.
+        clock: what time it is (ms), for whether the servers are supported still.
 
     Raises:
         VaultUnavailableError: the vault's server can't be reached.
@@ -73,7 +77,7 @@ async def examine(
     inventory = _Patient("inventory", inventory_client, InventoryUnavailableError, keys, confirming)
     if vault.route.is_in_memory:
         return Diagnosis((_IN_MEMORY,))
-    findings = await _examine_servers(vault, inventory)
+    findings = await _examine_servers(vault, inventory, clock())
     if server is not None:
         disk = server.examine_disk()
         findings += [examine_space(disk), examine_files(disk)]
@@ -110,7 +114,7 @@ class _Patient:
         self.route: Route = find_route(client)
 
 
-async def _examine_servers(vault: _Patient, inventory: _Patient) -> list[Finding]:
+async def _examine_servers(vault: _Patient, inventory: _Patient, now: int) -> list[Finding]:
     vault_facts = await read_facts(vault.seam, *_SECTIONS)
     inventory_facts = await read_facts(inventory.seam, *_SECTIONS)
     if vault_facts.run_id and inventory_facts.run_id:
@@ -119,12 +123,12 @@ async def _examine_servers(vault: _Patient, inventory: _Patient) -> list[Finding
         is_one = vault.route.place == inventory.route.place
     # Each has noted what its own scripts have seen of the clock.
     vault_clock, inventory_clock = await _examine_clock(vault), await _examine_clock(inventory)
-    findings = await _examine_server(vault, vault_facts)
+    findings = await _examine_server(vault, vault_facts, now)
     if is_one:
         troubles = [each for each in (*vault_clock, *inventory_clock) if each.severity != "ok"]
         return [*findings, *(dict.fromkeys(troubles) or vault_clock)]
     findings += vault_clock
-    others = await _examine_server(inventory, inventory_facts) + inventory_clock
+    others = await _examine_server(inventory, inventory_facts, now) + inventory_clock
     return [
         replace(finding, message=f"The {patient.name}'s server: {finding.message}")
         for patient, found in ((vault, findings), (inventory, others))
@@ -136,7 +140,7 @@ async def _examine_clock(patient: _Patient) -> list[Finding]:
     return examine_clock(await read_clock_record(patient.seam, patient.watch), now_ms())
 
 
-async def _examine_server(patient: _Patient, facts: Facts) -> list[Finding]:
+async def _examine_server(patient: _Patient, facts: Facts, now: int) -> list[Finding]:
     settings = await read_settings(patient.seam)
     is_open = await read_openness(patient.seam)
     if is_open is None and not patient.route.sends_password:
@@ -146,7 +150,7 @@ async def _examine_server(patient: _Patient, facts: Facts) -> list[Finding]:
         *examine_persistence(facts, settings),
         examine_eviction(facts),
         examine_role(facts),
-        examine_version(facts),
+        examine_version(facts, now),
         examine_memory(facts),
         examine_disk(facts),
         *examine_confirmation(patient.confirming, facts, settings),

@@ -1,4 +1,4 @@
-"""Whether the server can do what is asked of it: its version, its role, and its replicas."""
+"""Whether the server can do what is asked of it: its role, and its replicas."""
 
 from typing import Final
 
@@ -9,25 +9,10 @@ from aqm_db._operations.safety import find_replica
 
 from ._findings import Finding, admit_ignorance
 
-_OLDEST: Final = (6, 2)
 _DISK_MS: Final = 2000
 """What is written once a second is waited for up to twice as long."""
 _CONFIRMED: Final = Finding("confirmation", "ok", "Changes are confirmed as they have to be.")
 _LET_ASK: Final = "Let the user run CONFIG GET (+config|get)."
-
-
-def examine_version(facts: Facts) -> Finding:
-    """Whether the server is new enough."""
-    if facts.version is None:
-        return admit_ignorance("version", "INFO")
-    if facts.version < _OLDEST:
-        return Finding(
-            "version",
-            "error",
-            f"The server is {facts.name}, which lacks what the scripts use.",
-            "Use Redis 6.2 or later, or Valkey.",
-        )
-    return Finding("version", "ok", f"The server is {facts.name}.")
 
 
 def examine_role(facts: Facts) -> Finding:
