@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ HINDRANCES = ("denied", "not writable", "down")
 def node(request: pytest.FixtureRequest) -> Iterator[Node]:
     """A server that keeps what it has when it's killed."""
     backend: Backend = request.param
-    with RunningPrimary(backend, "--appendonly", "yes") as running:
+    with RunningPrimary(backend, "--appendonly", "yes", "--appendfsync", "always") as running:
         yield running.nodes[0]
 
 
@@ -84,7 +84,7 @@ def clear(node: Node) -> None:
 @asynccontextmanager
 async def scene_over(
     node: Node, port: int, face: Face, tmp_path: Path, retries: int = 0
-) -> AsyncIterator[Scene]:
+) -> AsyncGenerator[Scene]:
     """A database on a link that begins at a port."""
     clock = Clock()
     options: dict[str, Any] = {"port": port, "username": USER, "password": "any"}
