@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aqm_db import AsyncSmartInventory, close_all
+from aqm_db._io import request
 from aqm_db._io.redispy.async_loops import get_channels
 from aqm_db.errors import ContactNotRegisteredError, InventoryUnavailableError
 from aqm_db.sync import SmartInventory
@@ -21,7 +23,7 @@ from tests.support.backends import REDIS_8, VALKEY_9
 from tests.support.clusters import Node, RunningPrimary
 from tests.support.peers import ScriptedServer, answer_select, listening, tell_time
 from tests.support.samples import BOB, stock
-from tests.support.waiting import eventually
+from tests.support.waiting import await_until, eventually
 
 CALLERS = 50
 COINS = [f"c{number:02}" for number in range(CALLERS)]
@@ -236,15 +238,19 @@ def test_an_interrupted_caller_waits_for_no_replica(
 class Server(ScriptedServer):
     """One that hands out a coin each time, and waits for nothing.
 
-    Attributes:
-        ends: at how many more WAITs it hangs up.
+    Args:
+        ends: at how many WAITs it hangs up, before it's all right.
+        is_silent: whether it never answers.
     """
 
-    def __init__(self, ends: int = 0) -> None:
+    def __init__(self, ends: int = 0, *, is_silent: bool = False) -> None:
         super().__init__(self._tell)
         self.ends = ends
+        self.is_silent = is_silent
 
     def _tell(self, command: list[bytes]) -> bytes | None:
+        if self.is_silent:
+            return b""
         if command[0] == b"WAIT" and self.ends:
             self.ends -= 1
             return None
@@ -370,3 +376,55 @@ async def test_a_server_that_allows_for_one_connection_only(
     coins = await asyncio.gather(*tasks)
     primary.client.config_set("maxclients", most)
     assert sorted(coin.key_id for coin in coins if coin is not None) == COINS[:4]
+
+
+@aio
+async def test_nobody_who_listens(tmp_path: Path) -> None:
+    """It's said at once: no other connection is worth waiting for."""
+    made = redis.asyncio.Redis(unix_socket_path=str(tmp_path / "s"), retry=Retry(NoBackoff(), 0))
+    inventory = AsyncSmartInventory(made, confirm_replicas=1)
+    tell_time(made)
+    for result in await asyncio.gather(
+        *(inventory.select_coin(BOB, "GOLD") for _ in range(3)), return_exceptions=True
+    ):
+        assert isinstance(result, InventoryUnavailableError)
+        assert not result.outcome_unknown
+    await close_all(made, made)
+
+
+@aio
+async def test_answers_that_come_while_a_burst_is_collected(tmp_path: Path) -> None:
+    """Nothing is confirmed before what confirms it has been sent."""
+    server = Server()
+    async with client_of(server, tmp_path / "s") as made:
+        inventory = AsyncSmartInventory(made, confirm_replicas=1)
+        await asyncio.gather(*(inventory.select_coin(BOB, "GOLD") for _ in range(2)))
+        calls = [asyncio.create_task(inventory.select_coin(BOB, "GOLD")) for _ in range(2)]
+        branch: Any = get_channels(made).get_channel()
+        for channel in branch._confirming._channels:
+            asyncio.get_running_loop().call_soon(channel.rest)
+        assert None not in await asyncio.gather(*calls)
+
+
+@aio
+async def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits beyond the deadline of the call, whether its request was sent or not."""
+    monkeypatch.setattr(request, "REPEATABLE_SECONDS", 0.5)
+    server = Server(is_silent=True)
+    async with client_of(server, tmp_path / "s") as made:
+        inventory = AsyncSmartInventory(made, confirm_replicas=1)
+        calls: list[asyncio.Task[Any]] = []
+        for count in (1, 2):
+            calls.append(asyncio.create_task(inventory.select_coin(BOB, "GOLD")))
+            await await_until(partial(_has_waited, server, count))
+        calls += [asyncio.create_task(inventory.select_coin(BOB, "GOLD")) for _ in range(2)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        assert isinstance(result, InventoryUnavailableError)
+    doubts = [getattr(result, "outcome_unknown", None) for result in results]
+    assert doubts == [True, True, False, False]
+
+
+async def _has_waited(server: Server, times: int) -> bool:
+    """Whether a server was asked so often whether replicas have something."""
+    return server.names().count(b"WAIT") == times
