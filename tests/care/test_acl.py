@@ -327,6 +327,21 @@ async def test_databases_that_are_none(databases: Any, argument: str) -> None:
     assert caught.value.argument == argument
 
 
+async def test_what_options_give() -> None:
+    """Each gives no more than what it's for."""
+    plain = acl_rules("alice")
+    assert "+scan" not in plain
+    cases: tuple[tuple[dict[str, Any], set[str]], ...] = (
+        ({"with_scan": True}, {"+scan", "+unlink"}),
+        ({"confirm_fsync": True}, {"+waitaof"}),
+        ({"with_config": True}, {"+config|get"}),
+        ({"databases": [0, 1]}, {"resetdbs", "db=0,1"}),
+    )
+    for options, more in cases:
+        assert set(acl_rules("alice", **options)) - set(plain) == more
+    assert set(plain) - set(acl_rules("alice", has_selectors=False)) == {"clearselectors"}
+
+
 @pytest.mark.parametrize("owner", ["a b", "", None, "x" * 257])
 async def test_an_owner_that_has_no_pattern(owner: Any) -> None:
     """What can't be confined gets no rules, rather than too many."""
