@@ -99,7 +99,7 @@ class Maintenance:
     async def _is_due(self) -> bool:
         """Takes the turn, which lasts for the interval, so that nobody has another round in it."""
         # A round walks, and the turn is for somebody who can.
-        await self._scope.try_walk()
+        await self._scope.try_walk(self._scope.keys.meta_pattern())
         take = build_take(self._scope, self._holder, int(self._every * 1000))
         return read_take(await self._scope.seam.run(take, lambda _: self._build_drop()))
 

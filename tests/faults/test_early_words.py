@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from aqm_db import AsyncClientDatabase, AsyncSecureVault
 from aqm_db._io import facts, fsync
 from aqm_db._io.confirming import Confirming
-from aqm_db._io.redispy import async_sources, sync_exchange
+from aqm_db._io.redispy import async_sources, sync_sources
 from aqm_db.backup import _file
 from aqm_db.embedded import EmbeddedServer
 from aqm_db.errors import (
@@ -165,7 +165,7 @@ async def test_a_mutant_that_gives_back_plainly(
 ) -> None:
     """What giving a connection back raises is raised: test_a_password_that_is_not_taken."""
     monkeypatch.setattr(async_sources, "give_back_async", _give_back_async)
-    monkeypatch.setattr(sync_exchange, "give_back", _give_back)
+    monkeypatch.setattr(sync_sources, "give_back", _give_back)
     await is_noticed(
         monkeypatch, partial(test_a_password_that_is_not_taken, face, refusal, Tally())
     )

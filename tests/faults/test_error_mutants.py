@@ -165,5 +165,5 @@ async def test_a_contact_who_stays_half_gone(node: Node, tmp_path: Path) -> None
         return []
 
     with pytest.MonkeyPatch.context() as mutant:
-        mutant.setattr(contacts, "find_rows", list_nothing)
+        mutant.setattr(contacts, "find_orphans", list_nothing)
         await is_noticed(mutant, test)

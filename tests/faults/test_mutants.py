@@ -189,6 +189,7 @@ limited = of_permissions.limited
 
 
 @in_the_lab
+@pytest.mark.usefixtures("orphanless")
 @pytest.mark.parametrize(
     "operation", [each for each in OPERATIONS if each.name != "vault.fetch_key"], ids=str
 )
@@ -302,6 +303,7 @@ FORGOTTEN = {
 
 
 @in_the_lab
+@pytest.mark.usefixtures("orphanless")
 @pytest.mark.parametrize("side", ["server", "client"])
 @pytest.mark.parametrize("operation", FORGOTTEN)
 async def test_a_repeat_that_is_never_late(
@@ -339,6 +341,7 @@ async def test_a_client_that_does_not_look_at_the_time(
         return False
 
     lab.monkeypatch.setattr(Request, "is_over", never)
+    lab.monkeypatch.setattr(Request, "count_left", lambda _: REPEATABLE_SECONDS)
     await lab.is_noticed_by(
         of_late_repeats.test_a_client_that_slept_before_it_asks_again,
         face=face,
@@ -812,7 +815,11 @@ async def test_a_confirmation_of_what_was_not_carried_out(monkeypatch: pytest.Mo
     def never(_: object) -> bool:
         return False
 
+    def change_all(_: object, change: Any, __: object) -> Any:
+        return change
+
     monkeypatch.setattr(confirming, "is_late", never)
+    monkeypatch.setattr(answers, "confirm_dated", change_all)
     with pytest.raises(NOTICED):
         await of_redirects.test_what_is_refused_needs_no_confirmation(ASYNC)
     monkeypatch.undo()

@@ -42,9 +42,9 @@ class Scope(NamedTuple):
         [reply] = await self.seam.read(("TIME",))
         return parse_time(reply)
 
-    async def try_walk(self) -> None:
+    async def try_walk(self, pattern: str) -> None:
         """Asks for a step of a walk (SCAN): who may not walk is told while nothing is changed."""
-        await self.seam.read(("SCAN", 0, "COUNT", 1))
+        await self.seam.read(("SCAN", 0, "MATCH", pattern, "COUNT", 1))
 
     def replace_seam(self, seam: Seam) -> "Scope":
         """The same over another seam."""

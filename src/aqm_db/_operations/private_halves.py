@@ -160,7 +160,7 @@ async def purge(scope: Scope, age_ms: int) -> int:
         had expired by itself.
     """
     # What follows takes off what has expired.
-    await scope.try_walk()
+    await scope.try_walk(scope.keys.vault_pattern())
     with Progress("purge_expired") as progress:
         await read_counters(scope, progress)
         before = await scope.ask_time() - age_ms
