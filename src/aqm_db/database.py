@@ -426,7 +426,8 @@ def connect(
         confirm_replicas: how many replicas must have a change before a call returns (WAIT). One
             that isn't confirmed raises VaultUnavailableError or InventoryUnavailableError, and
             its outcome is unknown: a coin that was to be handed out stays claimed.
-        confirm_timeout: how long they are waited for, in ms; other calls wait behind it.
+        confirm_timeout: how long they are waited for, in ms, from when the change is sent. Changes
+            of callers at the same time wait together; those that come meanwhile wait next.
         confirm_fsync: whether a change must be on the disks before a call returns (WAITAOF), the
             server's own and those of ``confirm_replicas`` replicas. It takes an append-only file,
             and ``appendfsync always`` (CONFIG GET tells), or Redis 8.0, where with everysec each
