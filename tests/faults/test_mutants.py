@@ -815,11 +815,7 @@ async def test_a_confirmation_of_what_was_not_carried_out(monkeypatch: pytest.Mo
     def never(_: object) -> bool:
         return False
 
-    def change_all(_: object, change: Any, __: object) -> Any:
-        return change
-
-    monkeypatch.setattr(confirming, "is_late", never)
-    monkeypatch.setattr(answers, "confirm_dated", change_all)
+    monkeypatch.setattr(confirming, "_changed_nothing", never)
     with pytest.raises(NOTICED):
         await of_redirects.test_what_is_refused_needs_no_confirmation(ASYNC)
     monkeypatch.undo()
