@@ -41,8 +41,13 @@ class Node:
         client: a client for the test's own questions.
     """
 
-    def __init__(self, binary: Path, directory: Path, *options: str, password: str = "") -> None:
+    def __init__(
+        self, binary: Path, directory: Path, *options: str, password: str = "", away: int = 0
+    ) -> None:
         self.port = _free_port()
+        if away:
+            # Redis 6.2 tells its own old port where it's set later.
+            options = (*options, "--cluster-announce-port", str(self.port + away))
         self.directory = directory / str(self.port)
         self.directory.mkdir()
         self._command = [
@@ -105,6 +110,9 @@ class RunningCluster(Running):
         with_replicas: whether each has one.
     """
 
+    away = 0
+    """What is added to the ports that nodes tell."""
+
     def __init__(
         self, backend: Backend, *options: str, primaries: int = 3, with_replicas: bool = True
     ) -> None:
@@ -117,6 +125,7 @@ class RunningCluster(Running):
                 *("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS)),
                 *("--repl-diskless-sync-delay", "0", "--cluster-allow-replica-migration", "no"),
                 *("--cluster-replica-validity-factor", "0", *options),
+                away=self.away,
             )
             for _ in range(2 * primaries if with_replicas else primaries)
         ]
@@ -219,19 +228,16 @@ class HiddenCluster(RunningCluster):
         backend: which kind of server.
     """
 
-    _AWAY = 30_000
-    """What is added to the ports that they tell."""
+    away = 30_000
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend, with_replicas=False)
-        for node in self.nodes:
-            node.client.config_set("cluster-announce-port", node.port + self._AWAY)
         eventually(lambda: all(map(self._tells_others, self.nodes)))
 
     def remap(self, address: tuple[str, int]) -> tuple[str, int]:
         """Where a node is reached that the others call by an address (redis-py's option)."""
         host, port = address
-        return host, port - self._AWAY
+        return host, port - self.away
 
     def client(self, **options: Any) -> redis.asyncio.RedisCluster:
         """See :class:`RunningCluster`; it knows where the nodes are."""
@@ -243,7 +249,7 @@ class HiddenCluster(RunningCluster):
 
     def _tells_others(self, node: Node) -> bool:
         told = {port for slots in _cluster(node, "SLOTS") for _, port, *_ in slots[2:]}
-        return told == {each.port + self._AWAY for each in self.nodes}
+        return told == {each.port + self.away for each in self.nodes}
 
 
 class Migration:
