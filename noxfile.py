@@ -120,7 +120,9 @@ def mutants(session: nox.Session) -> None:
 def cluster(session: nox.Session) -> None:
     """Runs everything on clusters and behind sentinels, and prints what failovers cost."""
     install_tests(session)
-    session.run("pytest", "tests/cluster", "--thorough", *session.posargs)
+    # A file's tests share clusters that are started once.
+    workers = ("-n", "3", "--dist", "loadfile")
+    session.run("pytest", *workers, "tests/cluster", "--thorough", *session.posargs)
 
 
 @nox.session

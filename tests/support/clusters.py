@@ -1,5 +1,6 @@
 """Real clusters and sentinels: several servers of one backend on loopback, in one directory."""
 
+import os
 import shutil
 import signal
 import socket
@@ -30,7 +31,9 @@ NODE_TIMEOUT_MS = 1000
 """How long a node is silent until the others take it for dead."""
 _SLOTS = 16384
 _BUS = 10_000
-_PORTS = count(21_000 + 7 * (time.time_ns() % 1000))
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+# A node that is started again has its port back: no other worker may have taken it meanwhile.
+_PORTS = count(21_000 + 3_000 * (_WORKER % 3) + 7 * (time.time_ns() % 300))
 
 
 class Node:
