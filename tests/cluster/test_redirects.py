@@ -250,7 +250,11 @@ async def test_a_request_is_not_repeated_when_its_claim_is_gone(
 ) -> None:
     """However patient the client's own policy is: it would take a second coin."""
     read_clock, passed = time.clock_gettime, [0.0]
-    monkeypatch.setattr(time, "clock_gettime", lambda clock: read_clock(clock) + passed[0])
+
+    def read_late_clock(clock: int) -> float:
+        return read_clock(clock) + passed[0]
+
+    monkeypatch.setattr(time, "clock_gettime", read_late_clock)
 
     def answer(_: list[bytes]) -> bytes:
         passed[0] += REPEATABLE_SECONDS

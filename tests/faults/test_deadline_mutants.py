@@ -26,6 +26,16 @@ NOTICED = (AssertionError, TimeoutError, pytest.fail.Exception)
 """How a test fails that notices a mutant."""
 
 
+def never(*_: object) -> bool:
+    """Does nothing, and says no."""
+    return False
+
+
+def count_anew(_: Request) -> float:
+    """As much as if the call had just begun."""
+    return of_deadlines.PATIENT
+
+
 async def is_noticed(mutant: pytest.MonkeyPatch, test: Callable[[], Awaitable[object]]) -> None:
     """Makes sure that a test fails with a mutant, and passes without it."""
     with pytest.raises(NOTICED):
@@ -49,13 +59,13 @@ async def run_silent_server() -> None:
 
 async def test_a_reply_that_is_waited_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left for a reply: test_each_stage_of_a_call_ends_with_it."""
-    monkeypatch.setattr(Channel, "_limit", lambda *_: None)
+    monkeypatch.setattr(Channel, "_limit", never)
     await is_noticed(monkeypatch, run_silent_server)
 
 
 async def test_a_stage_whose_deadline_is_counted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left of the whole call: test_each_stage_of_a_call_ends_with_it."""
-    monkeypatch.setattr(Request, "count_left", lambda _: of_deadlines.PATIENT)
+    monkeypatch.setattr(Request, "count_left", count_anew)
     await is_noticed(monkeypatch, run_silent_server)
 
 
@@ -66,7 +76,7 @@ async def test_bytes_that_are_written_too_late(monkeypatch: pytest.MonkeyPatch) 
         with pytest.MonkeyPatch.context() as patched:
             await of_deadlines.test_a_client_that_sleeps_while_it_connects(ASYNC, patched)
 
-    monkeypatch.setattr(Request, "is_over", lambda _: False)
+    monkeypatch.setattr(Request, "is_over", never)
     await is_noticed(monkeypatch, test)
 
 

@@ -271,12 +271,16 @@ async def test_a_client_that_sleeps_while_it_connects(
 ) -> None:
     """As a laptop does: when it wakes up, nothing is sent any more."""
     read_clock, passed = time.clock_gettime, [0.0]
-    monkeypatch.setattr(time, "clock_gettime", lambda clock: read_clock(clock) + passed[0])
+
+    def read_late_clock(clock: int) -> float:
+        return read_clock(clock) + passed[0]
+
+    monkeypatch.setattr(time, "clock_gettime", read_late_clock)
 
     class Sleepy(ScriptedServer):
-        async def serve(self, *streams: Any) -> None:
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             passed[0] += REPEATABLE_SECONDS
-            await super().serve(*streams)
+            await super().serve(reader, writer)
 
     server = Sleepy(answer_nothing)
     async with client_of(face, server) as client:

@@ -33,7 +33,7 @@ def test_a_connection_that_the_server_has_closed(server: RunningServer) -> None:
     with client_of(server) as client, server.sync_client(DB) as other:
         vault, number = SecureVault(client), client.client_id()
         assert vault.exists("k") is False
-        assert other.client_kill_filter(_id=number) == 1
+        assert other.client_kill_filter(_id=str(number)) == 1
         assert vault.exists("k") is False
         assert client.client_id() != number
 
