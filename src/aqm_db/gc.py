@@ -110,8 +110,9 @@ class AsyncGarbageCollector:
         seen: set[str] = set()
         with Progress("garbage_collect") as progress:
             async for page in self._inventory.contact_pages():
-                contact_ids = [contact_id for contact_id in page if contact_id not in seen]
-                seen.update(contact_ids)
+                contact_ids = [each for each in dict.fromkeys(page) if each not in seen]
+                if mode == "count":
+                    seen.update(contact_ids)
                 build = partial(build_collect, self._scope, inactive_ms=inactive_ms, mode=mode)
                 replies = await self._scope.seam.run_all(list(map(build, contact_ids)))
                 if mode == "delete":

@@ -83,7 +83,7 @@ class Recorder:
 
     async def read(self, *commands: Sequence[Any]) -> list[Any]:
         """There is one of everything, and nothing in it."""
-        replies = {"ZSCAN": [b"0", []], "ZRANGE": [], "EXISTS": 1, "ZCARD": 0, "HGETALL": {}}
+        replies = {"ZRANGEBYSCORE": [], "ZRANGE": [], "EXISTS": 1, "ZCARD": 0, "HGETALL": {}}
         return [replies.get(command[0]) for command in commands]
 
     async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:

@@ -26,7 +26,7 @@ READS = {
     "HGET": {"purge_expired", "check"},
     "ZCARD": {"get_inventory", "get_available_tiers", "check"},
     "ZRANGE": {"list_coins", "pending_upload", "check"},
-    "ZSCAN": {"check", "export_backup"},
+    "ZRANGEBYSCORE": {"check", "export_backup"},
     "ZSCORE": {"pending_upload", "export_backup", "forget_contact", "collect_single_contact"},
     "STRLEN": {"check"},
     "SCAN": {

@@ -12,6 +12,7 @@ from aqm_db.errors import (
     UnavailableError,
 )
 
+from .facts import parse_info
 from .failures import Denial, ErrorKind, ErrorReply, find_denial, make_error
 from .request import Request
 from .seam import SCAN_COUNT, Argument, Call, Command, Reply, Undo
@@ -22,7 +23,11 @@ them: bytes, numbers and lists, of which no client has made anything else. An er
 sent is an ``ErrorReply`` in its place. Where the link fails it raises the seam's unavailable error,
 which stands in the place of a reply where the server could work for other commands only. Whoever
 sends them again tells the request of each failure (``note_failure``), and doesn't do so once it is
-over."""
+over. Whoever knows connections tells it on which one all of them were answered (``mark``)."""
+
+_NAME_PROCESS = ("INFO", "server")
+_MOST_STARTS = 16
+"""How often a walk is begun: a server that dies again and again would have it go on for ever."""
 
 _log = logging.getLogger("aqm_db")
 
@@ -67,15 +72,7 @@ async def run_all(
 async def read(ask: Ask, commands: Sequence[Command], request: Request) -> list[Any]:
     """Runs reading commands."""
     replies = await ask(commands, request) if commands else []
-    for position, reply in enumerate(replies):
-        if isinstance(reply, AQMDatabaseError):
-            raise reply
-        if isinstance(reply, ErrorReply):
-            error = make_error(reply, str(commands[position][0]))
-            if not isinstance(error, CorruptEntryError):
-                raise error
-            replies[position] = error
-    return replies
+    return [_check_read(*each) for each in zip(commands, replies, strict=True)]
 
 
 async def delete(ask: Ask, keys: Sequence[Argument], request: Request) -> int:
@@ -108,27 +105,33 @@ async def scan(
     where: Callable[[], object] = lambda: None,
     after: Sequence[Command] = (),
 ) -> AsyncIterator[list[bytes]]:
-    """Walks key names.
+    """Walks key names; each that is there throughout is found, and may be found again.
+
+    A cursor is worth something to the process that gave it: where another one may have answered,
+    the walk begins anew. A connection leads to one process. Once the walk has met a second one,
+    it asks for the name of the process with each page, since a pool has many.
 
     Args:
         ask: sends commands.
         begin_request: begins the request for a page.
         pattern: what the names look like.
-        where: the server that answers now; a cursor is worth nothing on another one.
+        where: the server that answers now, where keys move from one to another.
         after: commands that are sent after each page, and may fail.
+
+    Raises:
+        AQMDatabaseError: as of :func:`read`.
+        UnavailableError: the walk was begun anew again and again.
     """
-    cursor, place = b"0", where()
-    while True:
-        command = ("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
-        [[cursor, page]] = await read(ask, [command], begin_request())
+    place, walk = where(), _Walk(pattern)
+    while not walk.is_over:
+        request = begin_request()
+        page = walk.read_page(await ask(walk.list_commands(), request), request)
         if after:
             await read(ask, after, begin_request())
         if page:
             yield page
         if place != (place := where()):
-            cursor = b"0"
-        elif cursor == b"0":
-            return
+            walk.begin_anew(request)
 
 
 async def undo_all(
@@ -220,6 +223,73 @@ def is_late(reply: Any) -> bool:
     return isinstance(reply, list) and len(reply) > 1 and reply[0] == Code.UNKNOWN
 
 
+class _Walk:
+    """A walk over key names: how far it is, and in which process.
+
+    Args:
+        pattern: what the names look like.
+
+    Attributes:
+        is_over: whether all names have been seen.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self.is_over = False
+        self._pattern = pattern
+        self._cursor: bytes | None = None
+        self._process: object = None
+        self._starts = 1
+        self._asks_name = False
+        self._refusal: ErrorReply | None = None
+
+    def list_commands(self) -> list[Command]:
+        """What to ask for the next page."""
+        cursor = b"0" if self._cursor is None else self._cursor
+        scan = ("SCAN", cursor, "MATCH", self._pattern, "COUNT", SCAN_COUNT)
+        return [scan, _NAME_PROCESS] if self._asks_name else [scan]
+
+    def read_page(self, replies: Sequence[Any], request: Request) -> list[bytes]:
+        """The names on a page; what was seen in vain is seen again.
+
+        Raises:
+            AQMDatabaseError: the page wasn't given, or it's enough.
+        """
+        page: list[bytes]
+        cursor, page = _check_read(("SCAN",), replies[0])
+        process = self._find_process(replies[1:], request)
+        if self._cursor is None or (process is not None and process == self._process):
+            self._cursor, self._process = cursor, process
+            self.is_over = cursor == b"0"
+        else:
+            self.begin_anew(request)
+        return page
+
+    def begin_anew(self, request: Request) -> None:
+        """Begins at the first page again, since another process may answer.
+
+        Raises:
+            AQMDatabaseError: it was begun so often that it may never end.
+        """
+        if self._starts == _MOST_STARTS:
+            if self._refusal is not None:
+                # Every connection is taken for one to another process.
+                raise make_error(self._refusal, _NAME_PROCESS[0])
+            raise request.make_unavailable("other servers take over again and again during a walk")
+        self._starts += 1
+        self._cursor, self.is_over = None, False
+        self._asks_name = self._refusal is None
+
+    def _find_process(self, told: Sequence[Any], request: Request) -> object:
+        """What stands for the process that gave a page; None if nothing does."""
+        for reply in told:
+            if isinstance(reply, bytes):
+                return parse_info(reply).run_id or request.mark
+            if isinstance(reply, ErrorReply):
+                # Each refusal leaves a line in the server's log of them.
+                self._refusal, self._asks_name = reply, False
+        return request.mark
+
+
 async def _run_once(
     ask: Ask, calls: Sequence[Call], request: Request
 ) -> list[Reply | AQMDatabaseError]:
@@ -264,6 +334,18 @@ def _undo_reply(
         return undo(reply)
     except AQMDatabaseError as error:
         return error
+
+
+def _check_read(command: Command, reply: Any) -> Any:
+    """The reply to a reading command; that a row has the wrong type is one."""
+    if isinstance(reply, AQMDatabaseError):
+        raise reply
+    if not isinstance(reply, ErrorReply):
+        return reply
+    error = make_error(reply, str(command[0]))
+    if not isinstance(error, CorruptEntryError):
+        raise error
+    return error
 
 
 def _is_missing(reply: Any) -> bool:

@@ -110,7 +110,12 @@ class Settings:
 async def read_facts(seam: Seam, *sections: str) -> Facts:
     """Reads some sections of INFO."""
     texts = await read_unless_refused(seam, *(("INFO", section) for section in sections))
-    lines = b"\n".join(texts or []).decode("utf-8", "replace").splitlines()
+    return parse_info(b"\n".join(texts or []))
+
+
+def parse_info(text: bytes) -> Facts:
+    """What a server tells of itself in some sections of INFO."""
+    lines = text.decode("utf-8", "replace").splitlines()
     return Facts({name: value for name, _, value in (line.partition(":") for line in lines)})
 
 

@@ -78,15 +78,18 @@ class Request:
         sent: when it was first sent, in the server's time (ms); None if that isn't known.
         end: until when it may be sent again, on the clock that counts suspension.
         is_doubtful: whether it may have been executed, though no reply came.
+        mark: what stands for the connection that the last replies came on, and for no other; None
+            if the seam doesn't tell.
     """
 
-    __slots__ = ("_clock", "_starts", "_unavailable", "end", "is_doubtful", "sent")
+    __slots__ = ("_clock", "_starts", "_unavailable", "end", "is_doubtful", "mark", "sent")
 
     def __init__(self, clock: ServerClock, unavailable: type[UnavailableError]) -> None:
         now = clock.elapsed()
         self.sent = clock.estimate(now)
         self.end = now + REPEATABLE_SECONDS
         self.is_doubtful = False
+        self.mark: object | None = None
         self._clock = clock
         self._unavailable = unavailable
         self._starts = 1
@@ -132,6 +135,10 @@ class Request:
             shown: what the server's clock showed then, in ms.
         """
         return self.sent is None or shown < self.sent + config.INV_CLAIM_TTL_SECONDS * 1000
+
+    def make_unavailable(self, reason: str) -> UnavailableError:
+        """What is raised when nothing comes of it, though it changes nothing."""
+        return self._unavailable(reason)
 
     def make_error(self) -> UnavailableError:
         """What is raised when the server says that it is too old, and it can't begin anew."""

@@ -82,8 +82,14 @@ async def remove_orphans(
         As :func:`drop_orphans`, for each row that was looked at.
     """
     removed: list[tuple[str, int]] = []
+    # SCAN may name a row twice, which counting must not.
+    counted: set[str] = set()
     if contact_ids:
-        async for rows in _scan_rows(scope, contact_ids):
+        async for page in _scan_rows(scope, contact_ids):
+            named = {names.row(key_id): (names, key_id) for names, key_id in page}
+            rows = [row for name, row in named.items() if name not in counted]
+            if mode == "count":
+                counted.update(named)
             removed += await drop_orphans(scope, rows, mode, progress)
     return removed
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TypeAlias
 
 from aqm_db._io.facts import read_unless_refused
-from aqm_db._io.redispy.clients import AnyAsyncClient, is_cluster, make_seams
+from aqm_db._io.redispy.clients import AnyAsyncClient, is_cluster, make_share_seams
 from aqm_db._io.seam import Seam
 from aqm_db._model.keys import OWNERS_PATTERN
 from aqm_db.errors import UnavailableError
@@ -19,7 +19,8 @@ async def scan_owners(
     """Scans the key names of all owners, page by page; on a cluster, those of each primary.
 
     A slot that goes from a primary which wasn't walked yet to one which was would be missed, so
-    all are walked again if one moved, or may have. Each key that moves once at most is found.
+    all are walked again if one moved, or may have. Each key that moves once at most is found. A
+    primary's walk goes on, from its beginning, at the replica that takes over.
 
     Args:
         client: of the server, or the cluster.
@@ -27,7 +28,7 @@ async def scan_owners(
         user: the function that the client was passed to.
     """
     for _ in range(2):
-        seams = await make_seams(client, unavailable, user)
+        seams = await make_share_seams(client, unavailable, user)
         before = await _read_layout(seams) if is_cluster(client) else []
         for seam in seams:
             async for page in seam.scan(OWNERS_PATTERN):

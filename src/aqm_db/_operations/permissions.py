@@ -34,11 +34,11 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "get_all_active_ids": "SCAN, HMGET row",
         "purge_expired": "SCAN, HGET row",
         "pending_upload": "ZRANGE unpublished, ZSCORE unpublished, HMGET row",
-        "export_backup": "SCAN, ZSCAN spent, HGETALL row",
+        "export_backup": "SCAN, ZRANGEBYSCORE spent, HGETALL row",
         "iter_owners": "SCAN",
         "delete_owner": "SCAN",
         "check": (
-            "SCAN, ZSCAN expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD spent, "
+            "SCAN, ZRANGEBYSCORE expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD spent, "
             "ZCARD unpublished, HGET watch"
         ),
         "health": "DBSIZE",
@@ -66,7 +66,8 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "forget_contact": "SCAN, ZSCORE queues",
         "count_stale": "SCAN",
         "export_backup": (
-            "SCAN, ZSCAN used, ZSCAN used_until, ZSCORE used, ZSCORE used_until, EXISTS row"
+            "SCAN, ZRANGEBYSCORE used, ZRANGEBYSCORE used_until, ZSCORE used, ZSCORE used_until, "
+            "EXISTS row"
         ),
         "iter_owners": "SCAN",
         "delete_owner": "SCAN",
@@ -100,7 +101,6 @@ _HARMLESS: dict[str, tuple[Argument, ...]] = {
     "ZREM": ("",),
     "ZREMRANGEBYSCORE": ("-inf", "-inf"),
     "ZREVRANGE": (0, 0),
-    "ZSCAN": (0,),
     "ZSCORE": ("",),
 }
 """What follows the keys of a command so that it changes nothing."""

@@ -50,17 +50,19 @@ async def check_inventory(inventory: AsyncSmartInventory, inspection: Inspection
         call = Call(CHECK_CLAIM, (name,), (inspection.mode, CLAIM_TTL_MS))
         return Item(name, b"", call)
 
-    public_halves = contacts = 0
+    # A walk may come by a key twice.
+    public_halves: set[str] = set()
+    contacts: set[str] = set()
     async for page in inspection.walk({"public_half", "queue", "contact", "claim"}):
         rows = page["public_half"]
-        public_halves += len(rows)
-        contacts += len(page["contact"])
+        public_halves.update(row.name for row in rows)
+        contacts.update(contact.name for contact in page["contact"])
         await _check_contacts(inspection, page["contact"])
         await inspection.examine(coin(row.ids[0], row.ids[1].encode()) for row in rows)
         entries = await _list_entries(inspection, page["queue"])
         await inspection.examine_entries([coin(*entry) for entry in entries])
         await inspection.examine(claim(found.name) for found in page["claim"])
-    return Counts(public_halves, contacts)
+    return Counts(len(public_halves), len(contacts))
 
 
 async def _check_contacts(inspection: Inspection, contacts: Sequence[FoundKey]) -> None:

@@ -28,11 +28,12 @@ async def check_vault(vault: AsyncSecureVault, inspection: Inspection) -> int:
         call = Call(CHECK_KEY, (name, keys.vault_expiry, keys.vault_spent), looking)
         return Item(name, key_id, call)
 
-    looked_at = 0
+    # A walk may come by a key twice.
+    looked_at: set[str] = set()
     faulty: list[bytes] = []
     async for page in inspection.walk({"private_half"}):
         rows = page["private_half"]
-        looked_at += len(rows)
+        looked_at.update(row.name for row in rows)
         faulty += await inspection.examine(item(row.ids[0].encode()) for row in rows)
     async for entries in walk_index(vault.scope, keys.vault_expiry):
         faulty += await inspection.examine_entries([item(member) for member, _ in entries])
@@ -40,4 +41,4 @@ async def check_vault(vault: AsyncSecureVault, inspection: Inspection) -> int:
     arguments: tuple[Argument, ...] = (inspection.mode, keys.vault_prefix, *dict.fromkeys(faulty))
     call = Call(CHECK_COUNTERS, (keys.vault_stats, keys.vault_expiry), arguments)
     await inspection.examine([Item(keys.vault_stats, b"", call)])
-    return looked_at
+    return len(looked_at)

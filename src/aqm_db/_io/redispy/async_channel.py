@@ -17,6 +17,7 @@ from aqm_db._io.seam import Command, SharedCommand
 from .async_closing import close_with_loop
 from .async_link import Link, Pending, make_link
 from .async_sources import Source
+from .marks import find_mark
 from .replies import explain_unconnected, pack_command
 from .retries import ASYNC_ONCE
 
@@ -98,6 +99,7 @@ class Channel(Holds):
         self._confirming = confirming
         self._loan: _Loan | None = None
         self._link: Link | None = None
+        self._mark: object | None = None
         self._lent: Link | None = None
         self._opening: asyncio.Task[ErrorReply | LinkFailure | None] | None = None
         self._returning: asyncio.Task[None] | None = None
@@ -133,6 +135,7 @@ class Channel(Holds):
             refusal = await self.find_refusal(request)
             if refusal is not None:
                 return [refusal] * len(commands)
+        request.mark = self._mark
         alone = not self._pending
         answers = self._add(commands)
         self._plan_flush(alone=alone)
@@ -264,6 +267,7 @@ class Channel(Holds):
             return explain_unconnected(error)
         loan = _Loan(connection)
         try:
+            mark = find_mark(connection)
             link = make_link(connection, self._pending, self)
         except BaseException:
             await loan.end(self._source, is_usable=False)
@@ -272,6 +276,7 @@ class Channel(Holds):
         # A connection that is silent for as long as a request may take is no use to anybody.
         limits = (loan.timeout, REPEATABLE_SECONDS)
         self._timeout = min(limit for limit in limits if limit is not None)
+        self._mark = mark
         self._lent, self._is_lent = None, False
         await close_with_loop(self)
         return None

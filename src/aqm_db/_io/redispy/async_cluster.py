@@ -41,6 +41,7 @@ from .redirects import (
     find_redirects,
     find_slot,
     is_down,
+    list_first_slots,
     mark_moving,
 )
 from .url_options import make_with_options, parse_options
@@ -412,6 +413,22 @@ async def make_primary_seams(
     """
     await read_topology(cluster, unavailable, cluster.retry)
     return list(list_primaries(cluster, unavailable, cluster.retry).values())
+
+
+async def make_share_seams(
+    cluster: RedisCluster, unavailable: type[UnavailableError]
+) -> list[AsyncSeam]:
+    """A seam over each primary's share of the slots, whichever node has it by then.
+
+    Raises:
+        UnavailableError: no node tells the topology.
+        AccessDeniedError: the user may not ask for it.
+    """
+    await read_topology(cluster, unavailable, cluster.retry)
+    return [
+        AsyncSeam(ClusterChannel(cluster, slot), lambda: cluster.retry, unavailable)
+        for slot in list_first_slots(cluster.nodes_manager.slots_cache)
+    ]
 
 
 async def read_topology(

@@ -210,6 +210,25 @@ async def make_seams(
     return [make_seam(client, unavailable, user, confirming=UNCONFIRMED)]
 
 
+async def make_share_seams(
+    client: object, unavailable: type[UnavailableError], user: str
+) -> Sequence[ClientSeam]:
+    """The same for what takes long: a cluster's primary may be replaced meanwhile.
+
+    Raises:
+        TypeError: as of :func:`make_seams`; the others, too.
+    """
+    if isinstance(client, SyncStandIn) and isinstance(client.client, redis.RedisCluster):
+        from .sync_cluster import make_sync_share_seams  # noqa: PLC0415
+
+        return make_sync_share_seams(client.client, unavailable)
+    if isinstance(client, RedisCluster):
+        from .async_cluster import make_share_seams as make_them  # noqa: PLC0415
+
+        return await make_them(_check_client(client, _ASYNC, user), unavailable)
+    return await make_seams(client, unavailable, user)
+
+
 async def close_client(client: AnyAsyncClient) -> None:
     """Closes a client, or what :func:`wrap_client` made of one, where its connections are."""
     if isinstance(client, SyncStandIn):

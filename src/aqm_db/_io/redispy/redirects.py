@@ -1,7 +1,7 @@
 """What a cluster's node can answer instead of a result, and what each answer means. No I/O."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from redis.crc import key_slot
@@ -49,6 +49,18 @@ class Redirect(NamedTuple):
 def find_slot(tag: str) -> int:
     """The slot of every key whose name begins with this hash tag."""
     return key_slot(tag.encode())
+
+
+def list_first_slots(slots: Mapping[int, Sequence[Any]]) -> list[int]:
+    """One slot of each primary.
+
+    Args:
+        slots: the nodes that have a slot, the primary first, by slot.
+    """
+    firsts: dict[str, int] = {}
+    for slot, nodes in sorted(slots.items()):
+        firsts.setdefault(nodes[0].name, slot)
+    return [*firsts.values()]
 
 
 def find_redirects(replies: Sequence[object], remap: Remap) -> dict[int, Redirect]:

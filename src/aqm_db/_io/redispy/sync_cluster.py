@@ -32,6 +32,7 @@ from .redirects import (
     find_redirects,
     find_slot,
     is_down,
+    list_first_slots,
     mark_moving,
 )
 from .retries import AttemptError, clean_nothing, limit_pauses
@@ -278,6 +279,22 @@ class _NodeExchange(ServerExchange):
     def _answer(self, commands: Sequence[Command], request: Request) -> list[Any]:
         send = partial(self._ask_pool, self._pool, commands, request)
         return self._repeat(lambda: self._policy, send, request)
+
+
+def make_sync_share_seams(
+    cluster: RedisCluster, unavailable: type[UnavailableError]
+) -> list[SyncSeam]:
+    """See :func:`~aqm_db._io.redispy.async_cluster.make_share_seams`.
+
+    Raises:
+        UnavailableError: no node tells the topology.
+        AccessDeniedError: the user may not ask for it.
+    """
+    read_sync_topology(cluster, unavailable, cluster.retry)
+    return [
+        SyncSeam(partial(ClusterExchange, cluster, slot, unavailable), unavailable)
+        for slot in list_first_slots(cluster.nodes_manager.slots_cache)
+    ]
 
 
 def _find_primary(cluster: RedisCluster, slot: int) -> str | None:

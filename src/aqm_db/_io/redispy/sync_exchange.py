@@ -16,6 +16,7 @@ from aqm_db._io.request import Request, ServerClock, make_late_failure
 from aqm_db._io.seam import Command
 from aqm_db.errors import UnavailableError
 
+from .marks import find_mark
 from .replies import explain_unconnected, pack_command, read_error
 from .retries import ONCE, AttemptError, Attempts, clean_nothing, limit_pauses
 from .sync_sources import Connection, borrow_connection
@@ -133,6 +134,7 @@ class Exchange(ABC):
             connection.disconnect()
             missing = len(commands) - len(replies)
             replies += [LinkFailure(str(error), sent=True)] * missing
+        request.mark = find_mark(connection)
         return replies
 
     def _find_patience(self, connection: Connection, request: Request) -> float | None:
