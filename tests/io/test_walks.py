@@ -15,6 +15,7 @@ from aqm_db._operations.memory import walk_index
 from aqm_db.errors import AccessDeniedError, VaultUnavailableError
 from tests.support.backends import REAL_BACKENDS, VALKEY_9, Backend, RunningServer
 from tests.support.faces import ASYNC, Face
+from tests.support.samples import always
 from tests.support.valkey_seam import ValkeySeam
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("_at_once")]
@@ -30,7 +31,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async def pass_(_: float) -> None: ...
 
     monkeypatch.setattr("redis.asyncio.retry.sleep", pass_)
-    monkeypatch.setattr("redis.retry.sleep", lambda _: None)
+    monkeypatch.setattr("redis.retry.sleep", always(None))
 
 
 @pytest.fixture
@@ -109,7 +110,8 @@ def restrict(server: RunningServer) -> dict[str, str]:
 def count_denials(server: RunningServer) -> int:
     """How often the server has refused a user a command."""
     with server.sync_client(0) as client:
-        return sum(int(each["count"]) for each in client.acl_log())
+        log: list[dict[str, Any]] = client.acl_log()
+    return sum(int(each["count"]) for each in log)
 
 
 async def test_nothing_but_pages_is_asked(server: RunningServer, open_scope: Open) -> None:

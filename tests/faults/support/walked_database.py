@@ -3,7 +3,7 @@
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -65,7 +65,7 @@ async def furnish(db: AsyncClientDatabase) -> None:
 
 
 @contextmanager
-def interrupt_walks(act: Callable[[], object], *, times: int = 100) -> Iterator[None]:
+def interrupt_walks(act: Callable[[], object], *, times: int = 100) -> Generator[None]:
     """Has something happen in the middle of walks: after the first page of each.
 
     Args:
