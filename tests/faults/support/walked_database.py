@@ -59,9 +59,9 @@ async def furnish(db: AsyncClientDatabase) -> None:
     )
     ends = now_ms() + _DAYS * DAY_MS
     halves = [SpentHalf(key_id, "burned", ends) for key_id in SPENT]
-    await remember_spent(db.vault.scope, halves, Progress())
+    await remember_spent(db.vault.scope, halves, Progress("furnish"))
     coins = [UsedCoin("c0", key_id, now_ms(), None) for key_id in USED]
-    await remember_used(db.inventory.scope, coins, Progress())
+    await remember_used(db.inventory.scope, coins, Progress("furnish"))
 
 
 @contextmanager
