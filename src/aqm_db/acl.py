@@ -43,6 +43,7 @@ def acl_rules(
         owner: whose keys the user may reach.
         with_scan: whether the user may walk key names (SCAN). No server keeps a user's walk to
             some keys: it tells the names of all others' as well, which hold contact and key ids.
+            It gives INFO, too, by which a walk knows the server's process among connections.
             Without it, these are denied, and change nothing: ``check``, ``collect_single_contact``,
             ``contact_pages``, ``count_stale``, ``delete_owner``, ``dry_run``, ``enforce_budget``,
             ``export_backup``, ``forget_contact``, ``garbage_collect``, ``get_all_active_ids``,
@@ -72,7 +73,8 @@ def acl_rules(
     commands = {command.lower() for command in list_commands("vault") | list_commands("inventory")}
     commands.update(_CONNECTING)
     if with_scan:
-        commands.add("unlink")
+        # A walk that meets another connection asks whose it is.
+        commands |= {"unlink", "info"}
     else:
         commands.discard("scan")
     if confirm_fsync:
