@@ -170,8 +170,8 @@ class AsyncClientDatabase:
         """The owners that have any data here, each once, in no order.
 
         It walks the whole database (SCAN), on a cluster each primary's, and again if a slot was
-        moved meanwhile: for background use. An owner that comes or goes meanwhile may be missed,
-        and so may one whose slot is moved twice.
+        moved meanwhile: for background use. Where a replica takes over, it goes on there. An owner
+        that comes or goes meanwhile may be missed, and so may one whose slot is moved twice.
 
         Raises:
             VaultUnavailableError: a server can't be reached.

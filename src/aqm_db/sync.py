@@ -934,8 +934,8 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         """The owners that have any data here, each once, in no order.
 
         It walks the whole database (SCAN), on a cluster each primary's, and again if a slot was
-        moved meanwhile: for background use. An owner that comes or goes meanwhile may be missed,
-        and so may one whose slot is moved twice.
+        moved meanwhile: for background use. Where a replica takes over, it goes on there. An owner
+        that comes or goes meanwhile may be missed, and so may one whose slot is moved twice.
 
         Raises:
             VaultUnavailableError: a server can't be reached.
@@ -1172,8 +1172,9 @@ def export_backup(db: ClientDatabase, path: str | PathLike[str]) -> BackupReport
     """Writes one owner's database to a file that is readable by its owner alone (0600).
 
     It walks the whole database (SCAN): what changes meanwhile is in the file as it was before or
-    after. Burned keys are left out, and so are malformed rows; of what was used, burned or has
-    expired, the ids are kept as long as the database remembers them.
+    after, and what is there throughout is in it, whichever server takes over meanwhile. Burned
+    keys are left out, and so are malformed rows; of what was used, burned or has expired, the ids
+    are kept as long as the database remembers them.
 
     Args:
         db: the database.
