@@ -23,7 +23,7 @@ them: bytes, numbers and lists, of which no client has made anything else. An er
 sent is an ``ErrorReply`` in its place. Where the link fails it raises the seam's unavailable error,
 which stands in the place of a reply where the server could work for other commands only. Whoever
 sends them again tells the request of each failure (``note_failure``), and doesn't do so once it is
-over. Whoever knows connections tells it on which one all of them were answered (``mark``)."""
+over. Whoever knows connections tells it, if it wants that, on which one all were answered."""
 
 _NAME_PROCESS = ("INFO", "server")
 _MOST_STARTS = 16
@@ -125,6 +125,7 @@ async def scan(
     place, walk = where(), _Walk(pattern)
     while not walk.is_over:
         request = begin_request()
+        request.wants_mark = True
         page = walk.read_page(await ask(walk.list_commands(), request), request)
         if after:
             await read(ask, after, begin_request())

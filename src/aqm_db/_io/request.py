@@ -80,9 +80,13 @@ class Request:
         is_doubtful: whether it may have been executed, though no reply came.
         mark: what stands for the connection that the last replies came on, and for no other; None
             if the seam doesn't tell.
+        wants_mark: whether anybody asks for that.
     """
 
-    __slots__ = ("_clock", "_starts", "_unavailable", "end", "is_doubtful", "mark", "sent")
+    __slots__ = (
+        *("_clock", "_starts", "_unavailable"),
+        *("end", "is_doubtful", "mark", "sent", "wants_mark"),
+    )
 
     def __init__(self, clock: ServerClock, unavailable: type[UnavailableError]) -> None:
         now = clock.elapsed()
@@ -90,6 +94,7 @@ class Request:
         self.end = now + REPEATABLE_SECONDS
         self.is_doubtful = False
         self.mark: object | None = None
+        self.wants_mark = False
         self._clock = clock
         self._unavailable = unavailable
         self._starts = 1

@@ -134,7 +134,8 @@ class Exchange(ABC):
             connection.disconnect()
             missing = len(commands) - len(replies)
             replies += [LinkFailure(str(error), sent=True)] * missing
-        request.mark = find_mark(connection)
+        if request.wants_mark:
+            request.mark = find_mark(connection)
         return replies
 
     def _find_patience(self, connection: Connection, request: Request) -> float | None:
