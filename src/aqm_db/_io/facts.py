@@ -78,6 +78,15 @@ class Facts:
         return is_redis and self.version is not None and self.version >= (8,)
 
     @property
+    def cuts_off_halves(self) -> bool:
+        """Whether it's known to cut off the whole request that its append-only file breaks off in.
+
+        Valkey does from 9.1.2 on. Valkey 8.1.8, and Redis (6.2.14, 8.2.3), leave its beginning.
+        """
+        version = self.own_version
+        return self.product == "Valkey" and version is not None and version >= (9, 1, 2)
+
+    @property
     def evicts_when_full(self) -> bool:
         """Whether it's known to do anything but refuse writes then."""
         return self.eviction_policy not in {None, "noeviction"}

@@ -6,6 +6,7 @@ from typing import Final, Literal, TypeAlias
 FindingName: TypeAlias = Literal[
     "persistence",
     "loss_window",
+    "recovery",
     "eviction",
     "replica",
     "version",
@@ -22,13 +23,14 @@ FindingName: TypeAlias = Literal[
 """What was examined.
 
 ``persistence``: whether an append-only file is kept; ``loss_window``: how much of it a crash of
-the machine may lose; ``eviction``: whether the server deletes keys to make room; ``replica``:
-whether it is one; ``version``: whether it's new enough, and supported; ``memory``: how much is
-left; ``disk``: whether its last writes to files worked; ``space``, ``files``: of an embedded
-database, whether its disk has room, and whether its files were found whole; ``clock``: whether the
-server's is right, and what a wrong one has cost; ``password``: who can use it; ``tls``: who can
-listen; ``confirmation``: whether changes that have to be confirmed can be; ``permissions``: whether
-the user may do all that the library does.
+the machine may lose; ``recovery``: whether the starts after a crash bring back whole requests;
+``eviction``: whether the server deletes keys to make room; ``replica``: whether it is one;
+``version``: whether it's new enough, and supported; ``memory``: how much is left; ``disk``: whether
+its last writes to files worked; ``space``, ``files``: of an embedded database, whether its disk has
+room, and whether its files were found whole; ``clock``: whether the server's is right, and what a
+wrong one has cost; ``password``: who can use it; ``tls``: who can listen; ``confirmation``: whether
+changes that have to be confirmed can be; ``permissions``: whether the user may do all that the
+library does.
 """
 PUBLIC: Final = "aqm_db.doctor"
 """Where users find these classes, and pickles too."""

@@ -6,7 +6,7 @@ from aqm_db._io.facts import Facts, Settings
 from aqm_db._operations.safety import find_eviction
 from aqm_db.embedded import Disk
 
-from ._findings import Finding, Severity, admit_ignorance
+from ._findings import Finding, FindingName, Severity, admit_ignorance
 
 _MIB_BITS: Final = 20
 _FULL_PERCENT: Final[tuple[tuple[Severity, int], ...]] = (("error", 95), ("warning", 80))
@@ -15,11 +15,13 @@ _FULL_PERCENT: Final[tuple[tuple[Severity, int], ...]] = (("error", 95), ("warni
 def examine_persistence(facts: Facts, settings: Settings) -> list[Finding]:
     """Whether an append-only file is kept, and how much of it a crash may lose."""
     if facts.has_file is None:
-        return [admit_ignorance("persistence", "INFO"), admit_ignorance("loss_window", "INFO")]
+        names: tuple[FindingName, ...] = ("persistence", "loss_window", "recovery")
+        return [admit_ignorance(name, "INFO") for name in names]
     if facts.has_file:
         return [
             Finding("persistence", "ok", "The server keeps an append-only file."),
             _examine_loss_window(settings),
+            _examine_recovery(facts),
         ]
     message = (
         "Nothing is kept: there is neither an append-only file nor a snapshot."
@@ -108,6 +110,20 @@ def examine_memory(facts: Facts) -> Finding:
                 "memory", severity, message, "Raise maxmemory: a full server refuses to store keys."
             )
     return Finding("memory", "ok", message)
+
+
+def _examine_recovery(facts: Facts) -> Finding:
+    if facts.cuts_off_halves:
+        return Finding("recovery", "ok", "A request that a crash breaks off is left out for good.")
+    return Finding(
+        "recovery",
+        "warning",
+        "A request that a crash breaks off in the append-only file is left out by the next start, "
+        "but after the one after that half of it may be there, or what was acknowledged in "
+        "between may be gone.",
+        "After a crash of the server run 'redis-check-aof --fix' before it starts, or BGREWRITEAOF "
+        "when it has started; Valkey 9.1.2 or later needs neither.",
+    )
 
 
 def _examine_loss_window(settings: Settings) -> Finding:
