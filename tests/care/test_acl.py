@@ -332,7 +332,7 @@ async def test_what_options_give() -> None:
     plain = acl_rules("alice")
     assert "+scan" not in plain
     cases: tuple[tuple[dict[str, Any], set[str]], ...] = (
-        ({"with_scan": True}, {"+scan", "+unlink"}),
+        ({"with_scan": True}, {"+info", "+scan", "+unlink"}),
         ({"confirm_fsync": True}, {"+waitaof"}),
         ({"with_config": True}, {"+config|get"}),
         ({"databases": [0, 1]}, {"resetdbs", "db=0,1"}),

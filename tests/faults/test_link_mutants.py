@@ -21,7 +21,7 @@ from tests.support.backends import Servers
 
 pytestmark = pytest.mark.asyncio
 
-NOTICED = (AssertionError, AttributeError, RedisError, pytest.fail.Exception)
+NOTICED = (AssertionError, AttributeError, RedisError, ResourceWarning, pytest.fail.Exception)
 """How a test fails that notices a mutant."""
 
 
