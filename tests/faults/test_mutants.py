@@ -340,8 +340,11 @@ async def test_a_client_that_does_not_look_at_the_time(
     def never(_: Request) -> bool:
         return False
 
+    def count_all(_: Request) -> float:
+        return REPEATABLE_SECONDS
+
     lab.monkeypatch.setattr(Request, "is_over", never)
-    lab.monkeypatch.setattr(Request, "count_left", lambda _: REPEATABLE_SECONDS)
+    lab.monkeypatch.setattr(Request, "count_left", count_all)
     await lab.is_noticed_by(
         of_late_repeats.test_a_client_that_slept_before_it_asks_again,
         face=face,

@@ -126,8 +126,12 @@ class FailingTests:
             return False
 
         lab.link.judge_replies(pass_time)
+
+        def tell(_: Request) -> bool:
+            return is_over
+
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(Request, "is_over", lambda _: is_over)
+            patched.setattr(Request, "is_over", tell)
             with pytest.raises(InventoryUnavailableError) as caught:
                 await lab.seam.run(take("1"))
         assert caught.value.outcome_unknown is True
