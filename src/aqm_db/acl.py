@@ -14,7 +14,7 @@ or, where users stand in a file of the server's (``aclfile``, ``ACL LOAD``)::
 import re
 from collections.abc import Sequence
 
-from ._model.checks import check_count, check_id, check_items, check_text
+from ._model.checks import check_count, check_flag, check_id, check_items, check_text
 from ._model.keys import Keys
 from ._operations.permissions import list_commands
 from .errors import InvalidArgumentError
@@ -65,9 +65,17 @@ def acl_rules(
 
     Raises:
         InvalidIdentifierError: the owner is no valid id.
-        InvalidArgumentError: the owner has a space, which a pattern of keys can't hold; or the
-            databases are no numbers, or none.
+        InvalidArgumentError: the owner has a space, which a pattern of keys can't hold; an option
+            is no bool; or the databases are no numbers, or none.
     """
+    options = {
+        "with_scan": with_scan,
+        "confirm_fsync": confirm_fsync,
+        "with_config": with_config,
+        "has_selectors": has_selectors,
+    }
+    for name, value in options.items():
+        check_flag(name, value)
     if " " in check_id("owner", owner):
         raise InvalidArgumentError("owner", "has a space, which a pattern of keys can't hold")
     commands = {command.lower() for command in list_commands("vault") | list_commands("inventory")}

@@ -327,6 +327,15 @@ async def test_databases_that_are_none(databases: Any, argument: str) -> None:
     assert caught.value.argument == argument
 
 
+@pytest.mark.parametrize("option", ["with_scan", "confirm_fsync", "with_config", "has_selectors"])
+async def test_options_that_are_no_bool(option: str) -> None:
+    """A word that says no gives nothing."""
+    options: dict[str, Any] = {option: "no"}
+    with pytest.raises(InvalidArgumentError) as caught:
+        acl_rules("alice", **options)
+    assert caught.value.argument == option
+
+
 async def test_what_options_give() -> None:
     """Each gives no more than what it's for."""
     plain = acl_rules("alice")

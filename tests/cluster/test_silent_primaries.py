@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis.asyncio import RedisCluster
@@ -13,7 +13,7 @@ from redis.backoff import ConstantBackoff
 
 import aqm_db
 from aqm_db import AsyncSecureVault, config, sync
-from aqm_db._io.redispy import faces
+from aqm_db._io.redispy import async_cluster, faces
 from aqm_db.errors import VaultUnavailableError
 from tests.api.test_connection import done
 from tests.cluster.test_opening import opened
@@ -93,6 +93,27 @@ def owner_on(cluster: RunningCluster, node: Node) -> str:
     """Somebody whose slot a node has."""
     owners = (f"owner-{number}" for number in count())
     return next(owner for owner in owners if cluster.serves(node, f"aqm:{{{owner}}}:"))
+
+
+async def test_who_waits_for_the_topology_delays_no_other(partial: RunningCluster) -> None:
+    """The others' primaries are known, while silent ones are asked what became of theirs."""
+    mine, *others = (owner_on(partial, node) for node in partial.nodes)
+    async with opened(ASYNC, partial.url, owner=mine) as db:
+        for owner in others:
+            await db.for_owner(owner).vault.get_stats()
+        for node in partial.nodes[1:]:
+            node.freeze()
+        waiting = [asyncio.ensure_future(db.for_owner(owner).vault.get_stats()) for owner in others]
+        nodes = async_cluster.get_nodes(cast("RedisCluster", db.resources.clients[0]))
+        while nodes._refreshing is None or nodes._refreshing.done():
+            await asyncio.sleep(0)
+        refreshing = nodes._refreshing
+        assert (await db.vault.get_stats()).active_gold == 0
+        assert not refreshing.done()
+        for node in partial.nodes[1:]:
+            node.thaw()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    partial.settle()
 
 
 @pytest.mark.parametrize("lost", ["dead", "silent"], indirect=True)

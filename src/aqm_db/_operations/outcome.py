@@ -77,7 +77,8 @@ class Progress:
             told.carried_out += self.count
             raise told.with_traceback(traceback) from error.__cause__
         # A cancellation, or the client's own: it has no place for numbers, so the log tells.
-        _log.warning(
+        # Whoever cancels knows, and programs that end do, so it's no warning.
+        _log.info(
             "changed_in_part",
             extra={
                 "operation": self._operation,

@@ -202,21 +202,24 @@ class Nodes(Holds):
 
     Attributes:
         home: where the cluster's client can be used: it serves one event loop.
-        is_stale: whether the topology has to be asked for before the next request.
+        is_stale: whether the topology has to be asked for before the next request, whoever's.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.is_stale = True
-        self._lost: str | None = None
+        self._lost: list[str] = []
         self._refreshing: asyncio.Task[ErrorReply | LinkFailure | None] | None = None
         self.home = Home(self._move_in)
         self._channels: dict[str, Channels] = {}
 
     def get_node(self, cluster: RedisCluster, slot: int) -> ClusterNode | None:
-        """The node that has a slot; None while that isn't known."""
+        """The node that has a slot; None while that isn't known.
+
+        Another one's silence delays nobody here: what others find out of it takes a while.
+        """
         nodes = None if self.is_stale else cluster.nodes_manager.slots_cache.get(slot)
-        return nodes[0] if nodes else None
+        return nodes[0] if nodes and nodes[0].name not in self._lost else None
 
     async def find_node(
         self, cluster: RedisCluster, slot: int, request: Request
@@ -225,11 +228,11 @@ class Nodes(Holds):
         refusal = await self.refresh(cluster, request)
         if refusal is not None:
             return refusal
-        node = self.get_node(cluster, slot)
-        if node is None:
+        nodes = cluster.nodes_manager.slots_cache.get(slot)
+        if not nodes:
             self.is_stale = True
             return LinkFailure("no node has the slot", sent=False)
-        return node
+        return nodes[0]
 
     async def refresh(
         self, cluster: RedisCluster, request: Request
@@ -260,12 +263,15 @@ class Nodes(Holds):
             async with asyncio.timeout(REPEATABLE_SECONDS):
                 await cluster.initialize()
                 if is_known:
-                    await manager.initialize(last_failed_node_name=self._lost)
+                    # The one that was lost last is asked last.
+                    lost = self._lost[-1] if self._lost else None
+                    await manager.initialize(last_failed_node_name=lost)
         except TimeoutError:
             return make_late_failure(sent=False)
         except (RedisError, RedisClusterException) as error:
             return explain_unreachable(error)
-        self.is_stale, self._lost = False, None
+        self.is_stale = False
+        self._lost.clear()
         for name in self._channels.keys() - manager.nodes_cache.keys():
             # Nobody waits for a node that is gone, and may be silent.
             self._delay_closing_for(asyncio.create_task(self._channels.pop(name).aclose()))
@@ -277,8 +283,8 @@ class Nodes(Holds):
         """Sends commands to a node; one that doesn't answer may have been replaced."""
         replies = await self.get_channel(node).request(commands, request)
         for reply in replies:
-            if is_down(reply):
-                self.is_stale, self._lost = True, node.name
+            if is_down(reply) and node.name not in self._lost:
+                self._lost.append(node.name)
         return replies
 
     async def note_move(self, cluster: RedisCluster, redirect: Redirect) -> None:
