@@ -222,7 +222,8 @@ class HealthStatus(_Record):
         inventory_connected: the same of the inventory.
         vault_key_count: how many Redis keys are on those that do.
         inventory_key_count: the same of the inventory.
-        uptime_seconds: since when all of the vault's that answer have been running.
+        uptime_seconds: for how long all of the vault's that answer have been running; 0 if they
+            don't tell, as where the user may not ask (INFO).
         unreachable: those that don't answer in time, or let nobody in: ``host:port``, the path of
             a socket, or what sentinels call them; it's left out of comparisons.
     """
