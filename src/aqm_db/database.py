@@ -450,7 +450,8 @@ def connect(
         VaultUnavailableError: the server can't be reached, or the owner's primary in a cluster; or
             the sentinels don't know the name.
         InventoryUnavailableError: the same, between the first database and the second.
-        AccessDeniedError: the password is wrong, or the sentinels'.
+        AccessDeniedError: the name or the password is wrong, or the sentinels'; or the user may not
+            enter the database, or do what opening it takes.
     """
     target = read_url(url)
     if owner is not None:
