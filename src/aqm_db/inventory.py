@@ -159,7 +159,8 @@ class AsyncSmartInventory:
 
         Raises:
             InvalidIdentifierError: the id is no valid id.
-            ContactNotRegisteredError: there is no such contact, nor anything that one has left.
+            ContactNotRegisteredError: there is no such contact, nor anything that one has left; so
+                it is when an earlier call did it whose outcome was unknown.
             CorruptEntryError: the memory of used coins is malformed; nothing was removed.
         """
         return await contacts.forget(self.scope, contact_id)

@@ -465,7 +465,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
 
         Raises:
             InvalidIdentifierError: the id is no valid id.
-            ContactNotRegisteredError: there is no such contact, nor anything that one has left.
+            ContactNotRegisteredError: there is no such contact, nor anything that one has left; so
+                it is when an earlier call did it whose outcome was unknown.
             CorruptEntryError: the memory of used coins is malformed; nothing was removed.
         """
         return drive(self.asynchronous.forget_contact(contact_id))
