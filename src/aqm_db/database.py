@@ -167,7 +167,7 @@ class AsyncClientDatabase:
         return other
 
     async def iter_owners(self) -> AsyncIterator[str]:
-        """The owners that have any data here, each once, in no order.
+        """The owners that have any data here, each once, in no order; data without one isn't told.
 
         It walks the whole database (SCAN), on a cluster each primary's, and again if a slot was
         moved meanwhile: for background use. Where a replica takes over, it goes on there. An owner

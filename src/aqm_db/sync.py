@@ -932,7 +932,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         return wrap(ClientDatabase, self.asynchronous.for_owner(owner))
 
     def iter_owners(self) -> Iterator[str]:
-        """The owners that have any data here, each once, in no order.
+        """The owners that have any data here, each once, in no order; data without one isn't told.
 
         It walks the whole database (SCAN), on a cluster each primary's, and again if a slot was
         moved meanwhile: for background use. Where a replica takes over, it goes on there. An owner
