@@ -82,9 +82,10 @@ def acl_rules(
     commands.update(_CONNECTING)
     if with_scan:
         # A walk that meets another connection asks whose it is.
-        commands |= {"unlink", "info"}
+        commands.add("info")
     else:
-        commands.discard("scan")
+        # Whoever may not walk deletes no owner.
+        commands -= {"scan", "unlink"}
     if confirm_fsync:
         commands.add("waitaof")
     if with_config:

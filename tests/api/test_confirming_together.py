@@ -19,6 +19,8 @@ from aqm_db._io import request
 from aqm_db._io.redispy.async_loops import get_channels
 from aqm_db.errors import ContactNotRegisteredError, InventoryUnavailableError
 from aqm_db.sync import SmartInventory
+from tests.faults.support.cancelled_callers import turns
+from tests.io.test_async_sources import drop
 from tests.support.backends import REDIS_8, VALKEY_9
 from tests.support.clusters import Node, RunningPrimary
 from tests.support.peers import ScriptedServer, answer_select, listening, tell_time
@@ -390,6 +392,36 @@ async def test_nobody_who_listens(tmp_path: Path) -> None:
         assert isinstance(result, InventoryUnavailableError)
         assert not result.outcome_unknown
     await close_all(made, made)
+
+
+@aio
+async def test_one_of_a_burst_who_is_gone(tmp_path: Path) -> None:
+    """The others are confirmed all the same."""
+    server = Server()
+    async with client_of(server, tmp_path / "s") as made:
+        inventory = AsyncSmartInventory(made, confirm_replicas=1)
+        calls = [asyncio.create_task(inventory.select_coin(BOB, "GOLD")) for _ in range(3)]
+        branch: Any = get_channels(made).get_channel()
+        while branch._confirming._count() < len(calls):
+            await asyncio.sleep(0)
+        calls[0].cancel()
+        await asyncio.wait(calls)
+    assert calls[0].cancelled()
+    assert None not in [await call for call in calls[1:]]
+
+
+@aio
+async def test_a_dropped_client_whose_calls_were_confirmed(tmp_path: Path) -> None:
+    """It's warned of, whichever connection it has left open."""
+    async with listening(Server(), tmp_path / "s"):
+        made = redis.asyncio.Redis(unix_socket_path=str(tmp_path / "s"), protocol=2)
+        tell_time(made)
+        inventories = [AsyncSmartInventory(made, confirm_replicas=1)]
+        del made
+        assert await inventories[0].select_coin(BOB, "GOLD") is not None
+        with pytest.warns(ResourceWarning, match="a client was dropped"):
+            drop(inventories)
+        await turns(20)
 
 
 @aio

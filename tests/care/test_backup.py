@@ -326,8 +326,14 @@ PRIVATE = {
     [
         ([{"format": "other"}], "is no backup"),
         (["text"], "is no backup"),
-        ([{**HEADER, "version": 4}], "was written by another version of aqm_db"),
-        ([{"format": "aqm_db backup"}], "was written by another version of aqm_db"),
+        (
+            [{**HEADER, "version": 4}],
+            "is a backup of another version than this aqm_db reads: 1, 2, 3",
+        ),
+        (
+            [{"format": "aqm_db backup"}],
+            "is a backup of another version than this aqm_db reads: 1, 2, 3",
+        ),
         ([{"version": 1}], "is no backup, or was cut off$"),
         ([], "is no backup, or was cut off$"),
     ],

@@ -1,6 +1,7 @@
 """A cluster is asked for its topology once for all who wait; nobody waits beyond their deadline."""
 
 import asyncio
+from functools import partial
 
 import pytest
 import redis.asyncio
@@ -17,6 +18,7 @@ from tests.support.samples import BOB
 pytestmark = pytest.mark.asyncio
 by_face = pytest.mark.parametrize("face", FACES, ids=str)
 
+DOWN = b"-CLUSTERDOWN The cluster is down\r\n"
 LIMIT = 0.5
 PROMPT = 4.0
 """What a call may take on a busy machine; a refresh of six callers, one by one, takes longer."""
@@ -57,7 +59,12 @@ class Lost(Node):
         return b""
 
     def _send_away(self, _: list[bytes]) -> bytes:
-        return b"-CLUSTERDOWN The cluster is down\r\n" if self.is_down else b"*0\r\n"
+        return DOWN if self.is_down else b"*0\r\n"
+
+
+def say(said: bytes, _: list[bytes]) -> bytes:
+    """Says the same whatever it's asked."""
+    return said
 
 
 async def lose_node(inventory: AsyncSmartInventory, node: Lost) -> None:
@@ -80,6 +87,40 @@ async def test_a_silent_cluster_delays_nobody_twice(
             errors = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(error) for error in errors] == [InventoryUnavailableError] * 6
     assert node.asked == 1
+
+
+@by_face
+async def test_what_one_call_finds_out_the_next_one_knows(face: Face) -> None:
+    """Which may be its only chance: the first had no time left to ask."""
+    first, last = (Node(partial(say, said)) for said in (DOWN, b"*0\r\n"))
+    async with clustered(face, first, last, retries=0) as (inventory, ports):
+        with pytest.raises(InventoryUnavailableError):
+            await inventory.get_contact_meta(BOB)
+        first.slots = [(0, 16383, ports[-1])]
+        assert await inventory.get_contact_meta(BOB) is None
+
+
+async def test_a_client_that_is_closed_unused() -> None:
+    """There is nothing to wait for."""
+    client = redis.asyncio.RedisCluster(host="127.0.0.1", port=1)
+    AsyncSmartInventory(client, owner="alice")
+    async with asyncio.timeout(PROMPT):
+        await close_all(client, client)
+
+
+async def test_a_refresh_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes later asks anew, though a client may wait for a node for ever."""
+    node = Lost()
+    async with clustered(ASYNC, node) as (inventory, _):
+        await lose_node(inventory, node)
+        for module in (request, async_cluster):
+            monkeypatch.setattr(module, "REPEATABLE_SECONDS", LIMIT)
+        # The second may still join what the first began.
+        for _ in range(3):
+            with pytest.raises(InventoryUnavailableError):
+                await inventory.get_contact_meta(BOB)
+        assert node.asked > 1
+        node.come_back()
 
 
 @by_face

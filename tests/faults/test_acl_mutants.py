@@ -64,7 +64,7 @@ async def test_walks_that_come_late(
     ) -> list[tuple[str, int]]:
         return await collecting.remove_orphans(scope, [BOB], mode, progress)
 
-    async def ask_nothing(_: Scope) -> None:
+    async def ask_nothing(*_: object) -> None:
         pass
 
     with monkeypatch.context() as changed:

@@ -1,5 +1,6 @@
 """Where the synchronous seam borrows its connections, and what becomes of spoiled ones."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from aqm_db import SecureVault
+from aqm_db import SecureVault, config, sync
 from aqm_db._io.redispy import private_parts
 from aqm_db.errors import AccessDeniedError, UnavailableError, VaultUnavailableError
 from tests.io.test_sync_seam import DB, RETRIES, WRONGPASS, Refusing, served
@@ -36,6 +37,15 @@ def test_a_connection_that_the_server_has_closed(server: RunningServer) -> None:
         assert other.client_kill_filter(_id=str(number)) == 1
         assert vault.exists("k") is False
         assert client.client_id() != number
+
+
+def test_a_client_that_is_made_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It's closed, where no event loop runs, too."""
+    monkeypatch.setattr(config, "REDIS_RETRY_DELAY", 0)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        with pytest.raises(VaultUnavailableError):
+            sync.create_vault_client(host="127.0.0.1", port=probe.getsockname()[1])
 
 
 def test_an_interrupt_while_a_connection_is_looked_at(

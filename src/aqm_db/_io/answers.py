@@ -241,7 +241,7 @@ class _Walk:
         self._process: object = None
         self._starts = 1
         self._asks_name = False
-        self._refusal: ErrorReply | None = None
+        self._refusal: Any = None
 
     def list_commands(self) -> list[Command]:
         """What to ask for the next page."""
@@ -272,9 +272,8 @@ class _Walk:
             AQMDatabaseError: it was begun so often that it may never end.
         """
         if self._starts == _MOST_STARTS:
-            if self._refusal is not None:
-                # Every connection is taken for one to another process.
-                raise make_error(self._refusal, _NAME_PROCESS[0])
+            # Where it isn't told, every connection is taken for one to another process.
+            _check_read(_NAME_PROCESS, self._refusal)
             raise request.make_unavailable("other servers take over again and again during a walk")
         self._starts += 1
         self._cursor, self.is_over = None, False
@@ -285,9 +284,8 @@ class _Walk:
         for reply in told:
             if isinstance(reply, bytes):
                 return parse_info(reply).run_id or request.mark
-            if isinstance(reply, ErrorReply):
-                # Each refusal leaves a line in the server's log of them.
-                self._refusal, self._asks_name = reply, False
+            # Each refusal leaves a line in the server's log of them.
+            self._refusal, self._asks_name = reply, False
         return request.mark
 
 

@@ -36,7 +36,7 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "pending_upload": "ZRANGE unpublished, ZSCORE unpublished, HMGET row",
         "export_backup": "SCAN, ZRANGEBYSCORE spent, HGETALL row",
         "iter_owners": "SCAN",
-        "delete_owner": "SCAN",
+        "delete_owner": "SCAN, UNLINK row",
         "check": (
             "SCAN, ZRANGEBYSCORE expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD spent, "
             "ZCARD unpublished, HGET watch"
@@ -70,7 +70,7 @@ _READS: dict[DatabaseName, dict[str, str]] = {
             "EXISTS row"
         ),
         "iter_owners": "SCAN",
-        "delete_owner": "SCAN",
+        "delete_owner": "SCAN, UNLINK row",
         "health": "DBSIZE",
     },
 }

@@ -67,7 +67,9 @@ def read_records(path: Path) -> tuple[Record, list[Any]]:
     if found != FORMAT:
         raise InvalidArgumentError("path", "is no backup")
     if _find_field(header, "version") not in _READABLE:
-        raise InvalidArgumentError("path", "was written by another version of aqm_db")
+        known = ", ".join(map(str, _READABLE))
+        reason = f"is a backup of another version than this aqm_db reads: {known}"
+        raise InvalidArgumentError("path", reason)
     if checksum != hashlib.sha256(body + b"\n").hexdigest():
         raise InvalidArgumentError("path", "was altered: its checksum differs")
     return cast("Record", header), records

@@ -355,11 +355,11 @@ class Channel(Holds):
 
     def _watch(self) -> None:
         """Begins to count the silence of a connection that owes a reply."""
-        if self._link is not None:
-            loop = asyncio.get_running_loop()
-            self._link.heard_at = loop.time()
-            if self._watchdog is None:
-                self._watchdog = loop.call_later(self._timeout, self._check_silence, self._timeout)
+        loop = asyncio.get_running_loop()
+        # Nothing is sent without one.
+        cast("Link", self._link).heard_at = loop.time()
+        if self._watchdog is None:
+            self._watchdog = loop.call_later(self._timeout, self._check_silence, self._timeout)
 
     def _stop_watching(self) -> None:
         """Lets the next connection begin anew."""

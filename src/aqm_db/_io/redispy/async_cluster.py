@@ -408,19 +408,6 @@ def make_cluster_client(target: Cluster, options: dict[str, Any]) -> RedisCluste
     )
 
 
-async def make_primary_seams(
-    cluster: RedisCluster, unavailable: type[UnavailableError]
-) -> list[AsyncSeam]:
-    """A seam over each primary, for what is asked of them all.
-
-    Raises:
-        UnavailableError: no node tells the topology.
-        AccessDeniedError: the user may not ask for it.
-    """
-    await read_topology(cluster, unavailable, cluster.retry)
-    return list(list_primaries(cluster, unavailable, cluster.retry).values())
-
-
 async def make_share_seams(
     cluster: RedisCluster, unavailable: type[UnavailableError]
 ) -> list[AsyncSeam]:

@@ -186,37 +186,18 @@ def is_seam(client: object) -> TypeGuard[Seam]:
     return iscoroutinefunction(client.run) and iscoroutinefunction(client.read)
 
 
-async def make_seams(
+async def make_share_seams(
     client: object, unavailable: type[UnavailableError], user: str
 ) -> Sequence[ClientSeam]:
-    """A seam over each server that takes writes: the only one, or all primaries of a cluster.
+    """A seam over each share of the keys: the only server, or what each primary of a cluster has.
 
-    They are for reading: nothing confirms a change.
+    A primary may be replaced meanwhile. They are for reading: nothing confirms a change.
 
     Raises:
         TypeError: the client is of another kind.
         ValueError: the client decodes its responses.
         UnavailableError: the cluster can't be reached.
         AccessDeniedError: the cluster refuses the user.
-    """
-    if isinstance(client, SyncStandIn) and isinstance(client.client, redis.RedisCluster):
-        from .sync_cluster import make_sync_primary_seams  # noqa: PLC0415
-
-        return make_sync_primary_seams(client.client, unavailable)
-    if isinstance(client, RedisCluster):
-        from .async_cluster import make_primary_seams  # noqa: PLC0415
-
-        return await make_primary_seams(_check_client(client, _ASYNC, user), unavailable)
-    return [make_seam(client, unavailable, user, confirming=UNCONFIRMED)]
-
-
-async def make_share_seams(
-    client: object, unavailable: type[UnavailableError], user: str
-) -> Sequence[ClientSeam]:
-    """The same for what takes long: a cluster's primary may be replaced meanwhile.
-
-    Raises:
-        TypeError: as of :func:`make_seams`; the others, too.
     """
     if isinstance(client, SyncStandIn) and isinstance(client.client, redis.RedisCluster):
         from .sync_cluster import make_sync_share_seams  # noqa: PLC0415
@@ -226,7 +207,7 @@ async def make_share_seams(
         from .async_cluster import make_share_seams as make_them  # noqa: PLC0415
 
         return await make_them(_check_client(client, _ASYNC, user), unavailable)
-    return await make_seams(client, unavailable, user)
+    return [make_seam(client, unavailable, user, confirming=UNCONFIRMED)]
 
 
 async def close_client(client: AnyAsyncClient) -> None:

@@ -70,8 +70,10 @@ class _Search:
             raise SentinelRefusalError
         if self._answers and not self._sentinels.is_known:
             raise UnknownNameError(f"the sentinels know no servers of the name {self._name!r}")
+        if not self._answers:
+            raise RedisConnectionError("no sentinel answers")
         # Their primary is down, or they were set up anew: one may be named soon.
-        raise RedisConnectionError(f"No master found for {self._name!r}")
+        raise RedisConnectionError(f"the sentinels name no primary of {self._name!r} that is up")
 
 
 class _Sentinels(Sentinel):

@@ -104,8 +104,7 @@ class ClusterExchange(Exchange):
         self._cluster: Any = cluster
         self._slot = slot
         self._follows = follows
-        self._is_stale = False
-        self._lost: str | None = None
+        self._topology = _get_topology(cluster)
 
     def hang_up(self) -> None:
         """See :class:`~aqm_db._io.redispy.sync_exchange.Exchange`."""
@@ -127,15 +126,14 @@ class ClusterExchange(Exchange):
         return mark_moving(replies)
 
     def _ask_once(self, commands: Sequence[Command], request: Request) -> list[Any]:
-        if self._is_stale:
-            refusal = _get_topology(self._cluster).refresh(self._lost, request)
+        if self._topology.is_doubtful(self._slot):
+            refusal = self._topology.refresh(request)
             if refusal is not None:
                 return [refusal] * len(commands)
-            self._is_stale, self._lost = False, None
         try:
             node = self._cluster.nodes_manager.get_node_from_slot(self._slot)
         except RedisClusterException as error:
-            self._is_stale = True
+            self._topology.is_stale = True
             return [explain_unreachable(error)] * len(commands)
         return self._ask_node(node, commands, request)
 
@@ -151,7 +149,7 @@ class ClusterExchange(Exchange):
         node = self._cluster.get_node(redirect.host, redirect.port)
         if redirect.is_moved:
             if node is None:
-                self._is_stale = True
+                self._topology.is_stale = True
             else:
                 self._cluster.nodes_manager.move_slot(redirect.make_moved_error())
             # What follows may be about what was sent on, as WAIT is.
@@ -174,7 +172,7 @@ class ClusterExchange(Exchange):
         pool = self._cluster.get_redis_connection(node).connection_pool
         replies = self._ask_pool(pool, commands, request)
         if any(map(is_down, replies)):
-            self._is_stale, self._lost = True, node.name
+            self._topology.note_lost(node.name)
         return replies
 
 
@@ -235,15 +233,6 @@ def _ask_topology(ask: Callable[[], T], policy: Retry, unavailable: type[Unavail
         raise failed.failure.make_error(unavailable, sent=False) from None
 
 
-def make_sync_primary_seams(
-    cluster: RedisCluster, unavailable: type[UnavailableError]
-) -> list[SyncSeam]:
-    """See :func:`~aqm_db._io.redispy.async_cluster.make_primary_seams`."""
-    read_sync_topology(cluster, unavailable, cluster.retry)
-    primaries = list_sync_primaries(cluster, unavailable, cluster.retry)
-    return [seam for seam, _ in primaries.values()]
-
-
 def read_sync_topology(
     cluster: RedisCluster, unavailable: type[UnavailableError], policy: Retry
 ) -> None:
@@ -298,28 +287,48 @@ def make_sync_share_seams(
 
 
 def _find_primary(cluster: RedisCluster, slot: int) -> str | None:
-    nodes = cluster.nodes_manager.slots_cache.get(slot)
+    return _find_node(cluster.nodes_manager, slot)
+
+
+def _find_node(manager: Any, slot: int) -> str | None:
+    """The name of the node that has a slot, as far as is known."""
+    nodes = manager.slots_cache.get(slot)
     return nodes[0].name if nodes else None
 
 
 class _Topology:
     """What a cluster's client knows of its nodes, which all threads ask for together.
 
+    What one call finds out the next one knows: it may have no time left to ask itself.
+
     Args:
         cluster: the client.
+
+    Attributes:
+        is_stale: whether it has to be asked for before the next request, whoever's.
     """
 
     def __init__(self, cluster: RedisCluster) -> None:
+        self.is_stale = False
         # Not the client itself, which would be kept alive by what is kept for as long as it is.
         self._manager = cluster.nodes_manager
+        self._lost: list[str] = []
         self._joining = Lock()
         self._refreshing: Future[ErrorReply | LinkFailure | None] | None = None
 
-    def refresh(self, lost: str | None, request: Request) -> ErrorReply | LinkFailure | None:
+    def is_doubtful(self, slot: int) -> bool:
+        """Whether it has to be asked for before a slot's node is."""
+        return self.is_stale or _find_node(self._manager, slot) in self._lost
+
+    def note_lost(self, name: str) -> None:
+        """Takes note of a node that doesn't answer, and may have been replaced."""
+        if name not in self._lost:
+            self._lost.append(name)
+
+    def refresh(self, request: Request) -> ErrorReply | LinkFailure | None:
         """Asks for it (CLUSTER SLOTS), once for all that wait for it.
 
         Args:
-            lost: the name of a node that didn't answer, which is asked last.
             request: what it's for; it isn't waited for once that's over.
 
         Returns:
@@ -328,7 +337,7 @@ class _Topology:
         with self._joining:
             if self._refreshing is None or self._refreshing.done():
                 # Beside them: whoever is interrupted, or can wait no longer, leaves it to others.
-                self._refreshing = begin_beside(partial(self._ask, lost))
+                self._refreshing = begin_beside(self._ask)
             refreshing = self._refreshing
         try:
             refusal = refreshing.result(request.count_left())
@@ -336,11 +345,14 @@ class _Topology:
             return make_late_failure(sent=False)
         return refusal.copy() if isinstance(refusal, LinkFailure) else refusal
 
-    def _ask(self, lost: str | None) -> ErrorReply | LinkFailure | None:
+    def _ask(self) -> ErrorReply | LinkFailure | None:
         try:
-            self._manager.initialize(last_failed_node_name=lost)
+            # The one that was lost last is asked last.
+            self._manager.initialize(last_failed_node_name=self._lost[-1] if self._lost else None)
         except (RedisError, RedisClusterException) as error:
             return explain_unreachable(error)
+        self.is_stale = False
+        self._lost.clear()
         return None
 
 
