@@ -3,8 +3,6 @@
 As in test_mutants, every docstring says which protection is taken out, and which test then fails.
 """
 
-import gc
-import warnings
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -17,7 +15,7 @@ from aqm_db._io.redispy.async_cluster import Nodes
 from aqm_db._io.request import Request
 from tests.cluster import test_topology as of_topologies
 from tests.faults import test_deadlines as of_deadlines
-from tests.faults.support.cancelled_callers import turns
+from tests.faults.support.mutants import is_noticed_as
 from tests.support.faces import ASYNC
 
 pytestmark = pytest.mark.asyncio
@@ -38,15 +36,7 @@ def count_anew(_: Request) -> float:
 
 async def is_noticed(mutant: pytest.MonkeyPatch, test: Callable[[], Awaitable[object]]) -> None:
     """Makes sure that a test fails with a mutant, and passes without it."""
-    with pytest.raises(NOTICED):
-        await test()
-    mutant.undo()
-    with warnings.catch_warnings():
-        # Of what the test left open when it failed.
-        warnings.simplefilter("ignore", ResourceWarning)
-        await turns(20)
-        gc.collect()
-    await test()
+    await is_noticed_as(NOTICED, mutant, test)
 
 
 async def run_silent_server() -> None:

@@ -3,8 +3,6 @@
 As in test_mutants, every docstring says which protection is taken out, and which test then fails.
 """
 
-import gc
-import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,7 +13,7 @@ from redis.exceptions import RedisError
 from aqm_db._io.redispy import async_sources, private_parts
 from aqm_db._io.redispy.async_loops import Channels
 from aqm_db._io.redispy.async_sources import PooledSource
-from tests.faults.support.cancelled_callers import turns
+from tests.faults.support.mutants import is_noticed_as
 from tests.io import test_async_sources as of_pools, test_private_parts as of_foreign_parts
 from tests.support.backends import Servers
 
@@ -37,15 +35,7 @@ def always(*_: object) -> bool:
 
 async def is_noticed(mutant: pytest.MonkeyPatch, test: Callable[[], Awaitable[None]]) -> None:
     """Makes sure that a test fails with a mutant, and passes without it."""
-    with pytest.raises(NOTICED):
-        await test()
-    mutant.undo()
-    with warnings.catch_warnings():
-        # Of what the test left open when it failed.
-        warnings.simplefilter("ignore", ResourceWarning)
-        await turns(20)
-        gc.collect()
-    await test()
+    await is_noticed_as(NOTICED, mutant, test)
 
 
 async def test_an_idle_link_that_keeps_the_last_connection(servers: Servers) -> None:

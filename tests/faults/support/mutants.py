@@ -1,11 +1,15 @@
 """Protections taken out of the library, for the length of a test."""
 
+import gc
 import hashlib
 import re
+import warnings
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from aqm_db._lua.loader import Script
+from tests.faults.support.cancelled_callers import turns
 
 
 def without(
@@ -21,3 +25,26 @@ def without(
     monkeypatch.setitem(vars(script), "source", mutated)
     sha = hashlib.sha1(mutated.encode(), usedforsecurity=False).hexdigest()
     monkeypatch.setitem(vars(script), "sha", sha)
+
+
+async def is_noticed_as(
+    failures: tuple[type[BaseException], ...],
+    mutant: pytest.MonkeyPatch,
+    test: Callable[[], Awaitable[object]],
+) -> None:
+    """Makes sure that a test fails with a mutant, and passes without it, connections and all.
+
+    Args:
+        failures: how a test fails that notices a mutant.
+        mutant: what takes the protection out.
+        test: the test.
+    """
+    with pytest.raises(failures):
+        await test()
+    mutant.undo()
+    with warnings.catch_warnings():
+        # Of what the test left open when it failed.
+        warnings.simplefilter("ignore", ResourceWarning)
+        await turns(20)
+        gc.collect()
+    await test()

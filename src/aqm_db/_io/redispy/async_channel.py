@@ -55,6 +55,23 @@ class Holds:
             self._holds.discard(hold)
             hold.set_result(None)
 
+    async def wait_for(
+        self, work: asyncio.Task[ErrorReply | LinkFailure | None], request: Request
+    ) -> ErrorReply | LinkFailure | None:
+        """Waits for what many wait for, each until its own request is over.
+
+        Returns:
+            Why it couldn't be done, or not in time; None once it's done.
+        """
+        with self.delay_closing():
+            await asyncio.wait((work,), timeout=request.count_left())
+        if not work.done():
+            return make_late_failure(sent=False)
+        if work.cancelled():
+            return LinkFailure("the client was closed", sent=False)
+        refusal = work.result()
+        return refusal.copy() if isinstance(refusal, LinkFailure) else refusal
+
     def hang_up(self, reason: str) -> None:
         """Ends what is open: nothing, here."""
 
@@ -243,15 +260,7 @@ class Channel(Holds):
         # An eager task may be over before it's known here, so it can't be what forgets itself.
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._open())
-        opening = self._opening
-        with self.delay_closing():
-            await asyncio.wait((opening,), timeout=request.count_left())
-        if not opening.done():
-            return make_late_failure(sent=False)
-        if opening.cancelled():
-            return LinkFailure("the client was closed", sent=False)
-        refusal = opening.result()
-        return refusal.copy() if isinstance(refusal, LinkFailure) else refusal
+        return await self.wait_for(self._opening, request)
 
     async def _open(self) -> ErrorReply | LinkFailure | None:
         await self._hang_up()

@@ -245,15 +245,7 @@ class Nodes(Holds):
         # An eager task may be over before it's known here, so it can't be what forgets itself.
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self._refresh(cluster))
-        refreshing = self._refreshing
-        with self.delay_closing():
-            await asyncio.wait((refreshing,), timeout=request.count_left())
-        if not refreshing.done():
-            return make_late_failure(sent=False)
-        if refreshing.cancelled():
-            return LinkFailure("the client was closed", sent=False)
-        refusal = refreshing.result()
-        return refusal.copy() if isinstance(refusal, LinkFailure) else refusal
+        return await self.wait_for(self._refreshing, request)
 
     async def _refresh(self, cluster: RedisCluster) -> ErrorReply | LinkFailure | None:
         manager = cluster.nodes_manager
