@@ -132,6 +132,20 @@ async def test_a_connection_that_ends_before_its_first_call(
         await client.aclose()
 
 
+async def test_a_line_that_breaks_when_it_is_written_to(servers: Servers) -> None:
+    """The call is told why, and its streams don't complain that nobody asked them."""
+    client = servers[VALKEY_9].client(INVENTORY_DB, retry=Retry(NoBackoff(), 0))
+    vault = AsyncSecureVault(client)
+    assert await vault.exists("k") is False
+    channel: Any = get_channels(client).get_channel()
+    link, connection = channel._link, channel._loan._connection
+    link.connection_lost(BrokenPipeError(32, "Broken pipe"))
+    link._transport.abort()
+    await connection._writer.wait_closed()
+    assert await vault.exists("k") is False
+    await client.aclose()
+
+
 async def test_a_client_without_a_timeout(servers: Servers) -> None:
     """A client that waits for ever is served like any other."""
     client = servers[VALKEY_9].client(INVENTORY_DB, socket_timeout=None)

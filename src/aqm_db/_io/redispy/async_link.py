@@ -174,8 +174,10 @@ class WireLink(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
+        is_told = self._listener is not None
         self._end(exc)
-        self._streams.connection_lost(exc)
+        # Of the streams nobody asks why, and asyncio would complain of that.
+        self._streams.connection_lost(None if is_told else exc)
 
     def pause_writing(self) -> None:
         """See :class:`asyncio.Protocol`."""
