@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
-from redis.asyncio.client import Redis as Client
+from redis.asyncio.client import Pipeline, Redis as Client
 
 from aqm_db import AsyncGarbageCollector, AsyncSecureVault, AsyncSmartInventory
 from tests.support.backends import REDIS_6, VALKEY_9, Backend
@@ -61,13 +61,28 @@ class OwnersClient(Client):
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """See redis-py."""
         execute: Any = super().execute_command
-        name, *rest = args
-        if name in {"DEL", "EXISTS", "UNLINK"}:
-            rest = [_prefixed(key) for key in rest]
-        elif rest:
-            rest[0] = _prefixed(rest[0])
-        reply = await execute(name, *rest, **options)
-        return [key.removeprefix(PREFIX) for key in reply] if name == "KEYS" else reply
+        reply = await execute(*_prefix_keys(*args), **options)
+        return [key.removeprefix(PREFIX) for key in reply] if args[0] == "KEYS" else reply
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Any:  # noqa: FBT001, FBT002 - as redis-py has it
+        """See redis-py."""
+        callbacks: Any = self.response_callbacks
+        return _OwnersPipeline(self.connection_pool, callbacks, transaction, shard_hint)
+
+
+class _OwnersPipeline(Pipeline):
+    """The same for a pipeline."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """See redis-py."""
+        execute: Any = super().execute_command
+        return execute(*_prefix_keys(*args), **options)
+
+
+def _prefix_keys(name: str, *rest: Any) -> tuple[Any, ...]:
+    if name in {"DEL", "EXISTS", "UNLINK"}:
+        return name, *(_prefixed(key) for key in rest)
+    return (name, _prefixed(rest[0]), *rest[1:]) if rest else (name,)
 
 
 def _prefixed(name: str | bytes) -> bytes:
