@@ -28,6 +28,7 @@ from aqm_db.errors import (
 )
 from tests.api.test_fsync import PATIENT, admin_of, client_of, opened
 from tests.faults.support.fault_table import Tally
+from tests.faults.support.mutants import is_noticed_as
 from tests.io.test_returns import WRONG, changing, select, unheard
 from tests.support.backends import REDIS_8, VALKEY_8, VALKEY_9, Backend, RunningServer
 from tests.support.diagnoses import socket_url
@@ -132,10 +133,7 @@ async def test_a_password_that_can_not_be_read(face: Face, tally: Tally) -> None
 
 async def is_noticed(mutant: pytest.MonkeyPatch, test: Callable[[], Awaitable[None]]) -> None:
     """Makes sure that a test fails with a mutant, and passes without it."""
-    with pytest.raises(NOTICED):
-        await test()
-    mutant.undo()
-    await test()
+    await is_noticed_as(NOTICED, mutant, test)
 
 
 @pytest.mark.parametrize("kind", [VALKEY_9, VALKEY_8], ids=lambda backend: backend.name)

@@ -14,6 +14,7 @@ from aqm_db._io.facts import Facts
 from aqm_db._io.redispy import async_channel, sync_exchange
 from aqm_db.backup import _records
 from tests.care import test_backup as of_backups
+from tests.faults.support.mutants import is_noticed_as
 from tests.io import test_walks as of_walks
 from tests.support.backends import RunningServer
 from tests.support.samples import Clock, always
@@ -28,10 +29,7 @@ open_scope = of_walks.open_scope
 
 async def is_noticed(mutant: pytest.MonkeyPatch, test: Callable[[], Awaitable[None]]) -> None:
     """Makes sure that a test fails with a mutant, and passes without it."""
-    with pytest.raises(NOTICED):
-        await test()
-    mutant.undo()
-    await test()
+    await is_noticed_as(NOTICED, mutant, test)
 
 
 async def test_connections_that_are_taken_for_one(

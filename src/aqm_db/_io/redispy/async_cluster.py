@@ -35,6 +35,7 @@ from .async_sources import OwnSource, Source, connect_once
 from .redirects import (
     ASKING,
     HOPS,
+    Doubts,
     Redirect,
     choose_redirect,
     explain_unreachable,
@@ -202,24 +203,20 @@ class Nodes(Holds):
 
     Attributes:
         home: where the cluster's client can be used: it serves one event loop.
-        is_stale: whether the topology has to be asked for before the next request, whoever's.
+        doubts: what the topology may be wrong about.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.is_stale = True
-        self._lost: list[str] = []
+        self.doubts = Doubts(is_stale=True)
         self._refreshing: asyncio.Task[ErrorReply | LinkFailure | None] | None = None
         self.home = Home(self._move_in)
         self._channels: dict[str, Channels] = {}
 
     def get_node(self, cluster: RedisCluster, slot: int) -> ClusterNode | None:
-        """The node that has a slot; None while that isn't known.
-
-        Another one's silence delays nobody here: what others find out of it takes a while.
-        """
-        nodes = None if self.is_stale else cluster.nodes_manager.slots_cache.get(slot)
-        return nodes[0] if nodes and nodes[0].name not in self._lost else None
+        """The node that has a slot; None while that isn't known."""
+        nodes = cluster.nodes_manager.slots_cache.get(slot)
+        return nodes[0] if nodes and not self.doubts.concern(nodes) else None
 
     async def find_node(
         self, cluster: RedisCluster, slot: int, request: Request
@@ -230,7 +227,7 @@ class Nodes(Holds):
             return refusal
         nodes = cluster.nodes_manager.slots_cache.get(slot)
         if not nodes:
-            self.is_stale = True
+            self.doubts.is_stale = True
             return LinkFailure("no node has the slot", sent=False)
         return nodes[0]
 
@@ -255,15 +252,13 @@ class Nodes(Holds):
             async with asyncio.timeout(REPEATABLE_SECONDS):
                 await cluster.initialize()
                 if is_known:
-                    # The one that was lost last is asked last.
-                    lost = self._lost[-1] if self._lost else None
+                    lost = self.doubts.find_last()
                     await manager.initialize(last_failed_node_name=lost)
         except TimeoutError:
             return make_late_failure(sent=False)
         except (RedisError, RedisClusterException) as error:
             return explain_unreachable(error)
-        self.is_stale = False
-        self._lost.clear()
+        self.doubts.forget()
         for name in self._channels.keys() - manager.nodes_cache.keys():
             # Nobody waits for a node that is gone, and may be silent.
             self._delay_closing_for(asyncio.create_task(self._channels.pop(name).aclose()))
@@ -275,14 +270,14 @@ class Nodes(Holds):
         """Sends commands to a node; one that doesn't answer may have been replaced."""
         replies = await self.get_channel(node).request(commands, request)
         for reply in replies:
-            if is_down(reply) and node.name not in self._lost:
-                self._lost.append(node.name)
+            if is_down(reply):
+                self.doubts.note_lost(node.name)
         return replies
 
     async def note_move(self, cluster: RedisCluster, redirect: Redirect) -> None:
         """Takes note of a slot's new node."""
         if cluster.nodes_manager.get_node(redirect.host, redirect.port) is None:
-            self.is_stale = True
+            self.doubts.is_stale = True
         else:
             await cluster.nodes_manager.move_slot(redirect.make_moved_error())
 
@@ -318,13 +313,13 @@ class Nodes(Holds):
             _, channel = self._channels.popitem()
             await channel.aclose()
         # Whoever closes the cluster client has to open it again before it's used.
-        self.is_stale = True
+        self.doubts.is_stale = True
 
     def _move_in(self) -> None:
         """What was under way on an event loop that is closed never ends."""
         self._holds.clear()
         self._refreshing = None
-        self.is_stale = True
+        self.doubts.is_stale = True
 
 
 class _NodeSource:

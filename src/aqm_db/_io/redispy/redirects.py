@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from redis.crc import key_slot
 from redis.exceptions import MovedError, RedisError
@@ -44,6 +44,42 @@ class Redirect(NamedTuple):
     def make_moved_error(self) -> MovedError:
         """The same as redis-py takes it."""
         return MovedError(f"{self.slot} {self.host}:{self.port}")
+
+
+class Doubts:
+    """What a client's topology may be wrong about, until it's asked for again.
+
+    Args:
+        is_stale: as of the attribute.
+
+    Attributes:
+        is_stale: whether it has to be asked for before the next request, whoever's.
+    """
+
+    def __init__(self, *, is_stale: bool) -> None:
+        self.is_stale = is_stale
+        self._lost: list[str] = []
+
+    def concern(self, nodes: Sequence[Any] | None) -> bool:
+        """Whether it has to be asked for before the nodes of a slot are, the primary first.
+
+        Another one's silence delays nobody here: what others find out of it takes a while.
+        """
+        return self.is_stale or (bool(nodes) and cast("Any", nodes)[0].name in self._lost)
+
+    def note_lost(self, name: str) -> None:
+        """Takes note of a node that doesn't answer, and may have been replaced."""
+        if name not in self._lost:
+            self._lost.append(name)
+
+    def find_last(self) -> str | None:
+        """The node that was lost last, which is asked last; None if none was."""
+        return self._lost[-1] if self._lost else None
+
+    def forget(self) -> None:
+        """Has none any more: it was asked for."""
+        self.is_stale = False
+        self._lost.clear()
 
 
 def find_slot(tag: str) -> int:

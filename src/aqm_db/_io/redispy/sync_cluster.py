@@ -26,6 +26,7 @@ from aqm_db.errors import UnavailableError
 from .redirects import (
     ASKING,
     HOPS,
+    Doubts,
     Redirect,
     choose_redirect,
     explain_unreachable,
@@ -133,7 +134,7 @@ class ClusterExchange(Exchange):
         try:
             node = self._cluster.nodes_manager.get_node_from_slot(self._slot)
         except RedisClusterException as error:
-            self._topology.is_stale = True
+            self._topology.doubts.is_stale = True
             return [explain_unreachable(error)] * len(commands)
         return self._ask_node(node, commands, request)
 
@@ -149,7 +150,7 @@ class ClusterExchange(Exchange):
         node = self._cluster.get_node(redirect.host, redirect.port)
         if redirect.is_moved:
             if node is None:
-                self._topology.is_stale = True
+                self._topology.doubts.is_stale = True
             else:
                 self._cluster.nodes_manager.move_slot(redirect.make_moved_error())
             # What follows may be about what was sent on, as WAIT is.
@@ -172,7 +173,7 @@ class ClusterExchange(Exchange):
         pool = self._cluster.get_redis_connection(node).connection_pool
         replies = self._ask_pool(pool, commands, request)
         if any(map(is_down, replies)):
-            self._topology.note_lost(node.name)
+            self._topology.doubts.note_lost(node.name)
         return replies
 
 
@@ -287,12 +288,7 @@ def make_sync_share_seams(
 
 
 def _find_primary(cluster: RedisCluster, slot: int) -> str | None:
-    return _find_node(cluster.nodes_manager, slot)
-
-
-def _find_node(manager: Any, slot: int) -> str | None:
-    """The name of the node that has a slot, as far as is known."""
-    nodes = manager.slots_cache.get(slot)
+    nodes = cluster.nodes_manager.slots_cache.get(slot)
     return nodes[0].name if nodes else None
 
 
@@ -305,25 +301,19 @@ class _Topology:
         cluster: the client.
 
     Attributes:
-        is_stale: whether it has to be asked for before the next request, whoever's.
+        doubts: what may be wrong of it.
     """
 
     def __init__(self, cluster: RedisCluster) -> None:
-        self.is_stale = False
+        self.doubts = Doubts(is_stale=False)
         # Not the client itself, which would be kept alive by what is kept for as long as it is.
         self._manager = cluster.nodes_manager
-        self._lost: list[str] = []
         self._joining = Lock()
         self._refreshing: Future[ErrorReply | LinkFailure | None] | None = None
 
     def is_doubtful(self, slot: int) -> bool:
         """Whether it has to be asked for before a slot's node is."""
-        return self.is_stale or _find_node(self._manager, slot) in self._lost
-
-    def note_lost(self, name: str) -> None:
-        """Takes note of a node that doesn't answer, and may have been replaced."""
-        if name not in self._lost:
-            self._lost.append(name)
+        return self.doubts.concern(self._manager.slots_cache.get(slot))
 
     def refresh(self, request: Request) -> ErrorReply | LinkFailure | None:
         """Asks for it (CLUSTER SLOTS), once for all that wait for it.
@@ -347,12 +337,10 @@ class _Topology:
 
     def _ask(self) -> ErrorReply | LinkFailure | None:
         try:
-            # The one that was lost last is asked last.
-            self._manager.initialize(last_failed_node_name=self._lost[-1] if self._lost else None)
+            self._manager.initialize(last_failed_node_name=self.doubts.find_last())
         except (RedisError, RedisClusterException) as error:
             return explain_unreachable(error)
-        self.is_stale = False
-        self._lost.clear()
+        self.doubts.forget()
         return None
 
 
