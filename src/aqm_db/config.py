@@ -69,6 +69,8 @@ VAULT_UNPUBLISHED_KEY: Final = "vault:v1:unpublished"
 """Ids of keys whose public half still has to be published, by the time they were minted."""
 VAULT_WATCH_KEY: Final = "vault:v1:watch"
 """What the server's clock showed when it was last looked at, and where it has jumped from."""
+VAULT_SCHEMA_KEY: Final = "vault:v1:schema"
+"""Which version of the layout these keys have."""
 
 INV_KEY_PREFIX: Final = "inv:v1:key"
 """``inv:v1:key:{contact_id}:{key_id}``: a public half."""
@@ -92,6 +94,14 @@ INV_EPOCH_KEY: Final = "inv:v1:epoch"
 """How many times leases have ended: what was measured before the last end is out of date."""
 INV_WATCH_KEY: Final = "inv:v1:watch"
 """What the server's clock showed when it was last looked at, and where it has jumped from."""
+INV_CONTACTS_KEY: Final = "inv:v1:contacts"
+"""Ids of all contacts."""
+INV_FORGOTTEN_KEY: Final = "inv:v1:forgotten"
+"""Ids of contacts that are not registered and have used coins, by when these are forgotten."""
+INV_ASIDE_KEY: Final = "inv:v1:aside"
+"""Rows that no queue lists: ``{contact_id}:{key_id}``, in the order of their bytes."""
+INV_SCHEMA_KEY: Final = "inv:v1:schema"
+"""Which version of the layout these keys have."""
 
 # Vault -------------------------------------------------------------------------------------
 

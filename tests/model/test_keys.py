@@ -65,6 +65,11 @@ def test_every_name_is_of_its_kind(contact_id: str, key_id: str, owner: str | No
         "leases": (INVENTORY_KINDS, keys.inv_leases, ()),
         "watch": (INVENTORY_KINDS, keys.inv_watch, ()),
         "vault_watch": (VAULT_KINDS, keys.vault_watch, ()),
+        "vault_schema": (VAULT_KINDS, keys.vault_schema, ()),
+        "contacts": (INVENTORY_KINDS, keys.inv_contacts, ()),
+        "forgotten": (INVENTORY_KINDS, keys.inv_forgotten, ()),
+        "aside": (INVENTORY_KINDS, keys.inv_aside, ()),
+        "schema": (INVENTORY_KINDS, keys.inv_schema, ()),
         "epoch": (INVENTORY_KINDS, keys.inv_epoch, ()),
     }
     assert names.keys() == {kind.name for kind in (*VAULT_KINDS, *INVENTORY_KINDS)}

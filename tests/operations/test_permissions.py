@@ -29,6 +29,7 @@ READS = {
     "ZRANGEBYSCORE": {"check", "export_backup"},
     "ZSCORE": {"pending_upload", "export_backup", "forget_contact", "collect_single_contact"},
     "STRLEN": {"check"},
+    "SCARD": {"check"},
     "SCAN": {
         *("get_all_active_ids", "purge_expired", "garbage_collect", "dry_run", "check"),
         *("forget_contact", "collect_single_contact", "count_stale", "contact_pages"),
@@ -45,6 +46,7 @@ PATTERNS = (
     "vault:v1:spent",
     "vault:v1:unpublished",
     "vault:v1:watch",
+    "vault:v1:schema",
     "inv:v1:key:*",
     "inv:v1:claim:*",
     "inv:v1:meta:*",
@@ -55,6 +57,10 @@ PATTERNS = (
     "inv:v1:leases",
     "inv:v1:epoch",
     "inv:v1:watch",
+    "inv:v1:contacts",
+    "inv:v1:forgotten",
+    "inv:v1:aside",
+    "inv:v1:schema",
 )
 
 
@@ -152,12 +158,12 @@ async def test_a_remedy_is_typed_as_it_is(face: str, shared: RunningServer) -> N
 async def test_a_user_whose_name_is_no_word(face: str, shared: RunningServer) -> None:
     """They know their name themselves."""
     with shared.sync_client(0) as admin:
-        admin.execute_command("ACL", "SETUSER", "u;u", "on", ">p", "~*", "+@all", "-strlen")
+        admin.execute_command("ACL", "SETUSER", "u;u", "on", ">p", "~*", "+@all", "-renamenx")
         try:
             diagnosis = await diagnose(face, socket_url(shared, "u%3Bu:p@"))
         finally:
             admin.acl_deluser("u;u")
-    assert pick_finding(diagnosis, "permissions").remedy == "Run ACL SETUSER USER +strlen"
+    assert pick_finding(diagnosis, "permissions").remedy == "Run ACL SETUSER USER +renamenx"
 
 
 @pytest.mark.asyncio

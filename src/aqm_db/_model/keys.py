@@ -53,6 +53,11 @@ class Keys:
         self.inv_epoch: str = prefix + config.INV_EPOCH_KEY
         self.inv_watch: str = prefix + config.INV_WATCH_KEY
         self.vault_watch: str = prefix + config.VAULT_WATCH_KEY
+        self.vault_schema: str = prefix + config.VAULT_SCHEMA_KEY
+        self.inv_contacts: str = prefix + config.INV_CONTACTS_KEY
+        self.inv_forgotten: str = prefix + config.INV_FORGOTTEN_KEY
+        self.inv_aside: str = prefix + config.INV_ASIDE_KEY
+        self.inv_schema: str = prefix + config.INV_SCHEMA_KEY
         self._inv = f"{prefix}{config.INV_KEY_PREFIX}:"
         self._meta = f"{prefix}{config.INV_META_PREFIX}:"
         self._used = f"{prefix}{config.INV_USED_PREFIX}"

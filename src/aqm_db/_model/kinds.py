@@ -24,7 +24,7 @@ class Kind(NamedTuple):
     name: str
     prefix: str
     ids: int
-    type: Literal["hash", "string", "zset", "any"]
+    type: Literal["hash", "string", "set", "zset", "any"]
 
 
 VAULT_KINDS: Final = (
@@ -34,6 +34,7 @@ VAULT_KINDS: Final = (
     Kind("spent_ids", config.VAULT_SPENT_KEY, 0, "zset"),
     Kind("unpublished", config.VAULT_UNPUBLISHED_KEY, 0, "zset"),
     Kind("vault_watch", config.VAULT_WATCH_KEY, 0, "hash"),
+    Kind("vault_schema", config.VAULT_SCHEMA_KEY, 0, "string"),
 )
 """All that the vault's names stand for; a check calls every other name there foreign."""
 INVENTORY_KINDS: Final = (
@@ -48,6 +49,10 @@ INVENTORY_KINDS: Final = (
     Kind("leases", config.INV_LEASES_KEY, 0, "hash"),
     Kind("epoch", config.INV_EPOCH_KEY, 0, "string"),
     Kind("watch", config.INV_WATCH_KEY, 0, "hash"),
+    Kind("contacts", config.INV_CONTACTS_KEY, 0, "set"),
+    Kind("forgotten", config.INV_FORGOTTEN_KEY, 0, "zset"),
+    Kind("aside", config.INV_ASIDE_KEY, 0, "zset"),
+    Kind("schema", config.INV_SCHEMA_KEY, 0, "string"),
 )
 """The same of the inventory."""
 

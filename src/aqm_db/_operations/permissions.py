@@ -39,7 +39,7 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "delete_owner": "SCAN, UNLINK row",
         "check": (
             "SCAN, ZRANGEBYSCORE expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD spent, "
-            "ZCARD unpublished, HGET watch"
+            "ZCARD unpublished, HGET watch, STRLEN schema"
         ),
         "health": "DBSIZE",
     },
@@ -61,7 +61,8 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "get_full_dashboard": "SCAN",
         "check": (
             "SCAN, HGETALL meta, EXISTS meta, EXISTS row, ZRANGE queues, ZCARD used, "
-            "ZCARD used_until, STRLEN turn, HGET leases, STRLEN epoch, HGET watch"
+            "ZCARD used_until, STRLEN turn, HGET leases, STRLEN epoch, HGET watch, "
+            "SCARD contacts, ZCARD forgotten, ZCARD aside, STRLEN schema"
         ),
         "forget_contact": "SCAN, ZSCORE queues",
         "count_stale": "SCAN",
@@ -183,6 +184,7 @@ def _list_key_names(database: DatabaseName, keys: Keys) -> dict[str, tuple[str, 
             "spent": (keys.vault_spent,),
             "unpublished": (keys.vault_unpublished,),
             "watch": (keys.vault_watch,),
+            "schema": (keys.vault_schema,),
         }
     names = keys.of("")
     return {
@@ -197,6 +199,10 @@ def _list_key_names(database: DatabaseName, keys: Keys) -> dict[str, tuple[str, 
         "leases": (keys.inv_leases,),
         "epoch": (keys.inv_epoch,),
         "watch": (keys.inv_watch,),
+        "contacts": (keys.inv_contacts,),
+        "forgotten": (keys.inv_forgotten,),
+        "aside": (keys.inv_aside,),
+        "schema": (keys.inv_schema,),
     }
 
 

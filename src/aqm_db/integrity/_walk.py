@@ -14,6 +14,7 @@ from aqm_db.errors import AQMDatabaseError
 _PROBES: dict[str, tuple[str, ...]] = {
     "hash": ("HGET", ""),
     "string": ("STRLEN",),
+    "set": ("SCARD",),
     "zset": ("ZCARD",),
 }
 """A cheap read that a key of another type refuses, by type."""
