@@ -46,10 +46,9 @@ def acl_rules(
             It gives INFO, too, by which a walk knows the server's process among connections.
             Without it, these are denied, and change nothing: ``check``, ``collect_single_contact``,
             ``contact_pages``, ``count_stale``, ``delete_owner``, ``dry_run``, ``enforce_budget``,
-            ``export_backup``, ``forget_contact``, ``garbage_collect``, ``get_all_active_ids``,
-            ``get_full_dashboard``, ``get_inventory`` of all contacts, ``get_replenish_needs``,
-            ``get_storage_usage``, ``iter_owners``, ``maintenance``, ``purge_expired`` and
-            ``replenish``.
+            ``export_backup``, ``forget_contact``, ``garbage_collect``, ``get_full_dashboard``,
+            ``get_inventory`` of all contacts, ``get_replenish_needs``, ``get_storage_usage``,
+            ``iter_owners``, ``maintenance`` and ``replenish``.
         confirm_fsync: whether the user's changes are confirmed so (WAITAOF), which servers before
             Redis 7.2 have no rule for. It takes ``with_config``, too, but on Redis 8.0 or later;
             without it changes are denied, and aren't made.

@@ -20,6 +20,7 @@ from ._io.target import Cluster, Embedded
 from ._model.checks import check_caps, check_clock, check_count, check_flag, check_id
 from ._model.defaults import Sleep, new_request_id, now_ms
 from ._model.keys import Keys, owner_of
+from ._operations.layout import check_layout
 from ._operations.outcome import Progress
 from ._operations.owners import scan_owners
 from ._operations.safety import check_safety
@@ -447,6 +448,8 @@ def connect(
         UnsafeServerError: the server deletes keys to make room, or is a replica; or a primary of
             the cluster is so.
         EmbeddedServerError: the embedded server can't be started or joined.
+        SchemaVersionError: a later version of this library has written the owner's data.
+        CorruptEntryError: what says which version has written it is malformed.
         VaultUnavailableError: the server can't be reached, or the owner's primary in a cluster; or
             the sentinels don't know the name.
         InventoryUnavailableError: the same, between the first database and the second.
@@ -477,7 +480,9 @@ def connect(
     checks: list[Check] = [] if allow_unsafe else [check_safety]
     if confirm_fsync:
         checks.append(partial(check_fsync, is_embedded=isinstance(target, Embedded)))
-    return Connecting(lambda face: open_database(face, target, make, Keys(owner), checks))
+    keys = Keys(owner)
+    check_own = partial(check_layout, keys=keys)
+    return Connecting(lambda face: open_database(face, target, make, keys, check_own, checks))
 
 
 def directory_of(url: str | None) -> Path | None:

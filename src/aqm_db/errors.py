@@ -22,6 +22,7 @@
     ├── AccessDeniedError
     ├── NotWritableError
     ├── UnsafeServerError
+    ├── SchemaVersionError
     ├── EmbeddedServerError
     └── UnavailableError
         ├── VaultUnavailableError
@@ -177,6 +178,29 @@ class NotWritableError(AQMDatabaseError):
 
 class UnsafeServerError(AQMDatabaseError):
     """The server deletes keys to make room, or is a replica; ``connect`` opened nothing."""
+
+
+class SchemaVersionError(AQMDatabaseError):
+    """A later version of this library has written the database; nothing was read or changed.
+
+    Attributes:
+        database: which one, ``"vault"`` or ``"inventory"``.
+        found: the version of its layout.
+        known: the highest that this version of the library knows.
+    """
+
+    def __init__(self, database: str, found: int, known: int) -> None:
+        super().__init__(
+            f"the {database} has version {found} of its layout, and this library knows no later "
+            f"one than {known}: upgrade aqm-db"
+        )
+        self.database = database
+        self.found = found
+        self.known = known
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """What makes it anew, in another process for example."""
+        return type(self), (self.database, self.found, self.known), vars(self)
 
 
 class EmbeddedServerError(AQMDatabaseError):

@@ -284,17 +284,15 @@ class SecureVault(Wrapper[AsyncSecureVault]):
     def get_all_active_ids(self, coin_category: str | None = None) -> list[str]:
         """Lists active keys, of one tier or of all; malformed rows are logged and left out.
 
-        It walks the whole database (SCAN): for background use.
-
         Raises:
             InvalidCoinCategoryError: there is no such tier.
+            CorruptEntryError: the index of active keys is malformed.
+            SchemaVersionError: a later version of this library has written the database.
         """
         return drive(self.asynchronous.get_all_active_ids(coin_category))
 
     def purge_expired(self, max_age_days: int = config.VAULT_PURGE_MAX_AGE_DAYS) -> int:
         """Deletes active keys that are older than some days; malformed rows are logged and kept.
-
-        It walks the whole database (SCAN): for background use.
 
         Args:
             max_age_days: days since a key was stored, 0 to 36,500.
@@ -307,6 +305,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
             InvalidArgumentError: the number of days is out of range.
             CorruptEntryError: the stored counters are malformed, or an index that old keys are
                 listed in; nothing was deleted.
+            SchemaVersionError: a later version of this library has written the database.
         """
         return drive(self.asynchronous.purge_expired(max_age_days))
 
@@ -1097,6 +1096,8 @@ def connect(
         UnsafeServerError: the server deletes keys to make room, or is a replica; or a primary of
             the cluster is so.
         EmbeddedServerError: the embedded server can't be started or joined.
+        SchemaVersionError: a later version of this library has written the owner's data.
+        CorruptEntryError: what says which version has written it is malformed.
         VaultUnavailableError: the server can't be reached, or the owner's primary in a cluster; or
             the sentinels don't know the name.
         InventoryUnavailableError: the same, between the first database and the second.

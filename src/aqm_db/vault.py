@@ -16,6 +16,7 @@ from ._model.keys import Keys
 from ._model.tiers import active_of
 from ._operations import Scope, private_halves
 from ._operations.batch import run_batch
+from ._operations.layout import prepare_vault
 from .errors import (
     AQMDatabaseError,
     KeyAlreadyBurnedError,
@@ -246,19 +247,18 @@ class AsyncSecureVault:
     async def get_all_active_ids(self, coin_category: str | None = None) -> list[str]:
         """Lists active keys, of one tier or of all; malformed rows are logged and left out.
 
-        It walks the whole database (SCAN): for background use.
-
         Raises:
             InvalidCoinCategoryError: there is no such tier.
+            CorruptEntryError: the index of active keys is malformed.
+            SchemaVersionError: a later version of this library has written the database.
         """
         if coin_category is not None:
             check_category("coin_category", coin_category)
+        await prepare_vault(self.scope)
         return await private_halves.list_active_ids(self.scope, coin_category)
 
     async def purge_expired(self, max_age_days: int = config.VAULT_PURGE_MAX_AGE_DAYS) -> int:
         """Deletes active keys that are older than some days; malformed rows are logged and kept.
-
-        It walks the whole database (SCAN): for background use.
 
         Args:
             max_age_days: days since a key was stored, 0 to 36,500.
@@ -271,8 +271,10 @@ class AsyncSecureVault:
             InvalidArgumentError: the number of days is out of range.
             CorruptEntryError: the stored counters are malformed, or an index that old keys are
                 listed in; nothing was deleted.
+            SchemaVersionError: a later version of this library has written the database.
         """
         check_days("max_age_days", max_age_days)
+        await prepare_vault(self.scope)
         return await private_halves.purge(self.scope, max_age_days * DAY_MS)
 
     async def get_stats(self) -> VaultStats:

@@ -47,7 +47,7 @@ async def test_rules_that_leave_something(
 
 
 @pytest.mark.parametrize(("backend", "options", "face"), [(VALKEY_9, {}, ASYNC)])
-@pytest.mark.parametrize("place", ["forget", "collect", "others"])
+@pytest.mark.parametrize("place", ["forget", "collect"])
 async def test_walks_that_come_late(
     monkeypatch: pytest.MonkeyPatch,
     confined: of_owners.Confined,
@@ -64,16 +64,10 @@ async def test_walks_that_come_late(
     ) -> list[tuple[str, int]]:
         return await collecting.remove_orphans(scope, [BOB], mode, progress)
 
-    async def ask_nothing(*_: object) -> None:
-        pass
-
     with monkeypatch.context() as changed:
-        if place == "others":
-            changed.setattr(Scope, "try_walk", ask_nothing)
-        else:
-            module = contacts if place == "forget" else gc
-            changed.setattr(module, "find_orphans", find_nothing)
-            changed.setattr(module, "drop_orphans", walk)
+        module = contacts if place == "forget" else gc
+        changed.setattr(module, "find_orphans", find_nothing)
+        changed.setattr(module, "drop_orphans", walk)
         with pytest.raises(AssertionError, match="an owner's rules"):
             await of_owners.test_an_operation_works_or_changes_nothing(confined, options, Tally())
     await of_owners.test_an_operation_works_or_changes_nothing(confined, options, Tally())

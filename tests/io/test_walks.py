@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from aqm_db import AsyncSecureVault, sync
 from aqm_db._io.seam import SCAN_COUNT, Seam
 from aqm_db._operations import Scope
-from aqm_db._operations.memory import walk_index
-from aqm_db.errors import AccessDeniedError, VaultUnavailableError
+from aqm_db._operations.index import walk_index
+from aqm_db.errors import AccessDeniedError, CorruptEntryError, VaultUnavailableError
 from tests.support.backends import REAL_BACKENDS, VALKEY_9, Backend, RunningServer
 from tests.support.faces import ASYNC, Face
 from tests.support.samples import always
@@ -230,7 +230,8 @@ async def test_an_index(
 
 
 async def test_an_index_of_the_wrong_type(server: RunningServer, open_scope: Open) -> None:
-    """Nothing is found in it."""
+    """It isn't taken for an empty one."""
     with server.sync_client(0) as client:
         client.set(INDEX, "")
-    assert [page async for page in walk_index(open_scope(), INDEX)] == []
+    with pytest.raises(CorruptEntryError):
+        await anext(walk_index(open_scope(), INDEX))

@@ -23,6 +23,7 @@ from aqm_db._operations import (
     Scope,
     collecting,
     contacts,
+    layout,
     memory,
     private_halves,
     publishing,
@@ -37,7 +38,7 @@ from aqm_db.integrity import _inventory, _vault
 from aqm_db.integrity._walk import Inspection
 from aqm_db.types import InventoryEntry, NewCoin, NewKey, VaultEntry
 
-FOLDERS = ("inventory", "vault", "turn")
+FOLDERS = ("inventory", "vault", "turn", "layout")
 NOW, MS_A_DAY = 1_800_000_000_000, 86_400_000
 COIN_TTL, USED_TTL, KEY_TTL = 30 * MS_A_DAY, 30 * MS_A_DAY, 30 * MS_A_DAY
 CLAIM_TTL, GRACE, SPENT_TTL = 30_000, 60_000, 30 * MS_A_DAY
@@ -82,8 +83,10 @@ class Recorder:
         return [await self.run(call) for call in calls]
 
     async def read(self, *commands: Sequence[Any]) -> list[Any]:
-        """There is one of everything, and nothing in it."""
-        replies = {"ZRANGEBYSCORE": [], "ZRANGE": [], "EXISTS": 1, "ZCARD": 0, "HGETALL": {}}
+        """There is one of everything, and nothing in it but a private half."""
+        halves = [b"k1", b"1"] if commands and KEYS.vault_expiry in commands[0] else []
+        replies: dict[Any, Any] = {"EXISTS": 1, "ZCARD": 0, "HGETALL": {}}
+        replies |= {"ZRANGEBYSCORE": halves, "ZRANGE": []}
         return [replies.get(command[0]) for command in commands]
 
     async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
@@ -505,6 +508,43 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "mode": "look",
             "row_prefix": KEYS.vault_prefix,
             "key_ids": [b"k1"],
+        },
+    ),
+    "layout_mark": (
+        build(lambda _: layout.build_mark("the mark")),
+        {"schema": "the mark", "version": 2},
+    ),
+    "vault_adopt": (
+        build(lambda scope: layout.build_adopt_half(scope, "k1")),
+        {
+            "row": KEYS.vault("k1"),
+            "expiry": KEYS.vault_expiry,
+            "clock": NOW,
+            "key_id": "k1",
+            "ttl": KEY_TTL,
+        },
+    ),
+    "inv_adopt": (
+        build(lambda scope: layout.build_adopt_contact(scope, "bob")),
+        {
+            "meta": BOB.meta,
+            "used": BOB.used,
+            "used_until": BOB.used_until,
+            "contacts": KEYS.inv_contacts,
+            "forgotten": KEYS.inv_forgotten,
+            "clock": NOW,
+            "contact_id": "bob",
+            "used_ttl": USED_TTL,
+        },
+    ),
+    "inv_adopt_row": (
+        build(lambda scope: layout.build_adopt_row(scope, "b:b", "k1")),
+        {
+            "row": KEYS.of("b:b").row("k1"),
+            "aside": KEYS.inv_aside,
+            "queues": dict(zip(TIERS, KEYS.of("b:b").queues, strict=True)),
+            "key_id": "k1",
+            "member": "b%3Ab:k1",
         },
     ),
     "turn_take": (

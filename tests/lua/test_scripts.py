@@ -13,7 +13,9 @@ from aqm_db._model.tiers import PRIORITIES, TIERS
 
 COMMAND = re.compile(r"\b(?:redis\.p?call|try_call)\('([A-Z]+)'")
 LUA = Path(loader.__file__).parent
-SCRIPTS = [script for folder in ("inventory", "vault", "turn") for script in list_scripts(folder)]
+SCRIPTS = [
+    script for folder in ("inventory", "vault", "turn", "layout") for script in list_scripts(folder)
+]
 FILES = sorted(LUA.glob("*/*.lua"))
 SHARED = sorted(LUA.glob("shared/*.lua"))
 each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)

@@ -54,7 +54,12 @@ async def create_inventory_client(face: Face, *, host: str, port: int) -> AsyncC
 
 
 async def open_database(
-    face: Face, target: Target, make: Callable[..., D], keys: Keys, checks: Sequence[Check]
+    face: Face,
+    target: Target,
+    make: Callable[..., D],
+    keys: Keys,
+    check_own: Check,
+    checks: Sequence[Check],
 ) -> D:
     """Opens what a url names, and pings it; what can't be reached, or isn't fit, is closed.
 
@@ -66,6 +71,7 @@ async def open_database(
         target: what to open.
         make: makes the database of the vault's client, the inventory's, and ``server``.
         keys: the names of the owner's keys.
+        check_own: what the owner's data has to pass.
         checks: what each server has to pass that takes writes.
     """
     server = await face.open_server(target.directory) if isinstance(target, Embedded) else None
@@ -78,7 +84,7 @@ async def open_database(
         for client, unavailable in clients.items():
             seam = make_seam(client, unavailable, "connect", keys, confirming=UNCONFIRMED)
             await seam.read(("PING",))
-            await _check(seam, checks)
+            await _check(seam, [check_own, *checks])
             if is_cluster(client):
                 await _check_others(face, client, unavailable, checks)
     except BaseException:

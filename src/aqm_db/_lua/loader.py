@@ -21,7 +21,7 @@ from aqm_db._model.tiers import PRIORITIES, TIERS, name_active_counter
 from .header import Header, list_items, read_header
 
 _LUA = Path(__file__).parent
-_PREFIXES = {"inventory": "inv", "vault": "vault", "turn": "turn"}
+_PREFIXES = {"inventory": "inv", "vault": "vault", "turn": "turn", "layout": "layout"}
 """What the names of operations begin with, by folder."""
 CLOCK_SLACK_MS = 1000
 """By how much a client may err about a server's clock before it's told."""

@@ -92,6 +92,10 @@ class Keys:
         contact_id, key_id = decode_id(contact), decode_id(coin)
         return None if contact_id is None or key_id is None else (contact_id, key_id)
 
+    def aside_member(self, contact_id: str, key_id: str) -> str:
+        """What stands for a public half in the index of those set aside."""
+        return f"{encode_id(contact_id)}:{encode_id(key_id)}"
+
     def meta_pattern(self) -> str:
         """All contacts, for SCAN."""
         return pattern_of(self._meta)

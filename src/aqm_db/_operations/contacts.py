@@ -14,6 +14,7 @@ from aqm_db.types import ContactMeta, InventorySummary
 
 from . import Scope
 from .collecting import drop_orphans, find_orphans
+from .layout import prepare_inventory
 from .outcome import Progress, check_reply
 from .stock import CLAIM_TTL_MS, USED_TTL_MS
 
@@ -119,6 +120,7 @@ async def read_meta(scope: Scope, contact_id: str) -> ContactMeta | None:
 
 async def list_pages(scope: Scope) -> AsyncIterator[list[str]]:
     """The ids of all contacts, page by page (SCAN): each at least once."""
+    await prepare_inventory(scope)
     async for page in scope.seam.scan(scope.keys.meta_pattern()):
         contact_ids = [found for key in page if (found := scope.keys.meta_id(key)) is not None]
         if contact_ids:

@@ -1,16 +1,18 @@
 """What is remembered of keys that are gone: coins that were used, and burned or expired halves."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from aqm_db._io.seam import SCAN_COUNT, Argument, Call
+from aqm_db._io.seam import Argument, Call
 from aqm_db._lua.loader import Script
 from aqm_db._model.keys import ContactKeys, parse_id
-from aqm_db.errors import AQMDatabaseError
+from aqm_db.errors import AQMDatabaseError, CorruptEntryError
 
 from . import Scope
 from .batch import AT_ONCE
+from .index import walk_index
 from .outcome import Progress, check_reply
 from .private_halves import GRACE_MS, SPENT_TTL_MS
 from .stock import USED_TTL_MS
@@ -68,20 +70,23 @@ async def list_used(scope: Scope) -> list[UsedCoin]:
             if contact_id is None:
                 continue
             names = scope.keys.of(contact_id)
-            async for entries in walk_index(scope, key.decode()):
-                await _add_used(scope, contact_id, names, [entry for entry, _ in entries], found)
+            with suppress(CorruptEntryError):
+                async for entries in walk_index(scope, key.decode()):
+                    members = [member for member, _ in entries]
+                    await _add_used(scope, contact_id, names, members, found)
     return list(found.values())
 
 
 async def list_spent(scope: Scope) -> list[SpentHalf]:
     """All private halves that are remembered as gone; what no call has written is passed over."""
     found: dict[str, SpentHalf] = {}
-    async for entries in walk_index(scope, scope.keys.vault_spent):
-        for member, score in entries:
-            key_id = parse_id(member)
-            place = int(score % 1 * _QUARTERS) if 0 <= score < float("inf") else len(FATES)
-            if key_id is not None and place < len(FATES):
-                found[key_id] = SpentHalf(key_id, FATES[place], int(score))
+    with suppress(CorruptEntryError):
+        async for entries in walk_index(scope, scope.keys.vault_spent):
+            for member, score in entries:
+                key_id = parse_id(member)
+                place = int(score % 1 * _QUARTERS) if 0 <= score < float("inf") else len(FATES)
+                if key_id is not None and place < len(FATES):
+                    found[key_id] = SpentHalf(key_id, FATES[place], int(score))
     return list(found.values())
 
 
@@ -123,37 +128,6 @@ async def remember_spent(scope: Scope, halves: Sequence[SpentHalf], progress: Pr
         call = Call(REMEMBER_SPENT, keys, (*fixed, SPENT_TTL_MS, *items))
         check_reply(await scope.seam.run(call))
         progress.add([len(portion)])
-
-
-async def walk_index(scope: Scope, name: str) -> AsyncIterator[list[tuple[bytes, float]]]:
-    """Walks over a sorted set by its scores, page by page; not if it has the wrong type.
-
-    A page begins at the score where the last one ended, so that it doesn't matter which server has
-    given that: ZSCAN's cursor is worth nothing to another process. What comes or goes meanwhile may
-    be missed, and what is there throughout is found, unless its score is lowered, which no call
-    does. Members may come twice.
-    """
-    least, most = "-inf", SCAN_COUNT
-    while True:
-        [reply] = await scope.seam.read(
-            ("ZRANGEBYSCORE", name, least, "+inf", "WITHSCORES", "LIMIT", 0, most)
-        )
-        if isinstance(reply, AQMDatabaseError):
-            return
-        page = _read_page(reply)
-        yield page
-        if len(page) < most:
-            return
-        last = repr(page[-1][1])
-        # A page that is full of one score is asked for once more, and more of it.
-        least, most = (last, 2 * most) if last == least else (last, SCAN_COUNT)
-
-
-def _read_page(reply: list[Any]) -> list[tuple[bytes, float]]:
-    """Members and their scores, which come in pairs (RESP3) or one after the other (RESP2)."""
-    is_paired = bool(reply) and isinstance(reply[0], list)
-    pairs = reply if is_paired else zip(reply[::2], reply[1::2], strict=True)
-    return [(member, float(score)) for member, score in pairs]
 
 
 async def _add_used(

@@ -23,18 +23,18 @@ _Need: TypeAlias = tuple[str, tuple[str, ...]]
 """A command, and the names of the keys that it's about."""
 
 _FOLDERS: dict[DatabaseName, tuple[str, ...]] = {
-    "vault": ("vault",),
-    "inventory": ("inventory", "turn"),
+    "vault": ("vault", "layout"),
+    "inventory": ("inventory", "turn", "layout"),
 }
 """The scripts that run in each of the two."""
 _READS: dict[DatabaseName, dict[str, str]] = {
     "vault": {
         "fetch_key": "HGETALL row",
         "exists": "EXISTS row",
-        "get_all_active_ids": "SCAN, HMGET row",
-        "purge_expired": "SCAN, HGET row",
+        "get_all_active_ids": "GET schema, ZRANGEBYSCORE expiry, HMGET row",
+        "purge_expired": "GET schema, ZRANGEBYSCORE expiry, HGET row",
         "pending_upload": "ZRANGE unpublished, ZSCORE unpublished, HMGET row",
-        "export_backup": "SCAN, ZRANGEBYSCORE spent, HGETALL row",
+        "export_backup": "ZRANGEBYSCORE spent, HGETALL row",
         "iter_owners": "SCAN",
         "delete_owner": "SCAN, UNLINK row",
         "check": (
@@ -49,7 +49,7 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "get_inventory of all contacts": "SCAN",
         "get_available_tiers": "ZCARD queues",
         "list_coins": "ZRANGE queues, HGETALL row",
-        "contact_pages": "SCAN",
+        "contact_pages": "SCAN, GET schema",
         "garbage_collect": "SCAN",
         "dry_run": "SCAN",
         "collect_single_contact": "SCAN, ZSCORE queues",
@@ -157,8 +157,12 @@ def _list_needs(
     names = _list_key_names(database, keys) | {"confirm": (keys.confirm,)}
     needs: dict[_Need, set[str]] = {}
     waits = [str(command[0]) for command in confirming.list_waits()]
-    confirmation = ["SET confirm", *waits] if confirming.is_wanted else []
-    for operation, commands in (*list_operations(database), ("confirmation", confirmation)):
+    others = {
+        "confirmation": ["SET confirm", *waits] if confirming.is_wanted else [],
+        # What an owner has was written with its indexes.
+        "adoption": [] if keys.prefix else ["SCAN"],
+    }
+    for operation, commands in (*list_operations(database), *others.items()):
         for command, *roles in map(str.split, commands):
             # A turn may be taken, and would be gone: it's tried on two keys that aren't.
             tried = ["row", "claim"] if (command, roles) == ("DEL", ["turn"]) else roles

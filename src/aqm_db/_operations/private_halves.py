@@ -7,6 +7,7 @@ from aqm_db import config
 from aqm_db._io.seam import Argument, Call, Reply
 from aqm_db._lua.loader import Code, Script
 from aqm_db._model.checks import check_blob, check_category, check_id, check_time
+from aqm_db._model.keys import parse_id
 from aqm_db._model.rows import Row, parse_number, row_of
 from aqm_db.errors import (
     AQMDatabaseError,
@@ -18,6 +19,7 @@ from aqm_db.errors import (
 from aqm_db.types import NewKey, VaultEntry, VaultStats
 
 from . import Scope
+from .index import walk_index
 from .outcome import Progress, check_reply
 
 STORE = Script("vault/store")
@@ -138,7 +140,7 @@ def read_entry(key_id: str, row: Row) -> VaultEntry:
 
 async def list_active_ids(scope: Scope, coin_category: str | None) -> list[str]:
     """The ids of active keys, of one tier or of all; malformed rows are logged and left out."""
-    # SCAN may name a key twice.
+    # A walk may come by a key twice.
     found: dict[str, None] = {}
     async for key_ids in _list_pages(scope):
         rows = await scope.seam.read(
@@ -159,8 +161,6 @@ async def purge(scope: Scope, age_ms: int) -> int:
         How many keys left the counters as expired: those deleted now, and those that the server
         had expired by itself.
     """
-    # What follows takes off what has expired.
-    await scope.try_walk(scope.keys.vault_pattern())
     with Progress("purge_expired") as progress:
         await read_counters(scope, progress)
         before = await scope.ask_time() - age_ms
@@ -225,9 +225,9 @@ def _build_purge(scope: Scope, key_id: str, age_ms: int) -> Call:
 
 
 async def _list_pages(scope: Scope) -> AsyncIterator[list[str]]:
-    """The ids of all stored keys, page by page; names that aren't ours are passed over."""
-    async for page in scope.seam.scan(scope.keys.vault_pattern()):
-        key_ids = [key_id for key in page if (key_id := scope.keys.vault_id(key)) is not None]
+    """The ids of all private halves, page by page; those of some that are gone, too."""
+    async for entries in walk_index(scope, scope.keys.vault_expiry):
+        key_ids = [key_id for member, _ in entries if (key_id := parse_id(member)) is not None]
         if key_ids:
             yield key_ids
 

@@ -1,10 +1,13 @@
 """The integrity check of the vault."""
 
+from contextlib import suppress
+
 from aqm_db._io.seam import Argument, Call
 from aqm_db._lua.loader import Script
 from aqm_db._model.keys import parse_id
-from aqm_db._operations.memory import walk_index
+from aqm_db._operations.index import walk_index
 from aqm_db._operations.private_halves import GRACE_MS, TTL_MS
+from aqm_db.errors import CorruptEntryError
 from aqm_db.vault import AsyncSecureVault
 
 from ._walk import Inspection, Item, decode_name
@@ -35,8 +38,10 @@ async def check_vault(vault: AsyncSecureVault, inspection: Inspection) -> int:
         rows = page["private_half"]
         looked_at.update(row.name for row in rows)
         faulty += await inspection.examine(item(row.ids[0].encode()) for row in rows)
-    async for entries in walk_index(vault.scope, keys.vault_expiry):
-        faulty += await inspection.examine_entries([item(member) for member, _ in entries])
+    # One of the wrong type has been noted.
+    with suppress(CorruptEntryError):
+        async for entries in walk_index(vault.scope, keys.vault_expiry):
+            faulty += await inspection.examine_entries([item(member) for member, _ in entries])
     # At the end, since a key that isn't in the index as it should be counts all the same.
     arguments: tuple[Argument, ...] = (inspection.mode, keys.vault_prefix, *dict.fromkeys(faulty))
     call = Call(CHECK_COUNTERS, (keys.vault_stats, keys.vault_expiry), arguments)

@@ -1,0 +1,139 @@
+"""The version of the layout that a database's keys have, and how an older one gets to it.
+
+Without an owner, a database may hold what was written by hand, or by another program that knows the
+specification's names: it has no indexes, and no mark. Whoever first asks for all contacts or keys
+has its indexes made, in one walk, and marks it. Whatever an owner has was written with its indexes.
+"""
+
+from collections.abc import Sequence
+
+from aqm_db._io.facts import read_unless_refused
+from aqm_db._io.seam import Call, Seam
+from aqm_db._lua.loader import Script
+from aqm_db._model.keys import Keys
+from aqm_db._model.kinds import DatabaseName
+from aqm_db._model.rows import parse_number
+from aqm_db.errors import CorruptEntryError, SchemaVersionError
+
+from . import Scope
+from .batch import AT_ONCE
+from .outcome import check_reply
+from .private_halves import TTL_MS
+from .stock import USED_TTL_MS
+
+MARK = Script("layout/mark")
+ADOPT_HALF = Script("vault/adopt")
+ADOPT_CONTACT = Script("inventory/adopt")
+ADOPT_ROW = Script("inventory/adopt_row")
+
+LAYOUT = 2
+"""What this library reads and writes: 1 is the specification's, 2 has indexes of everything."""
+
+
+async def check_layout(seam: Seam, keys: Keys) -> None:
+    """Refuses a database that a later version has written; who may not ask isn't told.
+
+    Raises:
+        SchemaVersionError: its mark is higher than what is known here.
+        CorruptEntryError: its mark is malformed.
+    """
+    names: dict[DatabaseName, str] = {"vault": keys.vault_schema, "inventory": keys.inv_schema}
+    for database, name in names.items():
+        replies = await read_unless_refused(seam, ("GET", name))
+        if replies is not None:
+            _read_mark(database, replies[0])
+
+
+async def prepare_vault(scope: Scope) -> None:
+    """Sees to it that all private halves are in their index.
+
+    Raises:
+        SchemaVersionError: a later version has written them.
+        CorruptEntryError: the mark is malformed, or an index.
+    """
+    keys = scope.keys
+    if await _is_whole(scope, "vault", keys.vault_schema):
+        return
+    async for page in scope.seam.scan(keys.vault_pattern()):
+        key_ids = [found for key in page if (found := keys.vault_id(key)) is not None]
+        await _run_portions(scope, [build_adopt_half(scope, key_id) for key_id in key_ids])
+    check_reply(await scope.seam.run(build_mark(keys.vault_schema)))
+
+
+async def prepare_inventory(scope: Scope) -> None:
+    """Sees to it that all contacts are in their index, and all rows that no queue lists.
+
+    Raises:
+        SchemaVersionError: a later version has written them.
+        CorruptEntryError: the mark is malformed, or an index.
+    """
+    keys = scope.keys
+    if await _is_whole(scope, "inventory", keys.inv_schema):
+        return
+    patterns = {keys.meta_pattern(): keys.meta_id, keys.used_pattern(): keys.used_id}
+    for pattern, read_id in patterns.items():
+        async for page in scope.seam.scan(pattern):
+            contact_ids = [found for key in page if (found := read_id(key)) is not None]
+            calls = [build_adopt_contact(scope, each) for each in dict.fromkeys(contact_ids)]
+            await _run_portions(scope, calls)
+    async for page in scope.seam.scan(keys.inv_pattern()):
+        ids = [pair for key in page if (pair := keys.inv_ids(key)) is not None]
+        await _run_portions(scope, [build_adopt_row(scope, *pair) for pair in ids])
+    check_reply(await scope.seam.run(build_mark(keys.inv_schema)))
+
+
+def build_mark(name: str) -> Call:
+    """The call that marks a database as one whose indexes are whole."""
+    return Call(MARK, (name,), (LAYOUT,))
+
+
+def build_adopt_half(scope: Scope, key_id: str) -> Call:
+    """The call that lists a private half, if it's active."""
+    keys = scope.keys
+    arguments = (scope.read_clock(), key_id, TTL_MS)
+    return Call(ADOPT_HALF, (keys.vault(key_id), keys.vault_expiry), arguments)
+
+
+def build_adopt_contact(scope: Scope, contact_id: str) -> Call:
+    """The call that lists a contact, or what is left of one that was forgotten."""
+    keys, names = scope.keys, scope.keys.of(contact_id)
+    return Call(
+        ADOPT_CONTACT,
+        (names.meta, names.used, names.used_until, keys.inv_contacts, keys.inv_forgotten),
+        (scope.read_clock(), contact_id, USED_TTL_MS),
+    )
+
+
+def build_adopt_row(scope: Scope, contact_id: str, key_id: str) -> Call:
+    """The call that notes a public half, if no queue lists it."""
+    names = scope.keys.of(contact_id)
+    return Call(
+        ADOPT_ROW,
+        (names.row(key_id), scope.keys.inv_aside, *names.queues),
+        (key_id, scope.keys.aside_member(contact_id, key_id)),
+    )
+
+
+def _read_mark(database: DatabaseName, mark: object) -> int | None:
+    """The version that a mark names; None if there is no mark."""
+    if mark is None:
+        return None
+    version = parse_number(mark) if isinstance(mark, bytes) else None
+    if version is None:
+        raise CorruptEntryError(f"the {database}'s version is malformed")
+    if version > LAYOUT:
+        raise SchemaVersionError(database, version, LAYOUT)
+    return version
+
+
+async def _is_whole(scope: Scope, database: DatabaseName, name: str) -> bool:
+    """Whether the indexes of a database hold all that there is."""
+    [mark] = await scope.seam.read(("GET", name))
+    version = _read_mark(database, mark)
+    return bool(scope.keys.prefix) or version == LAYOUT
+
+
+async def _run_portions(scope: Scope, calls: Sequence[Call]) -> None:
+    for first in range(0, len(calls), AT_ONCE):
+        for reply in await scope.seam.run_all(calls[first : first + AT_ONCE]):
+            check_reply(reply)
