@@ -45,10 +45,8 @@ def acl_rules(
             some keys: it tells the names of all others' as well, which hold contact and key ids.
             It gives INFO, too, by which a walk knows the server's process among connections.
             Without it, these are denied, and change nothing: ``check``, ``collect_single_contact``,
-            ``contact_pages``, ``count_stale``, ``delete_owner``, ``dry_run``, ``enforce_budget``,
-            ``export_backup``, ``forget_contact``, ``garbage_collect``, ``get_full_dashboard``,
-            ``get_inventory`` of all contacts, ``get_replenish_needs``, ``get_storage_usage``,
-            ``iter_owners``, ``maintenance`` and ``replenish``.
+            ``delete_owner``, ``dry_run``, ``export_backup``, ``forget_contact``,
+            ``garbage_collect``, ``iter_owners`` and ``maintenance``.
         confirm_fsync: whether the user's changes are confirmed so (WAITAOF), which servers before
             Redis 7.2 have no rule for. It takes ``with_config``, too, but on Redis 8.0 or later;
             without it changes are denied, and aren't made.

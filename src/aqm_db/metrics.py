@@ -217,8 +217,8 @@ class _MeteredSeam:
         with self._recorder.time_operation("read"):
             return await self._seam.read(*commands)
 
-    def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        return self._seam.scan(pattern)
+    def scan(self, pattern: str, within: str | None = None) -> AsyncIterator[list[bytes]]:
+        return self._seam.scan(pattern, within)
 
     def distrust(self) -> None:
         self._seam.distrust()

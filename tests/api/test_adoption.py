@@ -111,13 +111,19 @@ async def test_rows_that_no_queue_lists_go_with_their_contact(
 
 
 async def test_what_comes_later_is_not_looked_for(
-    vault: AsyncSecureVault, vault_client: Redis, clock: Clock
+    inventory: AsyncSmartInventory,
+    vault: AsyncSecureVault,
+    inventory_client: Redis,
+    vault_client: Redis,
+    clock: Clock,
 ) -> None:
     """One walk is enough: the mark says that it was made."""
-    assert await vault.get_all_active_ids() == []
+    assert (await inventory.get_inventory(), await vault.get_all_active_ids()) == ({}, [])
+    assert await inventory_client.get("inv:v1:schema") == b"2"
     assert await vault_client.get("vault:v1:schema") == b"2"
+    await write_contact(inventory_client, "carol", clock.now)
     await write_half(vault_client, "k", clock.now)
-    assert await vault.get_all_active_ids() == []
+    assert (await inventory.get_inventory(), await vault.get_all_active_ids()) == ({}, [])
 
 
 async def test_an_earlier_mark_is_none(

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.asyncio
 
 USED = f"inv:v1:used:{BOB}"
 WATCH = "inv:v1:watch"
+CONTACTS = "inv:v1:contacts"
+FORGOTTEN = "inv:v1:forgotten"
 META = f"inv:v1:meta:{BOB}"
 MONTH_MS = 30 * 86_400_000
 
@@ -46,7 +48,7 @@ async def test_everything_of_the_contact_goes(
 ) -> None:
     """Itself, its queues and its coins, which are counted; another contact keeps all."""
     await stock(inventory, registered_mate, "SILVER", "m1")
-    others = [name for name in await names(inventory_client) if MATE in name]
+    others = [name for name in await names(inventory_client) if MATE in name or name == CONTACTS]
     await stock(inventory, registered_bestie, "GOLD", "g1", "g2")
     await stock(inventory, registered_bestie, "BRONZE", "b:1")
     assert await inventory.forget_contact(registered_bestie) == 3
@@ -75,7 +77,7 @@ async def test_a_used_coin_does_not_come_back(
     assert entry is not None
     assert await inventory.release_coin(entry) is True
     assert await inventory.forget_contact(registered_bestie) == 2
-    assert await names(inventory_client) == [USED]
+    assert await names(inventory_client) == [FORGOTTEN, USED]
     assert MONTH_MS - 60_000 < await inventory_client.pttl(USED) <= MONTH_MS
     await inventory.register_contact(registered_bestie, "BESTIE")
     assert await inventory_client.pttl(USED) == -1
@@ -93,7 +95,7 @@ async def test_a_coin_that_was_handed_out_can_not_be_released(
     assert entry is not None
     await inventory.forget_contact(registered_bestie)
     assert await inventory.release_coin(entry) is False
-    assert await names(inventory_client) == [USED]
+    assert await names(inventory_client) == [FORGOTTEN, USED]
 
 
 async def test_a_damaged_contact_goes_too(
@@ -171,7 +173,7 @@ async def test_callers_that_select_and_store_meanwhile(
     assert len(counts) == 1
     assert len(set(handed_out)) == len(handed_out)
     assert len(handed_out) + counts[0] in {4, 5}
-    assert await names(inventory_client) == ([USED] if handed_out else [])
+    assert await names(inventory_client) == ([FORGOTTEN, USED] if handed_out else [])
 
 
 def _is_nobody(outcome: object) -> bool:
@@ -228,11 +230,11 @@ async def test_a_full_server_forgets(stocked: Redis) -> None:
     """Forgetting makes room, so a server out of memory doesn't refuse it."""
     await stocked.config_set("maxmemory", "1")
     assert await AsyncSmartInventory(stocked).forget_contact(BOB) == 1
-    assert await names(stocked) == [USED, WATCH]
+    assert await names(stocked) == [FORGOTTEN, USED, WATCH]
 
 
 @pytest.mark.parametrize(
-    "command", ["del", "zrem", "set", "pexpire", "zrevrange", "scan", "zscore", "hmget"]
+    "command", ["del", "zrem", "set", "pexpire", "zrevrange", "scan", "zscore", "hmget", "srem"]
 )
 async def test_a_forbidden_command_is_found_out_before_anything_goes(
     own: RunningServer, stocked: Redis, command: str
@@ -254,7 +256,7 @@ async def test_a_contact_is_not_registered_without_its_memory(
     limited = allow(own, "-persist")
     with pytest.raises(AccessDeniedError):
         await AsyncSmartInventory(limited).register_contact(BOB, "BESTIE")
-    assert await names(stocked) == [USED, WATCH]
+    assert await names(stocked) == [FORGOTTEN, USED, WATCH]
     await limited.aclose()
 
 
@@ -286,8 +288,8 @@ async def test_a_contact_that_is_forgotten_during_a_walk_is_left_out(
     seam = db.inventory.scope.seam
     scan = seam.scan
 
-    async def overtaken(pattern: str) -> AsyncIterator[list[bytes]]:
-        async for page in scan(pattern):
+    async def overtaken(pattern: str, within: str | None = None) -> AsyncIterator[list[bytes]]:
+        async for page in scan(pattern, within):
             with suppress(ContactNotRegisteredError):
                 await AsyncSmartInventory(other).forget_contact(BOB)
             yield page

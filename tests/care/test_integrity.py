@@ -165,7 +165,9 @@ async def test_what_is_gone_when_it_is_looked_at_is_no_problem(
         "inv:v1:*": [META, COIN + "k", GOLD, USED, CLAIM, "inv:v1:maintenance"],
     }
 
-    async def scan(_: AsyncSeam, pattern: str) -> AsyncIterator[list[bytes]]:
+    async def scan(
+        _: AsyncSeam, pattern: str, within: str | None = None
+    ) -> AsyncIterator[list[bytes]]:
         yield [name.encode() for name in gone[pattern]]
 
     monkeypatch.setattr(AsyncSeam, "scan", scan)

@@ -172,9 +172,9 @@ class TrustsEverything(ValkeySeam):
 class FindsTheFirstPage(ValkeySeam):
     """A walk ends after its first page."""
 
-    async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+    async def scan(self, pattern: str, within: str | None = None) -> AsyncIterator[list[bytes]]:
         """Gives that."""
-        async for page in super().scan(pattern):
+        async for page in super().scan(pattern, within):
             yield page
             return
 

@@ -89,12 +89,14 @@ class Recorder:
         replies |= {"ZRANGEBYSCORE": halves, "ZRANGE": []}
         return [replies.get(command[0]) for command in commands]
 
-    async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        """One key of each kind."""
+    async def scan(self, pattern: str, within: str | None = None) -> AsyncIterator[list[bytes]]:
+        """One key of each kind, and one contact."""
+        if within == KEYS.inv_contacts:
+            yield [b"bob"]
+            return
         names = {
             KEYS.vault_pattern(): [KEYS.vault("k1")],
             KEYS.inv_pattern(): [BOB.row("k1")],
-            KEYS.meta_pattern(): [BOB.meta],
             "aqm:{alice}:vault:v1:*": [KEYS.vault("k1")],
             "aqm:{alice}:inv:v1:*": [BOB.row("k1"), f"{BOB.claims}r"],
         }
@@ -159,7 +161,10 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "used": BOB.used,
             "used_until": BOB.used_until,
             "claim": f"{BOB.claims}r",
+            "contacts": KEYS.inv_contacts,
+            "forgotten": KEYS.inv_forgotten,
             "request_id": "r",
+            "contact_id": "bob",
             "priority": "MATE",
             "clock": NOW,
             "display_name": "Bob",
@@ -187,6 +192,9 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "used_until": BOB.used_until,
             "claim": f"{BOB.claims}r",
             "queues": QUEUES,
+            "contacts": KEYS.inv_contacts,
+            "forgotten": KEYS.inv_forgotten,
+            "contact_id": "bob",
             "row_prefix": BOB.rows,
             "claim_prefix": BOB.claims,
             "clock": NOW,
@@ -346,6 +354,8 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "used": BOB.used,
             "used_until": BOB.used_until,
             "queues": QUEUES,
+            "forgotten": KEYS.inv_forgotten,
+            "contact_id": "bob",
             "row_prefix": BOB.rows,
             "clock": NOW,
             "used_ttl": USED_TTL,

@@ -78,6 +78,9 @@ class RunningServer(Running):
     Args:
         backend: which kind.
         options: command line options beyond those that every test server has.
+
+    Attributes:
+        backend: which kind.
     """
 
     def __init__(self, backend: Backend, *options: str) -> None:
@@ -85,7 +88,8 @@ class RunningServer(Running):
         self._directory = Path(tempfile.mkdtemp(prefix="aqm-"))
         self.socket_path = self._directory / "s"
         self._fake = fakeredis.FakeServer() if backend.binary is None else None
-        self._backend, self._options = backend, options
+        self.backend: Backend = backend
+        self._options = options
         self._process = None if backend.binary is None else self._start(backend.binary())
 
     def client(self, db: int, **options: Any) -> "redis.asyncio.Redis":
@@ -122,8 +126,8 @@ class RunningServer(Running):
 
     def restart(self) -> None:
         """Starts the killed process again, on what it left in its directory."""
-        assert self._backend.binary is not None
-        self._process = self._start(self._backend.binary())
+        assert self.backend.binary is not None
+        self._process = self._start(self.backend.binary())
 
     def append_only_file(self) -> Path:
         """The file that ends with what was written last."""

@@ -79,6 +79,8 @@ async def snapshot(client: Redis) -> dict[Any, Any]:
             reads.hgetall(key)
         elif kind == b"zset":
             reads.zrange(key, 0, -1, withscores=True)
+        elif kind == b"set":
+            reads.smembers(key)
         else:
             reads.get(key)
     return dict(zip(keys, await reads.execute(), strict=True))

@@ -96,9 +96,9 @@ class ValkeySeam:
         """See :class:`~aqm_db._io.seam.ClientSeam`."""
         return await answers.probe(self._ask, commands, self._begin_request())
 
-    def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+    def scan(self, pattern: str, within: str | None = None) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._io.seam.Seam`."""
-        return answers.scan(self._ask, self._begin_request, pattern)
+        return answers.scan(self._ask, self._begin_request, pattern, within)
 
     def distrust(self) -> None:
         """See :class:`~aqm_db._io.seam.Seam`."""

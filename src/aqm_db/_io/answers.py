@@ -102,10 +102,11 @@ async def scan(
     ask: Ask,
     begin_request: Callable[[], Request],
     pattern: str,
+    within: str | None = None,
     where: Callable[[], object] = lambda: None,
     after: Sequence[Command] = (),
 ) -> AsyncIterator[list[bytes]]:
-    """Walks key names; each that is there throughout is found, and may be found again.
+    """Walks key names, or a set's members: what is there throughout is found, and maybe again.
 
     A cursor is worth something to the process that gave it: where another one may have answered,
     the walk begins anew. A connection leads to one process. Once the walk has met a second one,
@@ -114,15 +115,17 @@ async def scan(
     Args:
         ask: sends commands.
         begin_request: begins the request for a page.
-        pattern: what the names look like.
+        pattern: what they look like.
+        within: the set; None for key names.
         where: the server that answers now, where keys move from one to another.
         after: commands that are sent after each page, and may fail.
 
     Raises:
         AQMDatabaseError: as of :func:`read`.
+        CorruptEntryError: what is walked is no set.
         UnavailableError: the walk was begun anew again and again.
     """
-    place, walk = where(), _Walk(pattern)
+    place, walk = where(), _Walk(pattern, within)
     while not walk.is_over:
         request = begin_request()
         request.wants_mark = True
@@ -225,18 +228,20 @@ def is_late(reply: Any) -> bool:
 
 
 class _Walk:
-    """A walk over key names: how far it is, and in which process.
+    """A walk over key names, or a set's members: how far it is, and in which process.
 
     Args:
-        pattern: what the names look like.
+        pattern: what they look like.
+        within: the set; None for key names.
 
     Attributes:
-        is_over: whether all names have been seen.
+        is_over: whether all have been seen.
     """
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, within: str | None) -> None:
         self.is_over = False
         self._pattern = pattern
+        self._walked: Command = ("SCAN",) if within is None else ("SSCAN", within)
         self._cursor: bytes | None = None
         self._process: object = None
         self._starts = 1
@@ -246,17 +251,20 @@ class _Walk:
     def list_commands(self) -> list[Command]:
         """What to ask for the next page."""
         cursor = b"0" if self._cursor is None else self._cursor
-        scan = ("SCAN", cursor, "MATCH", self._pattern, "COUNT", SCAN_COUNT)
+        scan = (*self._walked, cursor, "MATCH", self._pattern, "COUNT", SCAN_COUNT)
         return [scan, _NAME_PROCESS] if self._asks_name else [scan]
 
     def read_page(self, replies: Sequence[Any], request: Request) -> list[bytes]:
-        """The names on a page; what was seen in vain is seen again.
+        """What is on a page; what was seen in vain is seen again.
 
         Raises:
             AQMDatabaseError: the page wasn't given, or it's enough.
         """
+        reply = _check_read(self._walked, replies[0])
+        if isinstance(reply, AQMDatabaseError):
+            raise reply
         page: list[bytes]
-        cursor, page = _check_read(("SCAN",), replies[0])
+        cursor, page = reply
         process = self._find_process(replies[1:], request)
         if self._cursor is None or (process is not None and process == self._process):
             self._cursor, self._process = cursor, process

@@ -69,9 +69,9 @@ class Gate:
         """See :class:`~aqm_db._io.seam.Seam`."""
         return await self._behind.read(*commands)
 
-    def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+    def scan(self, pattern: str, within: str | None = None) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._io.seam.Seam`."""
-        return self._behind.scan(pattern)
+        return self._behind.scan(pattern, within)
 
     def distrust(self) -> None:
         """See :class:`~aqm_db._io.seam.Seam`."""
@@ -176,7 +176,11 @@ class _Closed:
 
     run_all = read = run
 
-    async def scan(self, pattern: str) -> AsyncGenerator[list[bytes]]:  # noqa: ARG002 - as of a seam
+    async def scan(
+        self,
+        pattern: str,  # noqa: ARG002 - as of a seam
+        within: str | None = None,  # noqa: ARG002 - as of a seam
+    ) -> AsyncGenerator[list[bytes]]:
         raise self._unavailable(REASON)
         yield []
 

@@ -52,7 +52,7 @@ Undo: TypeAlias = Callable[[Reply], Call | None]
 
 
 SCAN_COUNT = 500
-"""Keys per SCAN page: below a millisecond of the server's time."""
+"""Keys or members per page of a walk: below a millisecond of the server's time."""
 
 
 @runtime_checkable
@@ -88,8 +88,11 @@ class Seam(Protocol):
         """
         ...
 
-    def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        """Pages of key names (SCAN): each key at least once."""
+    def scan(self, pattern: str, within: str | None = None) -> AsyncIterator[list[bytes]]:
+        """Pages of key names (SCAN), or of a set's members (SSCAN): each at least once.
+
+        ``within`` is the set; what is no set raises ``CorruptEntryError``.
+        """
         ...
 
     def distrust(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from aqm_db._io.seam import Argument, Call, Reply
 from aqm_db._lua.loader import Code, Script
 from aqm_db._model.checks import check_id, check_priority, check_text
+from aqm_db._model.keys import parse_id
 from aqm_db._model.rows import row_of
 from aqm_db._model.tiers import TIERS, name_count_field
 from aqm_db.errors import AQMDatabaseError, ContactNotRegisteredError, CorruptEntryError
@@ -36,8 +37,16 @@ def build_register(scope: Scope, contact_id: str, priority: str, display_name: s
     check_text("display_name", display_name)
     names = scope.keys.of(contact_id)
     request_id = scope.request_ids()
-    keys = (names.meta, names.used, names.used_until, names.claims + request_id)
-    return Call(REGISTER, keys, (scope.read_clock(), request_id, priority, display_name))
+    keys = (
+        names.meta,
+        names.used,
+        names.used_until,
+        names.claims + request_id,
+        scope.keys.inv_contacts,
+        scope.keys.inv_forgotten,
+    )
+    arguments = (scope.read_clock(), request_id, contact_id, priority, display_name)
+    return Call(REGISTER, keys, arguments)
 
 
 def read_register(contact_id: str, reply: Reply) -> bool:
@@ -86,9 +95,17 @@ async def forget(scope: Scope, contact_id: str) -> int:
     check_id("contact_id", contact_id)
     names = scope.keys.of(contact_id)
     claim = names.claims + scope.request_ids()
-    keys = (names.meta, names.used, names.used_until, claim, *names.queues)
+    keys = (
+        names.meta,
+        names.used,
+        names.used_until,
+        claim,
+        *names.queues,
+        scope.keys.inv_contacts,
+        scope.keys.inv_forgotten,
+    )
     times = (USED_TTL_MS, CLAIM_TTL_MS)
-    call = Call(FORGET, keys, (scope.read_clock(), names.rows, names.claims, *times))
+    call = Call(FORGET, keys, (scope.read_clock(), contact_id, names.rows, names.claims, *times))
     # Before anything is changed: what forbids or hinders the walk leaves the contact as it is.
     orphans = await find_orphans(scope, contact_id)
     with Progress("forget_contact") as progress:
@@ -119,10 +136,15 @@ async def read_meta(scope: Scope, contact_id: str) -> ContactMeta | None:
 
 
 async def list_pages(scope: Scope) -> AsyncIterator[list[str]]:
-    """The ids of all contacts, page by page (SCAN): each at least once."""
+    """The ids of all contacts, page by page (SSCAN): each at least once.
+
+    Raises:
+        CorruptEntryError: what is stored in the index's place is malformed.
+        SchemaVersionError: a later version of this library has written the database.
+    """
     await prepare_inventory(scope)
-    async for page in scope.seam.scan(scope.keys.meta_pattern()):
-        contact_ids = [found for key in page if (found := scope.keys.meta_id(key)) is not None]
+    async for page in scope.seam.scan("*", scope.keys.inv_contacts):
+        contact_ids = [found for each in page if (found := parse_id(each)) is not None]
         if contact_ids:
             yield contact_ids
 

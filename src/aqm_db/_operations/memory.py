@@ -100,12 +100,12 @@ async def remember_used(scope: Scope, coins: Sequence[UsedCoin], progress: Progr
         by_contact[coin.contact_id].append(coin)
     for contact_id, own in by_contact.items():
         names = scope.keys.of(contact_id)
-        keys = (names.meta, names.used, names.used_until, *names.queues)
+        keys = (names.meta, names.used, names.used_until, *names.queues, scope.keys.inv_forgotten)
         for first in range(0, len(own), AT_ONCE):
             items: list[Argument] = []
             for coin in own[first : first + AT_ONCE]:
                 items += (coin.key_id, _write(coin.used_at), _write(coin.ends))
-            arguments = (scope.read_clock(), names.rows, USED_TTL_MS, *items)
+            arguments = (scope.read_clock(), contact_id, names.rows, USED_TTL_MS, *items)
             check_reply(await scope.seam.run(Call(REMEMBER_USED, keys, arguments)))
             progress.add([len(items) // 3])
 

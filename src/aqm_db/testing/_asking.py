@@ -159,6 +159,19 @@ class AskingTests:
         assert len(pages) > 1
 
     @scenario
+    async def test_every_member_is_found(self, lab: Lab) -> None:
+        """Of a set's, those that are like the pattern; what isn't a set is malformed."""
+        name = f"aqm:{{{OWNER}}}:set"
+        wanted = [f"wanted:{number}" for number in range(1200)]
+        await lab.direct.read(("SADD", name, "other", *wanted))
+        pages = [page async for page in lab.seam.scan("wanted:*", name)]
+        assert {member for page in pages for member in page} == {each.encode() for each in wanted}
+        assert len(pages) > 1
+        await lab.direct.read(("DEL", name), ("SET", name, ""))
+        with pytest.raises(CorruptEntryError):
+            _ = [page async for page in lab.seam.scan("*", name)]
+
+    @scenario
     async def test_a_user_who_may_do_little(self, lab: Lab) -> None:
         """What the server's own access control says is an AccessDeniedError."""
         rules = ("reset", "on", ">secret", "~*", "+@all", "-get", "-evalsha", "-eval")

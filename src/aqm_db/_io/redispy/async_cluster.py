@@ -84,9 +84,10 @@ class ClusterSeam(AsyncSeam):
         """See :class:`~aqm_db._io.seam.Seam`; a key that has moved already is read where it is."""
         return await self._reading_seam.read(*commands)
 
-    def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+    def scan(self, pattern: str, within: str | None = None) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._io.seam.Seam`; it waits while the slot is between two nodes."""
-        return answers.scan(self._look, self._begin_request, pattern, self._place, (self._probe,))
+        after = (self._probe,)
+        return answers.scan(self._look, self._begin_request, pattern, within, self._place, after)
 
 
 class ClusterChannel:

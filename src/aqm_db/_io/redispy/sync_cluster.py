@@ -75,9 +75,10 @@ class ClusterSyncSeam(SyncSeam):
         """See :class:`~aqm_db._io.redispy.async_cluster.ClusterSeam`."""
         return await self._reading_seam.read(*commands)
 
-    def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+    def scan(self, pattern: str, within: str | None = None) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._io.redispy.async_cluster.ClusterSeam`."""
-        return answers.scan(self._ask, self._begin_request, pattern, self._place, (self._probe,))
+        after = (self._probe,)
+        return answers.scan(self._ask, self._begin_request, pattern, within, self._place, after)
 
 
 class ClusterExchange(Exchange):

@@ -1,11 +1,11 @@
 -- Forgets a contact: itself, its queues and its coins, in whatever state they are. What was used is
 -- remembered until nobody can use it again, so that it can't come back with the contact.
--- KEYS: meta, used, used_until, claim, queues[tier]
--- ARGV: sent (ms), clock (ms), row_prefix, claim_prefix, used_ttl (ms), claim_ttl (ms)
+-- KEYS: meta, used, used_until, claim, queues[tier], contacts, forgotten
+-- ARGV: sent (ms), clock (ms), contact_id, row_prefix, claim_prefix, used_ttl (ms), claim_ttl (ms)
 -- Returns: {OK, dropped} | {NOT_REGISTERED} | {UNKNOWN, shown}
 -- Again: the claim says how many coins the request dropped.
 -- Runs: GET claim, SET claim, PEXPIRE claim, EXISTS meta, HMGET meta, DEL meta, ZRANGE queues
--- Runs: DEL queues, DEL row
+-- Runs: DEL queues, DEL row, SREM contacts
 -- Uses: drop_use, encode_id, is_late, limit_memory, read_time, try_call
 local answer = redis.call('GET', claim)
 if answer then
@@ -30,6 +30,8 @@ end
 -- ZREM comes before SET: after it, a server that is full refuses nothing: forgetting makes room.
 drop_use(used, used_until, '')
 redis.call('ZREVRANGE', used_until, 0, 0)
+redis.call('SREM', contacts, '')
+redis.call('ZADD', forgotten, 'XX', 0, '')
 redis.call('SET', claim, '', 'PX', 1, 'XX')
 redis.call('PEXPIRE', claim, 1)
 
@@ -40,7 +42,8 @@ for _, id in ipairs(ids) do
   drop_use(used, used_until, id)
 end
 redis.call('DEL', unpack(whole))
-limit_memory(used, used_until, clock or shown, used_ttl)
+redis.call('SREM', contacts, contact_id)
+limit_memory(used, used_until, forgotten, contact_id, clock or shown, used_ttl, shown)
 if registration then
   -- A registration whose reply was lost is asked again: it must not undo this.
   redis.call('SET', claim_prefix .. registration, '', 'PX', claim_ttl)

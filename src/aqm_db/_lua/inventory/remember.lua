@@ -1,7 +1,7 @@
 -- Remembers coins of one contact that were used, as a backup knows them. One that an older state of
 -- this inventory still holds goes, unless it was released after a later use.
--- KEYS: meta, used, used_until, queues[tier]
--- ARGV: clock (ms), row_prefix, used_ttl (ms), coins ...
+-- KEYS: meta, used, used_until, queues[tier], forgotten
+-- ARGV: clock (ms), contact_id, row_prefix, used_ttl (ms), coins ...
 --       coins: key_id, used_at (ms), ends (ms), again and again; what there is none of is empty.
 -- Returns: {OK, dropped}
 -- Again: what is remembered isn't changed by it.
@@ -19,13 +19,14 @@ local now = clock or shown
 -- Rehearsals: what can't be written is found out while nothing is.
 redis.call('ZADD', used, 'XX', 0, '')
 redis.call('ZADD', used_until, 'XX', 0, '')
+redis.call('ZADD', forgotten, 'XX', 0, '')
 for _, queue in pairs(queues) do
   redis.call('ZREM', queue, '')
 end
 redis.call('DEL', row_prefix)
 local is_registered = redis.call('EXISTS', meta) == 1
 if not is_registered then
-  limit_memory(used, used_until, now, used_ttl)
+  limit_memory(used, used_until, forgotten, contact_id, now, used_ttl, shown)
 end
 
 local dropped = 0
@@ -45,6 +46,6 @@ for place = 1, #coins, 3 do
   end
 end
 if not is_registered then
-  limit_memory(used, used_until, now, used_ttl)
+  limit_memory(used, used_until, forgotten, contact_id, now, used_ttl, shown)
 end
 return {OK, dropped}
