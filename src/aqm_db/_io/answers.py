@@ -189,12 +189,12 @@ async def settle(
     return next(errors, None)
 
 
-def confirm_dated(ask: Ask, change: Ask, calls: Sequence[Call]) -> Ask:
+def confirm_dated(ask: Ask, change: Ask, calls: Sequence[Call], request: Request) -> Ask:
     """Sends calls by ``change``, and by ``ask`` as long as they can't say when they were sent.
 
     The server executes none of those, so there is nothing to wait for.
     """
-    if not all(call.script.is_dated for call in calls):
+    if request.sent is not None or not all(call.script.is_dated for call in calls):
         return change
 
     async def ask_or_change(commands: Sequence[Command], request: Request) -> list[Any]:

@@ -23,6 +23,8 @@ _HEAD_START_MS = 50
 _ASK_POLICY: Final = SharedCommand(ASK_POLICY)
 _GREET: Final = SharedCommand(GREET)
 _POLICY: Final = "CONFIG GET, without which its WAITAOF can't be believed"
+_PLAIN: Final = 2
+"""How many commands have replicas alone confirm a change: what marks it, and WAIT."""
 _OF_DISKS: Final = frozenset({"WAITAOF", _POLICY})
 
 
@@ -92,17 +94,22 @@ class Confirmation:
             if not self._is_allowed:
                 await _try_disks(ask, request)
                 self._is_allowed = True
-            replies, tail = await self._ask(ask, [*commands], request)
+            answers = await ask([*commands, *self._list_tail()], request)
+            count = len(commands)
+            replies, tail = answers[:count], answers[count:]
+            if self._is_plainly_confirmed(tail):
+                return replies
             lack, doubt = self._find_lack(replies, tail, unavailable)
             if doubt and self._confirming.is_embedded:
                 # Another process started it, or somebody changed its setting. All is asked again,
                 # since it may have been started anew meanwhile, without what its disk never had.
                 try:
-                    again, tail = await self._ask(ask, [SET_ALWAYS, *commands], request)
+                    answers = await ask([SET_ALWAYS, *commands, *self._list_tail()], request)
                 except UnavailableError as error:
                     raise unavailable(str(error), outcome_unknown=True) from error
+                again, tail = answers[1 : count + 1], answers[count + 1 :]
                 # Of keys that are deleted, the first reply says how many there were.
-                pairs = zip(replies, again[1:], strict=True)
+                pairs = zip(replies, again, strict=True)
                 replies = [first if isinstance(first, int) else then for first, then in pairs]
                 lack, doubt = self._find_lack(replies, tail, unavailable)
             if lack or doubt:
@@ -110,13 +117,6 @@ class Confirmation:
             return replies
 
         return ask_and_wait
-
-    async def _ask(
-        self, ask: Ask, commands: Sequence[Command], request: Request
-    ) -> tuple[list[Any], list[Any]]:
-        """The replies to commands, and to what follows them."""
-        answers = await ask([*commands, *self._list_tail()], request)
-        return answers[: len(commands)], answers[len(commands) :]
 
     def _list_tail(self) -> list[Command]:
         """What follows the commands: what waits, and what tells whether that can be believed.
@@ -128,6 +128,13 @@ class Confirmation:
             return self._waits
         # What make it is doesn't change.
         return [*self._waits, _ASK_POLICY, *([] if self._facts else [_GREET])]
+
+    def _is_plainly_confirmed(self, tail: Sequence[Any]) -> bool:
+        """Whether enough replicas answered, and nothing else was asked: what is mostly so."""
+        if len(tail) != _PLAIN:
+            return False
+        marked, count = tail
+        return marked == b"OK" and isinstance(count, int) and count >= self._confirming.replicas
 
     def _find_lack(
         self, replies: Sequence[Any], tail: Sequence[Any], unavailable: type[UnavailableError]

@@ -105,6 +105,7 @@ class SlotMoving(LinkFailure):
 Denial: TypeAlias = Literal["command", "key", "unknown"]
 """Why a command gets nowhere: the user may not run it, or not on this key; or there is none."""
 
+_ERRORS = (LinkFailure, ErrorReply)
 _KINDS = {
     "NOSCRIPT": ErrorKind.NO_SCRIPT,
     "BUSY": ErrorKind.PASSING,
@@ -186,7 +187,7 @@ def find_demotion(replies: Sequence[object]) -> LinkFailure | None:
 def find_failure(replies: Sequence[object]) -> LinkFailure | None:
     """The first reply that calls for another attempt."""
     for reply in replies:
-        failure = _read_failure(reply)
+        failure = _read_failure(reply) if isinstance(reply, _ERRORS) else None
         if failure is not None:
             failure.replies = replies
             return failure

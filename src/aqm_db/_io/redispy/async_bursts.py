@@ -43,6 +43,9 @@ class ConfirmingChannels:
 
         The replies to shared commands are those that all others of the burst get.
         """
+        lone = self._find_lone()
+        if lone is not None:
+            return await lone.request(commands, request)
         channel = self._collecting
         while channel is None or not channel.is_collecting() or request.is_over():
             channel = self._choose_channel()
@@ -53,15 +56,12 @@ class ConfirmingChannels:
                 return [refusal] * len(commands)
             # Both are in use; or the server allows for one connection, and no more.
             await self._await_turn(request)
-        if self._crowd == 1 and not self._count():
-            # Who was alone the last time waits for nobody.
-            return await channel.request(commands, request)
         answered = channel.join(commands, request)
         count = channel.count()
         if count == 1:
             self._collecting = channel
             asyncio.get_running_loop().call_soon(self._seal, channel, channel.burst)
-        elif _EARLY <= self._crowd // 2 <= count and self._has_idle():
+        elif not count % _EARLY and _EARLY <= self._crowd // 2 <= count and self._has_idle():
             self._seal(channel, channel.burst)
         try:
             replies = await answered
@@ -95,6 +95,12 @@ class ConfirmingChannels:
         """Waits for all calls, and hangs up."""
         for channel in self._channels:
             await channel.aclose()
+
+    def _find_lone(self) -> "_ConfirmingChannel | None":
+        """The connection of who was alone the last time, and waits for nobody; None otherwise."""
+        if self._crowd != 1 or self._count():
+            return None
+        return next((channel for channel in self._channels if channel.is_open()), None)
 
     def _choose_channel(self) -> "_ConfirmingChannel | None":
         """Where a request goes now; None if it has to wait."""
@@ -216,6 +222,7 @@ class _Burst:
         self.tail: list[asyncio.Future[Any]] = []
         self._marks: dict[Command, None] = {}
         self._waits: dict[tuple[Command, ...], None] = {}
+        self._latest: Sequence[Command] = ()
         self._parts: list[_Part] = []
 
     def count(self) -> int:
@@ -232,10 +239,12 @@ class _Burst:
         Returns:
             What all replies come in.
         """
-        mark, waits = tail[0], tuple(tail[1:])
-        self._marks[mark] = self._waits[waits] = None
+        # Those of one owner, or of all, end alike.
+        if tail != self._latest:
+            self._latest = tail
+            self._marks[tail[0]] = self._waits[tuple(tail[1:])] = None
         answered: _Answered = asyncio.get_running_loop().create_future()
-        self._parts.append((answers, mark, waits, answered))
+        self._parts.append((answers, tail, answered))
         return answered
 
     def seal(self) -> list[Command]:
@@ -248,10 +257,13 @@ class _Burst:
         left = (answer.result() for answer in self.tail)
         marks = {mark: next(left) for mark in self._marks}
         waits = {each: [next(left) for _ in each] for each in self._waits}
-        for answers, mark, each, answered in self._parts:
+        latest: Sequence[Command] = ()
+        shared: list[Any] = []
+        for answers, tail, answered in self._parts:
+            if tail != latest:
+                latest, shared = tail, [marks[tail[0]], *waits[tuple(tail[1:])]]
             if not answered.done():
-                own = [answer.result() for answer in answers]
-                answered.set_result([*own, marks[mark], *waits[each]])
+                answered.set_result([*[answer.result() for answer in answers], *shared])
 
     def list_waiting(self) -> "list[_Answered]":
         """What isn't answered yet, of requests whose caller is there."""
@@ -260,7 +272,7 @@ class _Burst:
 
 _Answered: TypeAlias = asyncio.Future[list[Any] | LinkFailure]
 """What all replies to a request come in; or why they don't come in time."""
-_Part: TypeAlias = tuple[list[asyncio.Future[Any]], Command, tuple[Command, ...], _Answered]
+_Part: TypeAlias = tuple[list[asyncio.Future[Any]], Sequence[Command], _Answered]
 """What a request's own replies come in, its shared commands, and what all its replies come in."""
 
 
@@ -272,7 +284,8 @@ def _make_answer(reply: object) -> asyncio.Future[Any]:
 
 def _find_shared(commands: Sequence[Command]) -> int:
     """The place of the first shared command."""
-    place = len(commands)
+    # At least the last one is.
+    place = len(commands) - 1
     while place and isinstance(commands[place - 1], SharedCommand):
         place -= 1
     return place

@@ -53,7 +53,7 @@ class AsyncSeam:
         """See :class:`~aqm_db._io.seam.Seam`."""
         request = self._begin_request()
         try:
-            return await answers.run(self._change_by((call,)), call, request)
+            return await answers.run(self._change_by((call,), request), call, request)
         except CancelledAfterSending as cancelled:
             await self._settle((call,), None if undo is None else (undo,), request)
             raise asyncio.CancelledError(*cancelled.args) from None
@@ -64,7 +64,7 @@ class AsyncSeam:
         """See :class:`~aqm_db._io.seam.Seam`."""
         answered = False
         request = self._begin_request()
-        change = self._change_by(calls)
+        change = self._change_by(calls, request)
 
         async def ask(commands: Sequence[Command], request: Request) -> list[Any]:
             nonlocal answered
@@ -112,11 +112,11 @@ class AsyncSeam:
         """Sends commands that change nothing."""
         return await _ask_plainly(self._ask, commands, request)
 
-    def _change_by(self, calls: Sequence[Call]) -> answers.Ask:
+    def _change_by(self, calls: Sequence[Call], request: Request) -> answers.Ask:
         """What sends calls that change something."""
         if self._confirmation is None:
             return self._ask
-        return answers.confirm_dated(self._ask, self._change, calls)
+        return answers.confirm_dated(self._ask, self._change, calls, request)
 
     async def _ask(self, commands: Sequence[Command], request: Request) -> list[Any]:
         """Sends commands until they are answered, or the client's retry policy gives up."""

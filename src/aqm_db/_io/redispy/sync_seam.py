@@ -44,7 +44,8 @@ class SyncSeam:
         """See :class:`~aqm_db._io.seam.Seam`; here it's a KeyboardInterrupt that cancels."""
         exchange, request = self._begin_exchange(), self._begin_request()
         try:
-            return await answers.run(self._change_by(exchange, (call,)), call, request)
+            change = self._change_by(exchange, (call,), request)
+            return await answers.run(change, call, request)
         except AQMDatabaseError:
             raise
         except BaseException:
@@ -57,7 +58,8 @@ class SyncSeam:
         """See :class:`~aqm_db._io.seam.Seam`; here it's a KeyboardInterrupt that cancels."""
         exchange, request = self._begin_exchange(), self._begin_request()
         try:
-            return await answers.run_all(self._change_by(exchange, calls), calls, request)
+            change = self._change_by(exchange, calls, request)
+            return await answers.run_all(change, calls, request)
         except AQMDatabaseError:
             raise
         except BaseException:
@@ -113,11 +115,13 @@ class SyncSeam:
         if error is not None:
             answers.warn_of_unknown(calls, error)
 
-    def _change_by(self, exchange: Exchange, calls: Sequence[Call]) -> answers.Ask:
+    def _change_by(
+        self, exchange: Exchange, calls: Sequence[Call], request: Request
+    ) -> answers.Ask:
         """What sends calls that change something."""
         if self._confirmation is None:
             return exchange.ask
-        return answers.confirm_dated(exchange.ask, self._confirm(exchange), calls)
+        return answers.confirm_dated(exchange.ask, self._confirm(exchange), calls, request)
 
     def _confirm(self, exchange: Exchange) -> answers.Ask:
         if self._confirmation is None:
