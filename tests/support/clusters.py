@@ -32,8 +32,9 @@ NODE_TIMEOUT_MS = 1000
 _SLOTS = 16384
 _BUS = 10_000
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-# A node that is started again has its port back: no other worker may have taken it meanwhile.
-_PORTS = count(21_000 + 3_000 * (_WORKER % 3) + 7 * (time.time_ns() % 300))
+# A node that is started again has its port back, and that of its bus: no other worker may have
+# taken it meanwhile, nor may it be one that the kernel gives whoever connects (from 32768 on).
+_PORTS = count(12_000 + 3_000 * (_WORKER % 3) + 7 * (time.time_ns() % 300))
 
 
 class Node:
