@@ -1,18 +1,26 @@
 """A cluster is asked for its topology once for all who wait; nobody waits beyond their deadline."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import pytest
+import redis
 import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from aqm_db import AsyncSmartInventory, close_all
+from aqm_db import AsyncClientDatabase, AsyncSmartInventory, close_all, sync
 from aqm_db._io import request
 from aqm_db._io.redispy import async_cluster
-from aqm_db.errors import InventoryUnavailableError
+from aqm_db._io.redispy.redirects import Doubts
+from aqm_db.errors import InventoryUnavailableError, UnavailableError
 from tests.cluster.test_redirects import Node, clustered
 from tests.support.faces import ASYNC, FACES, Face
-from tests.support.peers import listening_on_loopback
+from tests.support.peers import ScriptedServer, encode_reply, listening_on_loopback
 from tests.support.samples import BOB
 
 pytestmark = pytest.mark.asyncio
@@ -208,3 +216,101 @@ async def test_a_client_that_is_closed_while_it_asks() -> None:
         await close_all(client, client)
         left = [task.get_coro() for task in asyncio.all_tasks()]
     assert not [coroutine for coroutine in left if "refresh" in repr(coroutine)]
+
+
+class Told(Node):
+    """A node of a cluster of three, whose primary of the upper half is gone.
+
+    Args:
+        ports: of the node that is gone, of its replica, and of the third one.
+        port: its own.
+        knows: whether it has noticed that the replica took over.
+    """
+
+    def __init__(self, ports: Sequence[int], port: int, *, knows: bool) -> None:
+        super().__init__(self._walk)
+        gone, replica, other = ports
+        half = 8192
+        lower, upper = (0, half - 1, other), (half, 2 * half - 1, replica if knows else gone)
+        self.slots = [lower, upper]
+        self._replicas = {gone: replica}
+        self._owner, (first, last, _) = (b"carol", upper) if port == replica else (b"dave", lower)
+        self._line = b"id :%d myself,master - 0 0 1 connected %d-%d\n" % (port, first, last)
+
+    def _answered(self, command: list[bytes]) -> bytes | None:
+        if command[:2] == [b"CLUSTER", b"NODES"]:
+            return encode_reply(self._line)
+        if command[0] != b"CLUSTER":
+            return super()._answered(command)
+        told = [
+            [first, last, *([b"127.0.0.1", each, b"%d" % each] for each in self._list_nodes(port))]
+            for first, last, port in self.slots
+        ]
+        return encode_reply(told)
+
+    def _list_nodes(self, primary: int) -> list[int]:
+        replica = self._replicas.get(primary)
+        return [primary] if replica is None else [primary, replica]
+
+    def _walk(self, command: list[bytes]) -> bytes:
+        found = [b"0", [b"aqm:{%b}:inv:v1:epoch" % self._owner]]
+        return encode_reply(found if command[0] == b"SCAN" else b"")
+
+
+@asynccontextmanager
+async def halfway_through_a_failover(
+    face: Face,
+) -> AsyncGenerator[Callable[[], Awaitable[set[str]]]]:
+    """Finds all owners of a cluster of which one node tells the old topology, and one the new."""
+    async with listening_on_loopback(Lost(), None) as gone:
+        pass
+    others = [ScriptedServer(lambda _: None) for _ in range(2)]
+    async with (
+        listening_on_loopback(others[0], None) as replica,
+        listening_on_loopback(others[1], None) as other,
+    ):
+        ports = (gone, replica, other)
+        for peer, port in zip(others, ports[1:], strict=True):
+            peer.answer = Told(ports, port, knows=port == replica).answer
+        options: Any = {"host": "127.0.0.1", "port": other, "protocol": 2}
+        options["require_full_coverage"] = False
+        if face is ASYNC:
+            client = redis.asyncio.RedisCluster(**options, retry=AsyncRetry(NoBackoff(), 100))
+            async with AsyncClientDatabase(client, client, owner="admin") as database:
+
+                async def find() -> set[str]:
+                    return {owner async for owner in database.iter_owners()}
+
+                yield find
+        else:
+            made = partial(redis.RedisCluster, **options, retry=Retry(NoBackoff(), 100))
+            sync_client = await asyncio.to_thread(made)
+            with sync.ClientDatabase(sync_client, sync_client, owner="admin") as sync_database:
+                yield lambda: asyncio.to_thread(lambda: set(sync_database.iter_owners()))
+
+
+@by_face
+async def test_a_node_that_has_not_noticed_a_failover(face: Face) -> None:
+    """Others are asked until one has: the walk over all owners goes on at the replica."""
+    async with halfway_through_a_failover(face) as find:
+        assert await find() == {"carol", "dave"}
+
+
+def note_nothing(_: Doubts, __: str) -> None:
+    """What would be known of a node that is lost."""
+
+
+@by_face
+async def test_the_topology_has_to_be_asked_for_anew(
+    face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever doesn't note that a node is lost asks it for ever."""
+    monkeypatch.setattr(Doubts, "note_lost", note_nothing)
+    async with halfway_through_a_failover(face) as find:
+        # Who knows is asked first now and then.
+        for _ in range(40):
+            try:
+                await find()
+            except UnavailableError:
+                return
+    raise AssertionError("the mutant wasn't noticed")
