@@ -1,17 +1,23 @@
 """Garbage collection of the Smart Inventory: inactive contacts' coins, and stale ones."""
 
 import logging
-from functools import partial
+import operator
+from collections.abc import Iterable, Mapping
 
 from . import config
 from ._io.redispy.clients import AnyAsyncClient, take_seam
-from ._io.seam import Reply, Seam
+from ._io.seam import Seam
 from ._model.checks import check_days, check_id, check_kind
 from ._model.defaults import DAY_MS
 from ._model.tiers import TIERS
-from ._operations.collecting import Mode, build_collect, drop_orphans, find_orphans, remove_orphans
-from ._operations.outcome import Progress, check_reply
-from .errors import ContactNotRegisteredError, CorruptEntryError, InventoryUnavailableError
+from ._operations.collecting import Counts, Mode, collect, find_garbage
+from ._operations.outcome import Progress
+from .errors import (
+    AQMDatabaseError,
+    ContactNotRegisteredError,
+    CorruptEntryError,
+    InventoryUnavailableError,
+)
 from .inventory import AsyncSmartInventory
 from .types import GCResult
 
@@ -50,8 +56,7 @@ class AsyncGarbageCollector:
     async def garbage_collect(self, inactive_days: int = config.INV_GC_INACTIVE_DAYS) -> GCResult:
         """Collects from all contacts.
 
-        It walks the whole database (SCAN): for background use. Malformed contacts are logged and
-        left as they are.
+        Malformed contacts are logged and left as they are.
 
         Args:
             inactive_days: days without a message, 0 to 36,500.
@@ -73,8 +78,8 @@ class AsyncGarbageCollector:
     async def collect_single_contact(self, contact_id: str) -> GCResult:
         """Removes all coins of one contact, who becomes a STRANGER: someone was blocked, say.
 
-        Those that no queue lists are found by a walk over the whole database (SCAN), before
-        anything is removed: who may not walk collects nothing.
+        Many coins go in portions; a call that fails in between (``carried_out``) is finished by
+        asking again. Coins that were set aside go as well.
 
         Raises:
             InvalidIdentifierError: the id is no valid id.
@@ -82,15 +87,12 @@ class AsyncGarbageCollector:
             CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
         check_id("contact_id", contact_id)
-        call = build_collect(self._scope, contact_id, _AT_ONCE, "delete")
-        # Before anything is changed: what forbids or hinders the walk leaves all as it is.
-        orphans = await find_orphans(self._scope, contact_id)
         with Progress("collect_single_contact") as progress:
-            reply = await self._scope.seam.run(call)
-            progress.add([reply], _count_changes)
-            [cleaned, _, *deleted] = check_reply(reply, contact_id=contact_id)
-            removed = await drop_orphans(self._scope, orphans, "delete", progress)
-        return _sum_up(cleaned, [*zip(TIERS, deleted, strict=True), *removed])
+            found = await collect(self._scope, [contact_id], _AT_ONCE, "delete", progress)
+            collected, [*errors] = found[0].values(), found[1].values()
+            if errors:
+                raise errors[0]
+        return _sum_up(collected)
 
     async def dry_run(self, inactive_days: int = config.INV_GC_INACTIVE_DAYS) -> GCResult:
         """What :meth:`garbage_collect` would remove now; nothing is changed.
@@ -103,49 +105,37 @@ class AsyncGarbageCollector:
     async def _collect_inactive(self, inactive_days: int, mode: Mode) -> GCResult:
         check_days("inactive_days", inactive_days)
         inactive_ms = inactive_days * DAY_MS
-        cleaned = 0
-        inactive: set[str] = set()
-        removed: list[tuple[str, int]] = []
-        # SCAN may name a contact twice, which counting must not.
+        collected: list[Counts] = []
+        # A walk may name a contact twice, which counting must not.
         seen: set[str] = set()
         with Progress("garbage_collect") as progress:
             async for page in self._inventory.contact_pages():
                 contact_ids = [each for each in dict.fromkeys(page) if each not in seen]
                 if mode == "count":
                     seen.update(contact_ids)
-                build = partial(build_collect, self._scope, inactive_ms=inactive_ms, mode=mode)
-                replies = await self._scope.seam.run_all(list(map(build, contact_ids)))
-                if mode == "delete":
-                    progress.add(replies, _count_changes)
-                for contact_id, reply in zip(contact_ids, replies, strict=True):
-                    try:
-                        [is_cleaned, is_inactive, *deleted] = check_reply(
-                            reply, contact_id=contact_id
-                        )
-                    except ContactNotRegisteredError:
-                        # Forgotten since the page was read.
-                        continue
-                    except CorruptEntryError:
-                        _log.warning("corrupt_entry", extra={"contact_id": contact_id})
-                        continue
-                    cleaned += is_cleaned
-                    if is_inactive:
-                        inactive.add(contact_id)
-                    removed += zip(TIERS, deleted, strict=True)
-            # Of all who are inactive: an earlier call may have failed before it came to these.
-            removed += await remove_orphans(self._scope, inactive, mode, progress)
-        return _sum_up(cleaned, removed)
+                found = await find_garbage(self._scope, contact_ids, inactive_ms)
+                totals, errors = await collect(self._scope, found, inactive_ms, mode, progress)
+                collected += totals.values()
+                _pass_over(errors)
+        return _sum_up(collected)
 
 
-def _count_changes(counts: Reply) -> int:
-    """The contact, if it was cleaned, and the coins that were deleted."""
-    is_cleaned, _, *deleted = counts
-    return sum(deleted, is_cleaned)
+def _pass_over(errors: Mapping[str, AQMDatabaseError]) -> None:
+    """Goes on without contacts that are malformed, or were forgotten since they were listed."""
+    for contact_id, error in errors.items():
+        if isinstance(error, CorruptEntryError):
+            _log.warning("corrupt_entry", extra={"contact_id": contact_id})
+        elif not isinstance(error, ContactNotRegisteredError):
+            raise error
 
 
-def _sum_up(contacts_cleaned: int, removed: list[tuple[str, int]]) -> GCResult:
+def _sum_up(collected: Iterable[Counts]) -> GCResult:
+    """What was collected of all contacts; the size of a coin without a tier isn't known."""
+    none: Counts = [0] * (2 + len(TIERS))
+    cleaned, *removed = map(sum, zip(none, *collected, strict=True))
+    sizes = (config.COIN_SIZE_BYTES[tier] for tier in TIERS)
     return GCResult(
-        contacts_cleaned=contacts_cleaned,
-        keys_deleted=sum(count for _, count in removed),
-        bytes_freed=sum(config.COIN_SIZE_BYTES.get(tier, 0) * count for tier, count in removed),
+        contacts_cleaned=cleaned,
+        keys_deleted=sum(removed),
+        bytes_freed=sum(map(operator.mul, removed, sizes)),
     )

@@ -129,8 +129,9 @@ class AsyncSmartInventory:
     async def set_contact_priority(self, contact_id: str, priority: str) -> bool:
         """Changes a contact's priority.
 
-        A lower one drops the newest coins above its caps. A higher one drops nothing: coins above
-        its caps stay until they are used, and no more are stored meanwhile.
+        A lower one drops the newest coins above its caps, many of them in portions. A call that
+        fails in between (``carried_out``) is finished by asking again. A higher one drops nothing:
+        coins above its caps stay until they are used, and no more are stored meanwhile.
 
         Returns:
             True.
@@ -141,18 +142,16 @@ class AsyncSmartInventory:
             ContactNotRegisteredError: there is no such contact.
             CorruptEntryError: the stored contact or one of its indexes is malformed.
         """
-        call = contacts.build_set_priority(self.scope, contact_id, priority, self.budget_caps)
-        reply = await self.scope.seam.run(call)
-        return contacts.read_set_priority(contact_id, priority, reply)
+        await contacts.set_priority(self.scope, contact_id, priority, self.budget_caps)
+        return True
 
     async def forget_contact(self, contact_id: str) -> int:
         """Removes a contact with all coins, in whatever state they are.
 
         Coins that were used stay used: their ids are remembered for 30 days, or to their own
-        end, and a contact that is registered again gets that memory back. Rows that no queue
-        lists are looked for first, in a walk over the whole database (SCAN), and go as well; those
-        too that an earlier call left behind which ended with an error (``carried_out``). Who may
-        not walk forgets nobody.
+        end, and a contact that is registered again gets that memory back. Of many coins portions
+        go first, and the contact with the last; a call that fails in between (``carried_out``) is
+        finished by asking again.
 
         Returns:
             How many coins were dropped.
@@ -161,7 +160,8 @@ class AsyncSmartInventory:
             InvalidIdentifierError: the id is no valid id.
             ContactNotRegisteredError: there is no such contact, nor anything that one has left; so
                 it is when an earlier call did it whose outcome was unknown.
-            CorruptEntryError: the memory of used coins is malformed; nothing was removed.
+            CorruptEntryError: the memory of used coins or an index is malformed; nothing was
+                removed.
         """
         return await contacts.forget(self.scope, contact_id)
 
@@ -365,8 +365,7 @@ class AsyncSmartInventory:
     ) -> dict[str, InventorySummary] | InventorySummary:
         """Counts cached coins by tier (ZCARD): of one contact, or of all by contact id.
 
-        For all contacts it walks the whole database (SCAN), and malformed contacts are logged and
-        left out.
+        Of all contacts, malformed ones are logged and left out.
 
         Raises:
             InvalidIdentifierError: the id is no valid id.
@@ -410,7 +409,7 @@ class AsyncSmartInventory:
     async def count_stale(self, within_days: int = 0) -> dict[str, dict[str, int]]:
         """Counts cached coins whose private half is gone by then, by contact id and tier.
 
-        It walks the whole database (SCAN), and malformed contacts are logged and left out.
+        Malformed contacts are logged and left out.
 
         Args:
             within_days: days from now, 0 to 36,500; 0 counts what is stale already.
@@ -428,7 +427,7 @@ class AsyncSmartInventory:
         return stale
 
     async def contact_pages(self) -> AsyncIterator[list[str]]:
-        """The ids of all contacts, page by page (SCAN): each at least once."""
+        """The ids of all contacts, page by page (SSCAN): each at least once."""
         async for contact_ids in contacts.list_pages(self.scope):
             yield contact_ids
 

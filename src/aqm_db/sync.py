@@ -436,8 +436,9 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
     def set_contact_priority(self, contact_id: str, priority: str) -> bool:
         """Changes a contact's priority.
 
-        A lower one drops the newest coins above its caps. A higher one drops nothing: coins above
-        its caps stay until they are used, and no more are stored meanwhile.
+        A lower one drops the newest coins above its caps, many of them in portions. A call that
+        fails in between (``carried_out``) is finished by asking again. A higher one drops nothing:
+        coins above its caps stay until they are used, and no more are stored meanwhile.
 
         Returns:
             True.
@@ -454,10 +455,9 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         """Removes a contact with all coins, in whatever state they are.
 
         Coins that were used stay used: their ids are remembered for 30 days, or to their own
-        end, and a contact that is registered again gets that memory back. Rows that no queue
-        lists are looked for first, in a walk over the whole database (SCAN), and go as well; those
-        too that an earlier call left behind which ended with an error (``carried_out``). Who may
-        not walk forgets nobody.
+        end, and a contact that is registered again gets that memory back. Of many coins portions
+        go first, and the contact with the last; a call that fails in between (``carried_out``) is
+        finished by asking again.
 
         Returns:
             How many coins were dropped.
@@ -466,7 +466,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             InvalidIdentifierError: the id is no valid id.
             ContactNotRegisteredError: there is no such contact, nor anything that one has left; so
                 it is when an earlier call did it whose outcome was unknown.
-            CorruptEntryError: the memory of used coins is malformed; nothing was removed.
+            CorruptEntryError: the memory of used coins or an index is malformed; nothing was
+                removed.
         """
         return drive(self.asynchronous.forget_contact(contact_id))
 
@@ -639,8 +640,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
     ) -> dict[str, InventorySummary] | InventorySummary:
         """Counts cached coins by tier (ZCARD): of one contact, or of all by contact id.
 
-        For all contacts it walks the whole database (SCAN), and malformed contacts are logged and
-        left out.
+        Of all contacts, malformed ones are logged and left out.
 
         Raises:
             InvalidIdentifierError: the id is no valid id.
@@ -684,7 +684,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
     def count_stale(self, within_days: int = 0) -> dict[str, dict[str, int]]:
         """Counts cached coins whose private half is gone by then, by contact id and tier.
 
-        It walks the whole database (SCAN), and malformed contacts are logged and left out.
+        Malformed contacts are logged and left out.
 
         Args:
             within_days: days from now, 0 to 36,500; 0 counts what is stale already.
@@ -698,7 +698,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         return drive(self.asynchronous.count_stale(within_days))
 
     def contact_pages(self) -> Iterator[list[str]]:
-        """The ids of all contacts, page by page (SCAN): each at least once."""
+        """The ids of all contacts, page by page (SSCAN): each at least once."""
         return drive_iterator(self.asynchronous.contact_pages())
 
     def _inv_key(self, contact_id: str, key_id: str) -> str:
@@ -742,8 +742,7 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
     def garbage_collect(self, inactive_days: int = config.INV_GC_INACTIVE_DAYS) -> GCResult:
         """Collects from all contacts.
 
-        It walks the whole database (SCAN): for background use. Malformed contacts are logged and
-        left as they are.
+        Malformed contacts are logged and left as they are.
 
         Args:
             inactive_days: days without a message, 0 to 36,500.
@@ -756,8 +755,8 @@ class GarbageCollector(Wrapper[AsyncGarbageCollector]):
     def collect_single_contact(self, contact_id: str) -> GCResult:
         """Removes all coins of one contact, who becomes a STRANGER: someone was blocked, say.
 
-        Those that no queue lists are found by a walk over the whole database (SCAN), before
-        anything is removed: who may not walk collects nothing.
+        Many coins go in portions; a call that fails in between (``carried_out``) is finished by
+        asking again. Coins that were set aside go as well.
 
         Raises:
             InvalidIdentifierError: the id is no valid id.

@@ -55,7 +55,11 @@ SILVER_CAPS = {"BESTIE": 4, "MATE": 6, "STRANGER": 0}
 
 REPLIES: dict[str, list[Any]] = {
     "inv_reserve": [[1, 0, 9, 0]] * len(TIERS),
-    "inv_drop_orphan": [1, b"SILVER"],
+    "inv_summarize": [b"MATE", 0, 0, 0],
+    "inv_count_stale": [1, 1, 0],
+    "inv_find_garbage": [1],
+    "inv_forget": [0, 1, 0],
+    "inv_set_priority": [0, 0],
     "inv_check_coin": [],
     "inv_check_claim": [],
     "vault_counters": [0] * (len(TIERS) + 4),
@@ -171,7 +175,11 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
         },
     ),
     "inv_set_priority": (
-        build(lambda scope: contacts.build_set_priority(scope, "bob", "MATE", config.BUDGET_CAPS)),
+        build(
+            lambda scope: contacts.build_set_priority(
+                scope, "bob", "MATE", config.BUDGET_CAPS["MATE"], 3
+            )
+        ),
         {
             "meta": BOB.meta,
             "used": BOB.used,
@@ -181,6 +189,8 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "priority": "MATE",
             "row_prefix": BOB.rows,
             "claim_ttl": CLAIM_TTL,
+            "most": stock.PORTION,
+            "goes_on": 3,
             "caps": {"GOLD": 0, "SILVER": 6, "BRONZE": 4},
         },
     ),
@@ -192,6 +202,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "used_until": BOB.used_until,
             "claim": f"{BOB.claims}r",
             "queues": QUEUES,
+            "aside": KEYS.inv_aside,
             "contacts": KEYS.inv_contacts,
             "forgotten": KEYS.inv_forgotten,
             "contact_id": "bob",
@@ -200,6 +211,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "clock": NOW,
             "used_ttl": USED_TTL,
             "claim_ttl": CLAIM_TTL,
+            "most": stock.PORTION,
         },
     ),
     "inv_store": (
@@ -212,6 +224,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "claim": f"{BOB.claims}r",
             "queues": QUEUES,
             "watch": KEYS.inv_watch,
+            "aside": KEYS.inv_aside,
             "leases": KEYS.inv_leases,
             "request_id": "r",
             "key_id": "k1",
@@ -236,6 +249,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "used_until": BOB.used_until,
             "queues": QUEUES,
             "watch": KEYS.inv_watch,
+            "aside": KEYS.inv_aside,
             "row_prefix": BOB.rows,
             "claim_prefix": BOB.claims,
             "clock": NOW,
@@ -276,6 +290,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "used": BOB.used,
             "used_until": BOB.used_until,
             "queues": QUEUES,
+            "aside": KEYS.inv_aside,
             "key_id": "k1",
             "claim_prefix": BOB.claims,
             "clock": NOW,
@@ -286,10 +301,43 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
     ),
     "inv_count_stale": (
         send(stock.COUNT_STALE, lambda scope: stock.count_stale(scope, ["bob"], 1)),
-        {"queues": QUEUES, "row_prefix": BOB.rows, "clock": NOW, "within": 1, "coin_ttl": COIN_TTL},
+        {
+            "metas": [BOB.meta],
+            "meta_prefix": KEYS.metas,
+            "row_prefix": KEYS.rows,
+            "queue_prefix": KEYS.queues,
+            "clock": NOW,
+            "within": 1,
+            "coin_ttl": COIN_TTL,
+            "most": stock.PORTION,
+            "first": 1,
+            "place": 0,
+        },
+    ),
+    "inv_summarize": (
+        send(contacts.SUMMARIZE, lambda scope: contacts.summarize(scope, "bob")),
+        {"metas": [BOB.meta], "meta_prefix": KEYS.metas, "queue_prefix": KEYS.queues},
+    ),
+    "inv_find_garbage": (
+        send(collecting.FIND_GARBAGE, lambda scope: collecting.find_garbage(scope, ["bob"], 1)),
+        {
+            "watch": KEYS.inv_watch,
+            "aside": KEYS.inv_aside,
+            "metas": [BOB.meta],
+            "clock": NOW,
+            "meta_prefix": KEYS.metas,
+            "used_prefix": KEYS.useds,
+            "used_until_prefix": KEYS.used_untils,
+            "queue_prefix": KEYS.queues,
+            "row_prefix": KEYS.rows,
+            "coin_ttl": COIN_TTL,
+            "inactive": 1,
+            "used_ttl": USED_TTL,
+            "most": stock.PORTION,
+        },
     ),
     "inv_collect": (
-        build(lambda scope: collecting.build_collect(scope, "bob", 1, "count")),
+        build(lambda scope: collecting.build_collect(scope, "bob", 1, "count", (2, 3))),
         {
             "meta": BOB.meta,
             "used": BOB.used,
@@ -297,6 +345,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "claim": f"{BOB.claims}r",
             "queues": QUEUES,
             "watch": KEYS.inv_watch,
+            "aside": KEYS.inv_aside,
             "row_prefix": BOB.rows,
             "clock": NOW,
             "coin_ttl": COIN_TTL,
@@ -304,14 +353,10 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "used_ttl": USED_TTL,
             "claim_ttl": CLAIM_TTL,
             "mode": "count",
+            "most": stock.PORTION,
+            "first": 2,
+            "place": 3,
         },
-    ),
-    "inv_drop_orphan": (
-        send(
-            collecting.DROP_ORPHAN,
-            lambda scope: collecting.remove_orphans(scope, ["bob"], "delete", Progress("test")),
-        ),
-        {"row": BOB.row("k1"), "queues": QUEUES, "key_id": "k1", "mode": "delete"},
     ),
     "inv_reserve": (
         send(
@@ -354,6 +399,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "used": BOB.used,
             "used_until": BOB.used_until,
             "queues": QUEUES,
+            "aside": KEYS.inv_aside,
             "forgotten": KEYS.inv_forgotten,
             "contact_id": "bob",
             "row_prefix": BOB.rows,

@@ -192,8 +192,11 @@ async def settle(
 def confirm_dated(ask: Ask, change: Ask, calls: Sequence[Call], request: Request) -> Ask:
     """Sends calls by ``change``, and by ``ask`` as long as they can't say when they were sent.
 
-    The server executes none of those, so there is nothing to wait for.
+    The server executes none of those, so there is nothing to wait for; nor is there where calls
+    only read.
     """
+    if all(call.script.is_reading for call in calls):
+        return ask
     if request.sent is not None or not all(call.script.is_dated for call in calls):
         return change
 

@@ -75,6 +75,11 @@ class Script:
         return self.header.arguments[0].name == "sent"
 
     @cached_property
+    def is_reading(self) -> bool:
+        """Whether it only reads, so that nothing is there to be confirmed."""
+        return "\n-- Again: it only reads.\n" in _read_text(self._place)
+
+    @cached_property
     def source(self) -> str:
         """The Lua text, as the server gets it."""
         text = _read_text(self._place)

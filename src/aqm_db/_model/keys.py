@@ -6,6 +6,7 @@ keys, and an ordinary id reads as itself. ``_lua/shared/encode.lua`` does the sa
 """
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
@@ -58,8 +59,11 @@ class Keys:
         self.inv_forgotten: str = prefix + config.INV_FORGOTTEN_KEY
         self.inv_aside: str = prefix + config.INV_ASIDE_KEY
         self.inv_schema: str = prefix + config.INV_SCHEMA_KEY
-        self._inv = f"{prefix}{config.INV_KEY_PREFIX}:"
-        self._meta = f"{prefix}{config.INV_META_PREFIX}:"
+        self.rows: str = f"{prefix}{config.INV_KEY_PREFIX}:"
+        self.queues: str = f"{prefix}{config.INV_IDX_PREFIX}:"
+        self.metas: str = f"{prefix}{config.INV_META_PREFIX}:"
+        self.useds: str = f"{prefix}{config.INV_USED_PREFIX}:"
+        self.used_untils: str = f"{prefix}{config.INV_USED_UNTIL_PREFIX}:"
         self._used = f"{prefix}{config.INV_USED_PREFIX}"
 
     def pattern(self) -> str:
@@ -82,13 +86,17 @@ class Keys:
         """All that is kept of one contact."""
         return _name_contact_keys(self.prefix, contact_id)
 
+    def list_metas(self, contact_ids: Iterable[str]) -> list[str]:
+        """Contacts, of which nothing else is named."""
+        return [self.metas + encode_id(contact_id) for contact_id in contact_ids]
+
     def inv_pattern(self) -> str:
         """All public halves, for SCAN."""
-        return pattern_of(self._inv)
+        return pattern_of(self.rows)
 
     def inv_ids(self, key: bytes) -> tuple[str, str] | None:
         """The contact id and the key id in the name of a public half; None if it isn't ours."""
-        contact, _, coin = key.removeprefix(self._inv.encode()).partition(b":")
+        contact, _, coin = key.removeprefix(self.rows.encode()).partition(b":")
         contact_id, key_id = decode_id(contact), decode_id(coin)
         return None if contact_id is None or key_id is None else (contact_id, key_id)
 
@@ -98,11 +106,11 @@ class Keys:
 
     def meta_pattern(self) -> str:
         """All contacts, for SCAN."""
-        return pattern_of(self._meta)
+        return pattern_of(self.metas)
 
     def meta_id(self, key: bytes) -> str | None:
         """The contact id in the name of a contact; None if the name isn't one of ours."""
-        return _decode_rest(key, self._meta)
+        return _decode_rest(key, self.metas)
 
     def used_pattern(self) -> str:
         """The used coins of all contacts, by use and by their own end, for SCAN."""

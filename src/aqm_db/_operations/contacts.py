@@ -1,28 +1,29 @@
 """Contacts: registered, looked at, changed, forgotten."""
 
 import logging
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from aqm_db._io.seam import Argument, Call, Reply
 from aqm_db._lua.loader import Code, Script
 from aqm_db._model.checks import check_id, check_priority, check_text
 from aqm_db._model.keys import parse_id
 from aqm_db._model.rows import row_of
-from aqm_db._model.tiers import TIERS, name_count_field
+from aqm_db._model.tiers import PRIORITIES, TIERS, name_count_field
 from aqm_db.errors import AQMDatabaseError, ContactNotRegisteredError, CorruptEntryError
 from aqm_db.types import ContactMeta, InventorySummary
 
 from . import Scope
-from .collecting import drop_orphans, find_orphans
 from .layout import prepare_inventory
 from .outcome import Progress, check_reply
-from .stock import CLAIM_TTL_MS, USED_TTL_MS
+from .stock import CLAIM_TTL_MS, CONTACTS_AT_ONCE, PORTION, USED_TTL_MS
 
 REGISTER = Script("inventory/register")
 SET_PRIORITY = Script("inventory/set_priority")
 FORGET = Script("inventory/forget")
+SUMMARIZE = Script("inventory/summarize")
 
+_PRIORITIES = {priority.encode(): priority for priority in PRIORITIES}
+_COUNTS = [name_count_field(tier) for tier in TIERS]
 _log = logging.getLogger("aqm_db.inventory")
 
 
@@ -55,69 +56,85 @@ def read_register(contact_id: str, reply: Reply) -> bool:
     return bool(created)
 
 
-def build_set_priority(
+async def set_priority(
     scope: Scope, contact_id: str, priority: str, caps: Mapping[str, Mapping[str, int]]
-) -> Call:
-    """The call that changes a contact's priority.
+) -> None:
+    """Changes a contact's priority; of many coins above its caps, portions go after that.
 
     Raises:
         InvalidArgumentError: an argument has the wrong type or value.
     """
     check_id("contact_id", contact_id)
     check_priority("priority", priority)
+    dropped, more = 0, 1
+    with Progress("set_contact_priority") as progress:
+        while more:
+            call = build_set_priority(scope, contact_id, priority, caps[priority], progress.count)
+            reply = await scope.seam.run(call)
+            # The priority is a change, too.
+            progress.add([reply], lambda counts: counts[0] + (not progress.count))
+            count, more = check_reply(reply, contact_id=contact_id)
+            dropped += count
+    _log.info(
+        "priority_changed",
+        extra={"contact_id": contact_id, "priority": priority, "dropped": dropped},
+    )
+
+
+def build_set_priority(
+    scope: Scope, contact_id: str, priority: str, caps: Mapping[str, int], changed: int
+) -> Call:
+    """The call that changes a contact's priority, or goes on with that if it has changed things."""
     names = scope.keys.of(contact_id)
     arguments: tuple[Argument, ...] = (
         priority,
         names.rows,
         CLAIM_TTL_MS,
-        *(caps[priority][tier] for tier in TIERS),
+        PORTION,
+        changed or "",
+        *(caps[tier] for tier in TIERS),
     )
     claim = names.claims + scope.request_ids()
     keys = (names.meta, names.used, names.used_until, claim, *names.queues)
     return Call(SET_PRIORITY, keys, arguments)
 
 
-def read_set_priority(contact_id: str, priority: str, reply: Reply) -> bool:
-    """True, once the reply says that the priority is changed."""
-    [dropped] = check_reply(reply, contact_id=contact_id)
-    _log.info(
-        "priority_changed",
-        extra={"contact_id": contact_id, "priority": priority, "dropped": dropped},
-    )
-    return True
-
-
 async def forget(scope: Scope, contact_id: str) -> int:
     """Removes a contact with all coins; returns how many these were.
 
-    One that a call has forgotten which failed then loses the rows that it left behind.
+    Of many, portions go first. What is noted of one that is gone already goes as well.
     """
     check_id("contact_id", contact_id)
+    dropped, more = 0, 1
+    with Progress("forget_contact") as progress:
+        while more:
+            reply = await scope.seam.run(build_forget(scope, contact_id))
+            # The contact is a change, too.
+            progress.add([reply], lambda counts: counts[0] + counts[1])
+            if reply[0] == Code.NOT_REGISTERED and progress.count:
+                # Somebody else has come to the end of it.
+                break
+            count, _, more = check_reply(reply, contact_id=contact_id)
+            dropped += count
+    _log.info("contact_forgotten", extra={"contact_id": contact_id, "dropped": dropped})
+    return dropped
+
+
+def build_forget(scope: Scope, contact_id: str) -> Call:
+    """The call that forgets a contact, or drops a portion of its coins where these are many."""
     names = scope.keys.of(contact_id)
-    claim = names.claims + scope.request_ids()
     keys = (
         names.meta,
         names.used,
         names.used_until,
-        claim,
+        names.claims + scope.request_ids(),
         *names.queues,
         scope.keys.inv_contacts,
         scope.keys.inv_forgotten,
+        scope.keys.inv_aside,
     )
-    times = (USED_TTL_MS, CLAIM_TTL_MS)
-    call = Call(FORGET, keys, (scope.read_clock(), contact_id, names.rows, names.claims, *times))
-    # Before anything is changed: what forbids or hinders the walk leaves the contact as it is.
-    orphans = await find_orphans(scope, contact_id)
-    with Progress("forget_contact") as progress:
-        reply = await scope.seam.run(call)
-        # The contact is a change, too.
-        progress.add([reply], lambda counts: 1 + sum(counts))
-        removed = await drop_orphans(scope, orphans, "delete", progress)
-        dropped = sum(deleted for _, deleted in removed)
-        if not (reply[0] == Code.NOT_REGISTERED and dropped):
-            dropped += sum(check_reply(reply, contact_id=contact_id))
-    _log.info("contact_forgotten", extra={"contact_id": contact_id, "dropped": dropped})
-    return dropped
+    about = (scope.read_clock(), contact_id, names.rows, names.claims)
+    return Call(FORGET, keys, (*about, USED_TTL_MS, CLAIM_TTL_MS, PORTION))
 
 
 async def read_meta(scope: Scope, contact_id: str) -> ContactMeta | None:
@@ -172,31 +189,32 @@ async def summarize_all(scope: Scope) -> dict[str, InventorySummary]:
 
 
 async def _summarize_page(
-    scope: Scope, contact_ids: list[str]
+    scope: Scope, contact_ids: Sequence[str]
 ) -> list[InventorySummary | AQMDatabaseError]:
-    reads = [
-        command
-        for names in map(scope.keys.of, contact_ids)
-        for command in (("HGETALL", names.meta), *(("ZCARD", queue) for queue in names.queues))
-    ]
-    replies = iter(await scope.seam.read(*reads))
-    return [
-        _read_summary(contact_id, next(replies), [next(replies) for _ in TIERS])
-        for contact_id in contact_ids
-    ]
+    width = 1 + len(TIERS)
+    summaries: list[InventorySummary | AQMDatabaseError] = []
+    for first in range(0, len(contact_ids), CONTACTS_AT_ONCE):
+        some = contact_ids[first : first + CONTACTS_AT_ONCE]
+        call = Call(SUMMARIZE, scope.keys.list_metas(some), (scope.keys.metas, scope.keys.queues))
+        found = check_reply(await scope.seam.run(call))
+        summaries += [
+            _read_summary(contact_id, found[place], found[place + 1 : place + width])
+            for contact_id, place in zip(some, range(0, len(found), width), strict=True)
+        ]
+    return summaries
 
 
 def _read_summary(
-    contact_id: str, meta: Any, counts: list[Any]
+    contact_id: str, priority: bytes | int | None, counts: list[int]
 ) -> InventorySummary | AQMDatabaseError:
     name = f"contact {contact_id!r}"
-    if any(isinstance(count, AQMDatabaseError) for count in counts):
+    if min(counts) < 0:
         return CorruptEntryError(f"{name}: an index has the wrong type")
-    try:
-        row = row_of(name, meta)
-        if row is None:
-            return ContactNotRegisteredError(f"{name} is not registered")
-        named = {name_count_field(tier): count for tier, count in zip(TIERS, counts, strict=True)}
-        return InventorySummary(contact_id, priority=row.priority(), **named)
-    except CorruptEntryError as error:
-        return error
+    if priority is None:
+        return ContactNotRegisteredError(f"{name} is not registered")
+    if isinstance(priority, int):
+        return CorruptEntryError(f"{name}: not a hash")
+    known = _PRIORITIES.get(priority)
+    if known is None:
+        return CorruptEntryError(f"{name}: field priority is missing or malformed")
+    return InventorySummary(contact_id, priority=known, **dict(zip(_COUNTS, counts, strict=True)))

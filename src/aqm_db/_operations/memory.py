@@ -100,7 +100,8 @@ async def remember_used(scope: Scope, coins: Sequence[UsedCoin], progress: Progr
         by_contact[coin.contact_id].append(coin)
     for contact_id, own in by_contact.items():
         names = scope.keys.of(contact_id)
-        keys = (names.meta, names.used, names.used_until, *names.queues, scope.keys.inv_forgotten)
+        indexes = (scope.keys.inv_forgotten, scope.keys.inv_aside)
+        keys = (names.meta, names.used, names.used_until, *names.queues, *indexes)
         for first in range(0, len(own), AT_ONCE):
             items: list[Argument] = []
             for coin in own[first : first + AT_ONCE]:

@@ -45,14 +45,12 @@ _READS: dict[DatabaseName, dict[str, str]] = {
     },
     "inventory": {
         "get_contact_meta": "HGETALL meta",
-        "get_inventory": "HGETALL meta, ZCARD queues",
         "get_inventory of all contacts": "SSCAN contacts",
         "get_available_tiers": "ZCARD queues",
         "list_coins": "ZRANGE queues, HGETALL row",
-        "contact_pages": "GET schema, SSCAN contacts",
-        "garbage_collect": "SCAN",
-        "dry_run": "SCAN",
-        "collect_single_contact": "SCAN, ZSCORE queues",
+        "contact_pages": "SSCAN contacts, GET schema",
+        "garbage_collect": "SSCAN contacts",
+        "dry_run": "SSCAN contacts",
         "enforce_budget": "SSCAN contacts, GET epoch",
         "replenish": "SSCAN contacts",
         "maintenance": "SCAN",
@@ -64,7 +62,6 @@ _READS: dict[DatabaseName, dict[str, str]] = {
             "ZCARD used_until, STRLEN turn, HGET leases, STRLEN epoch, HGET watch, "
             "SCARD contacts, ZCARD forgotten, ZCARD aside, STRLEN schema"
         ),
-        "forget_contact": "SCAN, ZSCORE queues",
         "count_stale": "SSCAN contacts",
         "export_backup": (
             "SCAN, ZRANGEBYSCORE used, ZRANGEBYSCORE used_until, ZSCORE used, ZSCORE used_until, "
@@ -98,7 +95,9 @@ _HARMLESS: dict[str, tuple[Argument, ...]] = {
     "WAIT": ("", 0),
     "WAITAOF": ("", 0, 0),
     "ZADD": ("XX", 0, ""),
+    "ZCOUNT": (0, 0),
     "ZRANGE": (0, 0),
+    "ZRANGEBYLEX": ("-", "-"),
     "ZRANGEBYSCORE": ("-inf", "-inf"),
     "ZREM": ("",),
     "ZREMRANGEBYSCORE": ("-inf", "-inf"),
@@ -212,6 +211,7 @@ def _list_key_names(database: DatabaseName, keys: Keys) -> dict[str, tuple[str, 
         "row": (names.row(""),),
         "claim": (names.claims,),
         "meta": (names.meta,),
+        "metas": (names.meta,),
         "used": (names.used,),
         "used_until": (names.used_until,),
         "queue": names.queues,

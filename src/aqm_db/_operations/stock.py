@@ -34,6 +34,10 @@ _log = logging.getLogger("aqm_db.inventory")
 COIN_TTL_MS: int = config.INV_COIN_TTL_SECONDS * 1000
 USED_TTL_MS: int = config.INV_USED_TTL_SECONDS * 1000
 CLAIM_TTL_MS: int = config.INV_CLAIM_TTL_SECONDS * 1000
+PORTION = 400
+"""Coins that one script looks at, or drops: others wait for it."""
+CONTACTS_AT_ONCE = 200
+"""Contacts that one script looks at."""
 
 
 def build_store(scope: Scope, coin: NewCoin, caps: Caps, lease: str | None = None) -> Call:
@@ -60,6 +64,7 @@ def build_store(scope: Scope, coin: NewCoin, caps: Caps, lease: str | None = Non
         *names.queues,
         scope.keys.inv_leases,
         scope.keys.inv_watch,
+        scope.keys.inv_aside,
     )
     arguments: tuple[Argument, ...] = (
         scope.read_clock(),
@@ -113,6 +118,7 @@ def build_select(scope: Scope, contact_id: str, desired_tier: str) -> Call:
         names.used_until,
         *names.queues,
         scope.keys.inv_watch,
+        scope.keys.inv_aside,
     )
     arguments: tuple[Argument, ...] = (
         scope.read_clock(),
@@ -220,6 +226,7 @@ def build_consume(scope: Scope, contact_id: str, key_id: str) -> Call:
         names.used,
         names.used_until,
         *names.queues,
+        scope.keys.inv_aside,
     )
     times = (CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS)
     arguments = (scope.read_clock(), key_id, names.claims, *times)
@@ -275,24 +282,34 @@ async def count_stale(
 
     Contacts without any are left out, and malformed ones are logged.
     """
-    replies = await scope.seam.run_all(
-        [
-            Call(
-                COUNT_STALE, names.queues, (scope.read_clock(), names.rows, within_ms, COIN_TTL_MS)
-            )
-            for names in map(scope.keys.of, contact_ids)
-        ]
+    keys = scope.keys
+    fixed = (
+        scope.read_clock(),
+        keys.metas,
+        keys.rows,
+        keys.queues,
+        within_ms,
+        COIN_TTL_MS,
+        PORTION,
     )
-    stale: dict[str, dict[str, int]] = {}
-    for contact_id, reply in zip(contact_ids, replies, strict=True):
-        try:
-            counts = check_reply(reply, contact_id=contact_id)
-        except CorruptEntryError:
-            _log.warning("corrupt_entry", extra={"contact_id": contact_id})
-            continue
-        if any(counts):
-            stale[contact_id] = dict(zip(TIERS, counts, strict=True))
-    return stale
+    counts: dict[str, list[int]] = {}
+    left, start = list(contact_ids), (1, 0)
+    while left:
+        call = Call(COUNT_STALE, keys.list_metas(left[:CONTACTS_AT_ONCE]), (*fixed, *start))
+        contacts, first, place, *found = check_reply(await scope.seam.run(call))
+        start = (first, place)
+        for number, contact_id in enumerate(left[: len(found) // len(TIERS)]):
+            seen = found[number * len(TIERS) : (number + 1) * len(TIERS)]
+            before = counts.get(contact_id, [0] * len(TIERS))
+            counts[contact_id] = [sum(pair) for pair in zip(before, seen, strict=True)]
+            if -1 in seen:
+                _log.warning("corrupt_entry", extra={"contact_id": contact_id})
+        left = left[contacts:]
+    return {
+        contact_id: dict(zip(TIERS, found, strict=True))
+        for contact_id, found in counts.items()
+        if any(found) and min(found) >= 0
+    }
 
 
 def _describe(coin: NewCoin | InventoryEntry) -> dict[str, str]:

@@ -1,5 +1,5 @@
 -- Hands out the oldest coin of the first tier that has one.
--- KEYS: claim, meta, used, used_until, queues[tier], watch
+-- KEYS: claim, meta, used, used_until, queues[tier], watch, aside
 -- ARGV: sent (ms), clock, row_prefix, claim_prefix, coin_ttl (ms), used_ttl (ms), claim_ttl
 -- ARGV: tiers ...
 --       clock, claim_ttl: ms as text, which some servers write faster than numbers; tiers: the one
@@ -37,7 +37,7 @@ if is_late(sent, shown) then
     or {UNKNOWN, claim, shown}
 end
 local now = clock ~= '' and clock or string.format('%.0f', shown)
-local aside, confirmed = {}, nil
+local skipped, confirmed = {}, nil
 for _, tier in ipairs(tiers) do
   local queue = queues[tier]
   local place = 0
@@ -58,10 +58,10 @@ for _, tier in ipairs(tiers) do
       if not receipt then
         return hand_out_again(claim, queues, coin_ttl)
       end
-      return hand_out(claim, coin, id, receipt, aside)
+      return hand_out(claim, coin, id, receipt, skipped)
     end
     -- Asked again, it takes nothing from a queue, and so has nothing to tell.
-    if #aside == 0 and redis.call('EXISTS', claim) == 1 then
+    if #skipped == 0 and redis.call('EXISTS', claim) == 1 then
       return hand_out_again(claim, queues, coin_ttl)
     end
     confirmed = confirmed or clock == '' and confirm_time(watch, shown) or tonumber(now)
@@ -69,9 +69,9 @@ for _, tier in ipairs(tiers) do
       -- The clock has jumped, and may come back.
       place = place + 1
     else
-      set_aside(queue, id, row, fault)
-      aside[#aside + 1] = id
-      aside[#aside + 1] = fault
+      set_aside(queue, id, row, fault, aside)
+      skipped[#skipped + 1] = id
+      skipped[#skipped + 1] = fault
     end
     head = redis.call('ZRANGE', queue, place, place, 'WITHSCORES')
   end
@@ -82,4 +82,4 @@ end
 if not redis.call('HGET', meta, 'priority') then
   return refuse_unregistered(meta, claim)
 end
-return {OK, claim, aside}
+return {OK, claim, skipped}

@@ -1,5 +1,5 @@
 -- Stores a public half at the end of its tier's queue.
--- KEYS: row, meta, used, used_until, claim, queues[tier], leases, watch
+-- KEYS: row, meta, used, used_until, claim, queues[tier], leases, watch, aside
 -- ARGV: sent (ms), clock (ms), request_id, key_id, coin_category, public_key, signature
 -- ARGV: expires_at (ms)
 -- ARGV: row_prefix, coin_ttl (ms), used_ttl (ms), caps[priority] (count), lease?
@@ -63,7 +63,7 @@ if count >= cap and cap > 0 then
   for _, id in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
     local coin, other, fault = inspect_coin(row_prefix, id, tier, confirmed, coin_ttl)
     if not coin then
-      set_aside(queue, id, other, fault)
+      set_aside(queue, id, other, fault, aside)
       count = count - 1
     end
   end
