@@ -202,7 +202,10 @@ async def test_garbage_collection_waits_for_replicas(face: Face, pair: RunningPr
         inventory = await stocked(face, client, **HASTY)
         gc = face.gc(inventory, client)
         with silent_replica(pair):
-            for collect in (gc.garbage_collect, partial(gc.collect_single_contact, BOB)):
+            for collect in (
+                partial(gc.garbage_collect, 0),
+                partial(gc.collect_single_contact, BOB),
+            ):
                 with pytest.raises(InventoryUnavailableError, match="0 of 1 replicas") as caught:
                     await collect()
                 assert caught.value.outcome_unknown

@@ -8,8 +8,6 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from aqm_db import gc
-from aqm_db._operations import contacts
 from tests.conftest import INVENTORY_DB
 from tests.support.backends import VALKEY_9, Backend, RunningServer, Servers
 
@@ -48,17 +46,6 @@ def backoffs(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr("redis.asyncio.retry.sleep", record)
     monkeypatch.setattr("redis.retry.sleep", waited.append)
     return waited
-
-
-@pytest.fixture
-def orphanless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What changes a contact comes first, where a walk does: test_several_requests tries that."""
-
-    async def find_nothing(*_: object) -> list[object]:
-        return []
-
-    for module in (contacts, gc):
-        monkeypatch.setattr(module, "find_orphans", find_nothing)
 
 
 @pytest_asyncio.fixture

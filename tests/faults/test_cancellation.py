@@ -47,7 +47,7 @@ from tests.support.peers import (
 )
 from tests.support.samples import BOB, Clock, snapshot, stock
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("orphanless")]
+pytestmark = pytest.mark.asyncio
 
 over_servers = pytest.mark.parametrize(
     "real_server", [VALKEY_9, REDIS_6], indirect=True, ids=lambda backend: backend.name

@@ -21,7 +21,7 @@ from tests.faults.support.tried_calls import OPERATIONS, Operation, pair_over
 from tests.support.backends import REDIS_6, VALKEY_9, RunningServer
 from tests.support.peers import tell_time
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("orphanless")]
+pytestmark = pytest.mark.asyncio
 
 Steps = Mapping[How, int]
 """Every so many bytes are tried."""

@@ -13,7 +13,6 @@ import pytest_asyncio
 from aqm_db import AsyncClientDatabase, cli, connect
 from aqm_db._io import facts, fsync
 from aqm_db._io.redispy.faces import Face
-from aqm_db._operations import contacts
 from aqm_db._operations.outcome import Progress
 from aqm_db.errors import (
     AQMDatabaseError,
@@ -150,20 +149,4 @@ async def test_a_call_that_counts_nothing(node: Node, several: Several, tmp_path
 
     with pytest.MonkeyPatch.context() as mutant:
         mutant.setattr(Progress, "add", add_nothing)
-        await is_noticed(mutant, test)
-
-
-async def test_a_contact_who_stays_half_gone(node: Node, tmp_path: Path) -> None:
-    """Rows that are looked for first: test_a_contact_who_is_half_gone."""
-
-    async def test(_: pytest.MonkeyPatch) -> None:
-        of_several_requests.clear(node)
-        async with of_several_requests.scene_over(node, node.port, ASYNC, tmp_path) as scene:
-            await of_several_requests.test_a_contact_who_is_half_gone(scene)
-
-    async def list_nothing(*_: object) -> list[object]:
-        return []
-
-    with pytest.MonkeyPatch.context() as mutant:
-        mutant.setattr(contacts, "find_orphans", list_nothing)
         await is_noticed(mutant, test)

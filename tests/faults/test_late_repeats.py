@@ -39,7 +39,7 @@ from tests.support.peers import (
 from tests.support.samples import BOB
 from tests.support.stepped_clocks import SteppedServer
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("orphanless")]
+pytestmark = pytest.mark.asyncio
 
 
 @pytest.fixture(params=[VALKEY_9, REDIS_8], ids=lambda backend: backend.name)

@@ -22,7 +22,7 @@ from tests.support.backends import REDIS_6, VALKEY_9, RunningServer
 from tests.support.peers import Cutter, listening_on_loopback, tell_time
 from tests.support.samples import snapshot
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("orphanless")]
+pytestmark = pytest.mark.asyncio
 
 over_servers = pytest.mark.parametrize(
     "real_server", [VALKEY_9, REDIS_6], indirect=True, ids=lambda backend: backend.name

@@ -189,7 +189,6 @@ limited = of_permissions.limited
 
 
 @in_the_lab
-@pytest.mark.usefixtures("orphanless")
 @pytest.mark.parametrize(
     "operation", [each for each in OPERATIONS if each.name != "vault.fetch_key"], ids=str
 )
@@ -303,7 +302,6 @@ FORGOTTEN = {
 
 
 @in_the_lab
-@pytest.mark.usefixtures("orphanless")
 @pytest.mark.parametrize("side", ["server", "client"])
 @pytest.mark.parametrize("operation", FORGOTTEN)
 async def test_a_repeat_that_is_never_late(

@@ -18,7 +18,6 @@ from aqm_db._lua.loader import Script, list_scripts
 from aqm_db._model.defaults import now_ms
 from aqm_db._model.keys import Keys
 from aqm_db._operations import (
-    collecting,
     memory,
     private_halves,
     publishing,
@@ -163,18 +162,6 @@ STEPS: dict[str, Step] = {
     "collect a row that no queue lists": lambda limited: limited.later.gc.collect_single_contact(
         ORPHANED
     ),
-    "count a row that no queue lists": lambda limited: _run(
-        limited,
-        collecting.DROP_ORPHAN,
-        (Keys().of(ORPHANED).row("1"), *Keys().of(ORPHANED).queues),
-        *("1", "count"),
-    ),
-    "drop a row that no queue lists": lambda limited: _run(
-        limited,
-        collecting.DROP_ORPHAN,
-        (Keys().of(ORPHANED).row("1"), *Keys().of(ORPHANED).queues),
-        *("1", "delete"),
-    ),
     "purge": lambda limited: _run(
         limited,
         private_halves.PURGE,
@@ -264,6 +251,7 @@ async def limited(request: pytest.FixtureRequest, servers: Servers) -> AsyncIter
     await admin.delete(f"inv:v1:key:{FULL}:3")
     await objects.inventory.store_key(ORPHANED, "1", "BRONZE", *HALVES)
     await admin.delete(f"inv:v1:idx:{ORPHANED}:BRONZE")
+    await admin.zadd("inv:v1:aside", {f"{ORPHANED}:1": 0})
     await objects.inventory.store_key(RELEASED, "1", "BRONZE", *HALVES)
     released = await objects.inventory.select_coin(RELEASED, "BRONZE")
     assert released is not None

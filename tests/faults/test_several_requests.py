@@ -239,7 +239,9 @@ async def test_a_contact_who_is_half_gone(scene: Scene) -> None:
     """Whatever forgot the contact: the rows that were left go, once, and then it isn't there."""
     [forget] = [each for each in SEVERAL if each.name == "forget_contact"]
     await forget.prepare(scene)
-    scene.find_admin().delete(f"{ALICE}inv:v1:meta:{BOB}", f"{ALICE}inv:v1:idx:{BOB}:BRONZE")
+    admin = scene.find_admin()
+    admin.delete(f"{ALICE}inv:v1:meta:{BOB}", f"{ALICE}inv:v1:idx:{BOB}:BRONZE")
+    admin.zadd(f"{ALICE}inv:v1:aside", {f"{BOB}:{BOB}{number}": 0 for number in range(3)})
     assert await forget.call(scene) == 3
     with pytest.raises(ContactNotRegisteredError) as caught:
         await forget.call(scene)
@@ -251,7 +253,7 @@ async def test_an_unregistered_contact_whose_coins_are_listed(scene: Scene) -> N
     [forget] = [each for each in SEVERAL if each.name == "forget_contact"]
     await forget.prepare(scene)
     admin = scene.find_admin()
-    admin.delete(f"{ALICE}inv:v1:meta:{BOB}")
+    admin.delete(f"{ALICE}inv:v1:meta:{BOB}", f"{ALICE}inv:v1:aside")
     admin.zadd(f"{ALICE}inv:v1:idx:{BOB}:BRONZE", {f"{BOB}0": 1})
     with pytest.raises(ContactNotRegisteredError):
         await forget.call(scene)

@@ -27,7 +27,7 @@ from tests.support.peers import Cutter, listening
 from tests.support.samples import BOB, reservations_of, sample_key
 from tests.support.stepped_clocks import DAY_SECONDS, SteppedServer
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("orphanless")]
+pytestmark = pytest.mark.asyncio
 
 HOUR_SECONDS = 3600
 REMEMBERED = {"vault.store_key", "inventory.register_contact", "inventory.store_key"}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aqm_db import sync
+from aqm_db._operations import collecting, contacts
 from aqm_db.backup import export_backup, import_backup
 from aqm_db.errors import AQMDatabaseError
 from aqm_db.minter import AsyncMinter, FreshCoin
@@ -100,6 +101,8 @@ async def tell_what_was_done(
     await several.prepare(scene)
     before = await asyncio.to_thread(several.count_left, scene)
     with monkeypatch.context() as patched:
+        for module in (contacts, collecting):
+            patched.setattr(module, "PORTION", 2)
         act_halfway(patched, several.due, several.times, hindrance.strike)
         with pytest.raises(hindrance.error) as caught:
             await several.call(scene)
@@ -120,7 +123,9 @@ async def _befriend(scene: Scene) -> None:
         await inventory.register_contact(contact_id, "BESTIE")
         coins = [NewCoin(contact_id, f"{contact_id}{n}", "BRONZE", *HALVES) for n in range(3)]
         assert await inventory.store_keys(coins) == [True] * 3
-        scene.find_admin().zrem(f"{ALICE}inv:v1:idx:{contact_id}:BRONZE", f"{contact_id}0")
+        admin = scene.find_admin()
+        admin.zrem(f"{ALICE}inv:v1:idx:{contact_id}:BRONZE", f"{contact_id}0")
+        admin.zadd(f"{ALICE}inv:v1:aside", {f"{contact_id}:{contact_id}0": 0})
     # Nobody has written for 0 days.
     scene.clock.advance(ms=1)
 
@@ -205,24 +210,24 @@ SEVERAL = [
         "forget_contact",
         _befriend,
         lambda scene: scene.on.inventory.forget_contact(BOB),
-        "inv_drop_orphan",
-        1,
+        "inv_forget",
+        2,
         lambda scene: scene.count_keys(f"inv:v1:meta:{BOB}", f"inv:v1:key:{BOB}:*"),
     ),
     Several(
         "collect_single_contact",
         _befriend,
         lambda scene: scene.on.gc.collect_single_contact(BOB),
-        "inv_drop_orphan",
-        1,
+        "inv_collect",
+        2,
         lambda scene: _count_inactive(scene, BOB),
     ),
     Several(
         "garbage_collect",
         _befriend,
         lambda scene: scene.on.gc.garbage_collect(0),
-        "inv_drop_orphan",
-        1,
+        "inv_collect",
+        2,
         lambda scene: _count_inactive(scene, BOB, CAROL),
     ),
     Several(
