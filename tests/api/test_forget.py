@@ -111,6 +111,7 @@ async def test_a_damaged_contact_goes_too(
     await inventory_client.set(META, "x")
     # As a check notes them.
     await inventory_client.zadd("inv:v1:aside", {f"{BOB}:orphan": 0, f"{BOB}:string": 0})
+    await inventory_client.zadd("inv:v1:aside", {f"{BOB}:behind a string": 0})
     assert await inventory.forget_contact(registered_bestie) == 4
     assert await names(inventory_client) == []
 

@@ -257,6 +257,8 @@ async def limited(request: pytest.FixtureRequest, servers: Servers) -> AsyncIter
     assert released is not None
     assert await objects.inventory.release_coin(released)
     await admin.set("lease", "someone")
+    # Nothing is adopted by who tries.
+    await admin.mset({"vault:v1:schema": 2, "inv:v1:schema": 2})
     # By the server's clock, whatever theirs shows.
     ends = now_ms() + 3_600_000
     leases = {OVER: "1 0 1 1 1", HELD: f"1 0 {ends} {ends} 3600000"}

@@ -17,26 +17,32 @@ from tests.support.samples import BOB, sample_key, snapshot, stock
 LUA = Path(sys.modules["aqm_db"].__path__[0]) / "_lua"
 READS = {
     "HGETALL": {
-        *("fetch_key", "get_contact_meta", "get_inventory", "list_coins", "check"),
+        *("fetch_key", "get_contact_meta", "list_coins", "check"),
         "export_backup",
     },
     "EXISTS": {"exists", "check", "export_backup"},
     "GET": {"enforce_budget", "get_all_active_ids", "purge_expired", "contact_pages"},
     "HMGET": {"get_all_active_ids", "pending_upload"},
     "HGET": {"purge_expired", "check"},
-    "ZCARD": {"get_inventory", "get_available_tiers", "check"},
+    "ZCARD": {"get_available_tiers", "check"},
     "ZRANGE": {"list_coins", "pending_upload", "check"},
     "ZRANGEBYSCORE": {"check", "export_backup", "get_all_active_ids", "purge_expired"},
-    "ZSCORE": {"pending_upload", "export_backup", "forget_contact", "collect_single_contact"},
+    "ZSCORE": {"pending_upload", "export_backup"},
     "STRLEN": {"check"},
     "SCARD": {"check"},
     "SCAN": {
-        *("adoption", "garbage_collect", "dry_run", "check"),
-        *("forget_contact", "collect_single_contact", "maintenance", "export_backup"),
-        *("iter_owners", "delete_owner"),
+        *("adoption", "check", "maintenance", "export_backup", "iter_owners", "delete_owner"),
     },
     "SSCAN": {
-        *("count_stale", "contact_pages", "enforce_budget", "replenish", "get_storage_usage"),
+        *(
+            "garbage_collect",
+            "dry_run",
+            "count_stale",
+            "contact_pages",
+            "enforce_budget",
+            "replenish",
+            "get_storage_usage",
+        ),
         *("get_replenish_needs", "get_full_dashboard", "get_inventory of all contacts"),
     },
     "DBSIZE": {"health"},
@@ -297,10 +303,9 @@ async def test_what_is_denied_was_named(own_server: RunningServer) -> None:
             name
             for name in denied
             if name not in text
-            # These walk the database first, and drop what no queue lists.
-            and not (name == "inv_collect" and "collect_single" in text)
-            and not (name == "inv_forget" and "forget_contact" in text)
+            # It lists the contacts first.
             and not (name == "inv_count_stale" and "count_stale" in text)
+            and not (name == "get_inventory" and "inv_summarize" in text)
             # The first that asks for everything has it adopted.
             and not (name in WALKS and ("adopt" in text or "layout_mark" in text))
         }
