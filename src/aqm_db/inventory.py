@@ -258,7 +258,8 @@ class AsyncSmartInventory:
         A coin whose row is missing, malformed or stale is set aside and logged, and the next one is
         taken.
 
-        This is the hot path (ZPOPMIN in spirit, one script in one round trip).
+        This is the hot path (ZPOPMIN in spirit, one script in one round trip; another one follows
+        when 25 coins couldn't be handed out, so that nobody else waits for long).
 
         Returns:
             The coin; None if there is none in this tier or below: fetch one from the server.
@@ -273,7 +274,10 @@ class AsyncSmartInventory:
         scope = self.scope
         call = stock.build_select(scope, contact_id, desired_tier)
         undo = partial(stock.undo_select, scope, self.budget_caps, contact_id, call)
-        return stock.read_select(scope, contact_id, call, await scope.seam.run(call, undo))
+        reply = await scope.seam.run(call, undo)
+        while (following := stock.continue_select(contact_id, call, reply)) is not None:
+            reply = await scope.seam.run(following, undo)
+        return stock.read_select(scope, contact_id, call, reply)
 
     async def select_coins(
         self, contact_ids: Sequence[str], desired_tier: str
@@ -316,6 +320,7 @@ class AsyncSmartInventory:
             lambda contact_id: partial(
                 stock.undo_select, scope, self.budget_caps, contact_id, calls[contact_id]
             ),
+            lambda contact_id, reply: stock.continue_select(contact_id, calls[contact_id], reply),
         )
         return dict(zip(contact_ids, outcomes, strict=True))
 

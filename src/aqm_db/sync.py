@@ -562,7 +562,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         A coin whose row is missing, malformed or stale is set aside and logged, and the next one is
         taken.
 
-        This is the hot path (ZPOPMIN in spirit, one script in one round trip).
+        This is the hot path (ZPOPMIN in spirit, one script in one round trip; another one follows
+        when 25 coins couldn't be handed out, so that nobody else waits for long).
 
         Returns:
             The coin; None if there is none in this tier or below: fetch one from the server.

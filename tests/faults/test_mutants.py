@@ -645,7 +645,7 @@ async def test_an_expired_key_that_nobody_noticed(lab: Lab) -> None:
         ),
         (
             stock.SELECT,
-            r"redis.call\('RENAMENX', claim, row\)",
+            r"put_back\(claim, row, coin_ttl, claim_prefix[^\n]*",
             "zadd",
             "inventory.select_coin(BRONZE)",
         ),

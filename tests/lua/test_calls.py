@@ -247,16 +247,15 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "meta": BOB.meta,
             "used": BOB.used,
             "used_until": BOB.used_until,
-            "queues": QUEUES,
             "watch": KEYS.inv_watch,
             "aside": KEYS.inv_aside,
+            "queue": QUEUES["SILVER"],
+            "lower": [QUEUES["BRONZE"]],
             "row_prefix": BOB.rows,
             "claim_prefix": BOB.claims,
             "clock": NOW,
-            "coin_ttl": COIN_TTL,
-            "used_ttl": USED_TTL,
-            "claim_ttl": CLAIM_TTL,
-            "tiers": ["SILVER", "BRONZE"],
+            "tier": "SILVER",
+            "place": None,
         },
     ),
     "inv_release": (
@@ -642,6 +641,22 @@ def test_what_is_missing_has_an_argument_of_its_own() -> None:
     found = named(call.script.header.arguments[1:], call.arguments)
     assert found["since"] == NOW - 9
     assert (found["public_key"], found["signature"], found["most"]) == (None, None, None)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_selection_that_goes_on(tier: str) -> None:
+    """It's about the same request, and what is left of the queues."""
+    scope = scope_over(Recorder())
+    call = stock.build_select(scope, "bob", "GOLD")
+    # What goes on may have to go on itself.
+    for _ in range(2):
+        reply = [Code.UNFINISHED, call.keys[0].encode(), [], tier.encode(), 7]
+        following = stock.continue_select("bob", call, reply)
+        assert following is not None
+        call = following
+    usual = stock.build_select(scope, "bob", tier)
+    assert (call.keys, call.arguments[:4]) == (usual.keys, (*usual.arguments[:3], tier.encode()))
+    assert (call.arguments[4:], call.tier) == ((7,), "GOLD")
 
 
 def test_calls_about_one_tier_say_so() -> None:

@@ -135,7 +135,6 @@ def test_a_header_names_its_keys_and_arguments() -> None:
         "-- ARGV: size? (bytes), others ...\n"
     )
     assert header.write_locals().splitlines() == [
-        "local KEYS, ARGV = KEYS, ARGV",
         "local row = KEYS[1]",
         "local queues = {GOLD = KEYS[2], SILVER = KEYS[3], BRONZE = KEYS[4]}",
         "local id = ARGV[1]",
@@ -153,11 +152,37 @@ def test_a_header_names_its_keys_and_arguments() -> None:
 def test_a_table_of_tables_goes_by_its_first_index() -> None:
     """``caps[priority][tier]`` begins with the tiers of the highest priority."""
     header = read_header("-- KEYS: row\n-- ARGV: caps[priority][tier]\n")
-    assert header.write_locals().splitlines()[2] == (
+    assert header.write_locals().splitlines()[1] == (
         "local caps = {BESTIE = {GOLD = ARGV[1], SILVER = ARGV[2], BRONZE = ARGV[3]}, "
         "MATE = {GOLD = ARGV[4], SILVER = ARGV[5], BRONZE = ARGV[6]}, "
         "STRANGER = {GOLD = ARGV[7], SILVER = ARGV[8], BRONZE = ARGV[9]}}"
     )
+
+
+def test_a_header_names_what_is_asked_for() -> None:
+    """What the first part of a script doesn't need is named for the second one, by its place."""
+    header = read_header("-- KEYS: row, used\n-- ARGV: id, now (ms)\n")
+    assert header.write_locals({"used", "now"}.__contains__).splitlines() == [
+        "local used = KEYS[2]",
+        "local now = tonumber(ARGV[2])",
+    ]
+
+
+def test_what_nearly_all_calls_come_to_runs_before_anything_is_defined() -> None:
+    """Functions and tables that it doesn't need cost the server a tenth of its time."""
+    first, _, rest = code_and_marks(Script("inventory/select").source).partition("-- Otherwise:\n")
+    assert "return {OK, claim" in first
+    assert "local function" not in first
+    assert "TIERS = " not in first
+    named = [set(re.findall(r"(?m)^local (\w+) = ", part)) for part in (first, rest)]
+    assert {"claim", "used", "OK", "LATE"} <= named[0]
+    assert {"used_until", "watch", "TIERS", "CORRUPT"} <= named[1]
+    assert not named[0] & named[1]
+
+
+def code_and_marks(text: str) -> str:
+    """A text without the comments that are no marks."""
+    return re.sub(r"--(?! Otherwise:$).*", "", text, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(

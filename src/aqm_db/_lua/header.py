@@ -13,7 +13,7 @@ A list that is too long for a line goes on in another line that begins as the fi
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
@@ -56,12 +56,17 @@ class Header(NamedTuple):
     keys: tuple[Parameter, ...]
     arguments: tuple[Parameter, ...]
 
-    def write_locals(self) -> str:
-        """The Lua that gives all values their names."""
-        # What is global is looked up each time.
-        first = "local KEYS, ARGV = KEYS, ARGV\n"
+    def write_locals(self, is_wanted: Callable[[str], bool] = bool) -> str:
+        """The Lua that gives values their names.
+
+        Args:
+            is_wanted: says of which names; of all, if nothing else is said.
+        """
         return "".join(
-            (first, *_write_locals("KEYS", self.keys), *_write_locals("ARGV", self.arguments))
+            line
+            for table, parameters in (("KEYS", self.keys), ("ARGV", self.arguments))
+            for parameter, line in _write_locals(table, parameters)
+            if is_wanted(parameter.name)
         )
 
 
@@ -97,18 +102,19 @@ def _parse_parameter(item: str) -> Parameter:
     )
 
 
-def _write_locals(table: str, parameters: Sequence[Parameter]) -> Iterator[str]:
+def _write_locals(table: str, parameters: Sequence[Parameter]) -> Iterator[tuple[Parameter, str]]:
     positions = count(1)
     for each in parameters:
         if each.is_rest:
             before = next(positions) - 1
             # A list that has room for some needn't grow for them.
             some = ", ".join(f"{table}[{before + place}]" for place in range(1, _ROOM + 1))
-            yield f"local {each.name} = {{{some}}}\n"
-            yield f"for place = {before + _ROOM + 1}, #{table} do\n"
-            yield f"  {each.name}[place - {before}] = {table}[place]\nend\n"
+            loop = f"for place = {before + _ROOM + 1}, #{table} do\n"
+            item = f"  {each.name}[place - {before}] = {table}[place]\n"
+            yield each, f"local {each.name} = {{{some}}}\n{loop}{item}end\n"
         else:
-            yield f"local {each.name} = {_write_value(table, each, each.indexes, positions)}\n"
+            value = _write_value(table, each, each.indexes, positions)
+            yield each, f"local {each.name} = {value}\n"
 
 
 def _write_value(

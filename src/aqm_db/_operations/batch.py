@@ -1,6 +1,6 @@
 """Many calls in few round trips, each with an outcome of its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ async def run_batch(
     prepare: Callable[[Item], Call],
     finish: Callable[[Item, Reply | AQMDatabaseError], Result],
     undo: Callable[[Item], Undo] | None = None,
+    proceed: Callable[[Item, Reply | AQMDatabaseError], Call | None] | None = None,
 ) -> list[Result | AQMDatabaseError]:
     """Runs one call for each item.
 
@@ -31,6 +32,8 @@ async def run_batch(
         prepare: an item's call; it raises what is wrong with the item.
         finish: an item's result; it raises what the reply stands for.
         undo: what takes an item's call back, should the caller be cancelled.
+        proceed: the call that goes on where an item's call stopped, by its reply; None if it has
+            come to its end.
 
     Returns:
         For each item its result, or the error that a single call would have raised.
@@ -48,12 +51,34 @@ async def run_batch(
         # All that a cancelled caller took is taken back at once.
         undos = [undo(items[position]) for position in calls]
         replies = await seam.run_all(list(calls.values()), undos)
+        while proceed is not None and (
+            following := _list_following(items, calls, replies, proceed)
+        ):
+            # With the others, whose requests get the same answers: a cancelled caller's are all
+            # taken back.
+            calls |= following
+            replies = await seam.run_all(list(calls.values()), undos)
     for position, reply in zip(calls, replies, strict=True):
         try:
             outcomes[position] = finish(items[position], reply)
         except AQMDatabaseError as error:
             outcomes[position] = error
     return [outcomes[position] for position in range(len(items))]
+
+
+def _list_following(
+    items: Sequence[Item],
+    calls: Mapping[int, Call],
+    replies: Sequence[Reply | AQMDatabaseError],
+    proceed: Callable[[Item, Reply | AQMDatabaseError], Call | None],
+) -> dict[int, Call]:
+    """The calls that go on where others stopped, by their places."""
+    following: dict[int, Call] = {}
+    for position, reply in zip(calls, replies, strict=True):
+        call = proceed(items[position], reply)
+        if call is not None:
+            following[position] = call
+    return following
 
 
 async def _run_in_portions(seam: Seam, calls: Sequence[Call]) -> list[Reply | AQMDatabaseError]:

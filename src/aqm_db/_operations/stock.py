@@ -6,7 +6,7 @@ from typing import cast
 
 from aqm_db import config
 from aqm_db._io.seam import Argument, Call, Reply
-from aqm_db._lua.loader import Script
+from aqm_db._lua.loader import Code, Script
 from aqm_db._model.checks import check_category, check_coin, check_id
 from aqm_db._model.rows import Row, row_of
 from aqm_db._model.tiers import TIERS, Caps, caps_of
@@ -38,6 +38,8 @@ PORTION = 400
 """Coins that one script looks at, or drops: others wait for it."""
 CONTACTS_AT_ONCE = 200
 """Contacts that one script looks at."""
+_FIRST_QUEUE, _TIER = 6, 3
+"""Where a selection names its queues, and its tier."""
 
 
 def build_store(scope: Scope, coin: NewCoin, caps: Caps, lease: str | None = None) -> Call:
@@ -116,20 +118,11 @@ def build_select(scope: Scope, contact_id: str, desired_tier: str) -> Call:
         names.meta,
         names.used,
         names.used_until,
-        *names.queues,
         scope.keys.inv_watch,
         scope.keys.inv_aside,
+        *names.queues[TIERS.index(desired_tier) :],
     )
-    arguments: tuple[Argument, ...] = (
-        scope.read_clock(),
-        names.rows,
-        names.claims,
-        COIN_TTL_MS,
-        USED_TTL_MS,
-        CLAIM_TTL_MS,
-        desired_tier,
-        *config.TIER_FALLBACK[desired_tier],
-    )
+    arguments = (scope.read_clock(), names.rows, names.claims, desired_tier)
     return Call(SELECT, keys, arguments, desired_tier)
 
 
@@ -153,6 +146,22 @@ def read_select(
     if _log.isEnabledFor(logging.DEBUG):
         _log.debug("coin_selected", extra=_describe(entry))
     return entry
+
+
+def continue_select(contact_id: str, call: Call, reply: Reply | AQMDatabaseError) -> Call | None:
+    """The call that goes on where a selection stopped; None if it has come to its end.
+
+    It's about the same claim: a copy of an earlier one that comes late finds what a later one took.
+    """
+    if isinstance(reply, AQMDatabaseError) or not names_claim(call, reply):
+        return None
+    if reply[0] != Code.UNFINISHED:
+        return None
+    _, _, aside, tier, place = reply
+    _warn_of_aside(contact_id, aside)
+    left = len(TIERS) - TIERS.index(tier.decode())
+    keys = (*call.keys[:_FIRST_QUEUE], *call.keys[-left:])
+    return call._replace(keys=keys, arguments=(*call.arguments[:_TIER], tier, place))
 
 
 def names_claim(call: Call, reply: object) -> bool:

@@ -1,50 +1,128 @@
 -- Hands out the oldest coin of the first tier that has one.
--- KEYS: claim, meta, used, used_until, queues[tier], watch, aside
--- ARGV: sent (ms), clock, row_prefix, claim_prefix, coin_ttl (ms), used_ttl (ms), claim_ttl
--- ARGV: tiers ...
---       clock, claim_ttl: ms as text, which some servers write faster than numbers; tiers: the one
---       that is wanted, and those to fall back to.
+-- KEYS: claim, meta, used, used_until, watch, aside, queue, lower ...
+-- ARGV: sent (ms), clock, row_prefix, claim_prefix, tier, place?
+--       lower: the queues of the tiers below the one that is wanted, the best first; clock: ms as
+--       text, which some servers write faster than a number; place: where in the wanted tier's queue
+--       to look first, after a reply that says UNFINISHED.
 -- Returns: {OK, claim, set aside} | {OK, claim, set aside, key_id, coin_category, public_key,
 --          signature, fetched_at, expires_at, receipt} | {NOT_REGISTERED, claim} | {CORRUPT, claim}
---          | {UNKNOWN, claim, shown}
+--          | {UNFINISHED, claim, set aside, tier, place} | {UNKNOWN, claim, shown}
 --          claim: its name, and so the contact and the request, by which the client knows its reply
 --          set aside: {key_id, fault, key_id, fault, ...}
 --          receipt: what takes it back: when it was used, a space, and its origin: its score in the
 --          queue, a space, and the request that registered its contact
+--          UNFINISHED: so many couldn't be handed out that the call goes on in another one
 -- Again: the claim holds what the request took.
--- Runs: ZRANGE queues, HGET meta, HMGET meta, HSET meta, EXISTS claim, HMGET claim
--- Uses: claim_coin, confirm_time, find_expiry, inspect_coin, is_late, parse_integer
--- Uses: read_coin, read_time, refuse_unregistered, set_aside
+-- Runs: TIME, ZRANGE queue, ZREM queue, HGET meta, HMGET meta, HSET meta, HMGET row, EXISTS claim
+-- Runs: HMGET claim, RENAMENX row claim, HSET claim, PEXPIRE claim, SET claim, ZADD used
+-- Uses: claim_coin, confirm_time, drop_use, find_expiry, inspect_coin, is_late, parse_integer
+-- Uses: put_back, read_coin, refuse_unregistered, set_aside
+local find = string.find
+local time = redis.call('TIME')
+local shown = time[1] * 1000 + math.floor(time[2] / 1000)
+-- To format the number would take as long as two commands.
+local now = clock ~= '' and clock or time[1] .. string.sub('00000' .. time[2], -6, -4)
+local id, row, by, is_moved, is_noted
+
+-- What nearly all calls come to, once more, in straight code. Where anything is unusual it breaks
+-- off before its first write, and all is done by what follows. So each test here may be stricter
+-- than its counterpart there, but no laxer.
+repeat
+  if not sent or shown - sent >= LATE or sent - shown > CLOCK_SLACK or place then
+    break
+  end
+  local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+  id = head[1]
+  if not id or not find(id, '^[%w_-]+$') then
+    break
+  end
+  row = row_prefix .. id
+  local coin = redis.pcall('HMGET', row, 'coin_category', 'public_key', 'signature', 'fetched_at',
+    'by', 'expires_at')
+  local fetched_at, expires_at = coin[4], coin[6]
+  by = coin[5]
+  if coin[1] ~= tier or not coin[2] or not coin[3] or not fetched_at or #fetched_at ~= 13
+    or not find(fetched_at, '^%d+$') then
+    break
+  end
+  local present = clock == '' and shown or tonumber(clock)
+  local age = present - fetched_at
+  if age < 0 or age >= COIN_TTL and not expires_at then
+    break
+  end
+  if expires_at then
+    local left = #expires_at == 13 and find(expires_at, '^%d+$') and expires_at - present
+    if not left or left <= 0 or left > USED_TTL then
+      break
+    end
+  end
+  local contact = redis.call('HMGET', meta, 'priority', 'by', 'last_msg_at')
+  local last = contact[3]
+  if not contact[1] or not last or #last ~= 13 or #now ~= 13 or last > now
+    or redis.pcall('RENAMENX', row, claim) ~= 1 then
+    break
+  end
+  is_moved = true
+  is_noted = redis.pcall('ZADD', used, 'NX', now, id) == 1
+  local receipt = now .. ' ' .. head[2] .. ' ' .. (contact[2] or '')
+  if is_noted and redis.pcall('HSET', claim, 'key_id', id, 'receipt', receipt) == 2
+    and (not by or age - CLAIM_TTL >= 0
+      or redis.pcall('SET', claim_prefix .. by, '', 'PX', CLAIM_TTL).ok)
+    and (last == now or redis.pcall('HSET', meta, 'last_msg_at', now) == 0)
+    and redis.pcall('PEXPIRE', claim, CLAIM_TTL) == 1
+    and redis.pcall('ZREM', queue, id) == 1 then
+    return {OK, claim, {}, id, tier, coin[2], coin[3], fetched_at, expires_at, receipt}
+  end
+until true
+-- Otherwise:
+local LOOKS = 25
+
+if is_moved then
+  put_back(claim, row, COIN_TTL, claim_prefix .. (by or ''))
+  if is_noted then
+    drop_use(used, used_until, id)
+  end
+end
+
+-- A tier, and those below it.
+local function list_from(tier)
+  local list = {}
+  for _, each in ipairs(TIERS) do
+    if each == tier or list[1] then
+      list[#list + 1] = each
+    end
+  end
+  return list
+end
+
 local function hand_out(claim, coin, id, receipt, aside)
   return {OK, claim, aside, id, coin.coin_category, coin.public_key, coin.signature,
     coin.fetched_at, coin.expires_at, receipt}
 end
 
 -- A repeated request meets its claim in the place that a coin would be moved to.
-local function hand_out_again(claim, queues, coin_ttl)
+local function hand_out_again(claim)
   local taken = redis.call('HMGET', claim, 'key_id', 'receipt')
   local coin = read_coin(claim)
-  if not taken[1] or not string.find(taken[2] or '', '^%d+ %S+ ')
-    or not queues[coin.coin_category] or not find_expiry(coin, coin_ttl) then
+  if not taken[1] or not find(taken[2] or '', '^%d+ %S+ ')
+    or not ACTIVE[coin.coin_category] or not find_expiry(coin, COIN_TTL) then
     return {CORRUPT, claim}
   end
   return hand_out(claim, coin, taken[1], taken[2], {})
 end
 
-local shown = read_time()
 if is_late(sent, shown) then
-  return redis.call('EXISTS', claim) == 1 and hand_out_again(claim, queues, coin_ttl)
+  return redis.call('EXISTS', claim) == 1 and hand_out_again(claim)
     or {UNKNOWN, claim, shown}
 end
-local now = clock ~= '' and clock or string.format('%.0f', shown)
-local skipped, confirmed = {}, nil
-for _, tier in ipairs(tiers) do
-  local queue = queues[tier]
-  local place = 0
-  local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+local skipped, confirmed, looks = {}, nil, 0
+local passed = tonumber(place or 0)
+for step, each in ipairs(list_from(tier)) do
+  local queue = lower[step - 1] or queue
+  local head = redis.call('ZRANGE', queue, passed, passed, 'WITHSCORES')
   while head[1] do
     local id = head[1]
-    local coin, row, fault = inspect_coin(row_prefix, id, tier, tonumber(now), coin_ttl)
+    local coin, row, fault = inspect_coin(row_prefix, id, each, tonumber(now), COIN_TTL)
     if coin then
       local contact = redis.call('HMGET', meta, 'priority', 'by', 'last_msg_at')
       if not contact[1] then
@@ -53,31 +131,36 @@ for _, tier in ipairs(tiers) do
       -- While the clock is behind, its last message stays the last one.
       local is_later = (parse_integer(contact[3]) or 0) < tonumber(now)
       local origin = head[2] .. ' ' .. (contact[2] or '')
-      local receipt = claim_coin(coin, id, row, claim, claim_prefix, claim_ttl, coin_ttl, used,
-        used_until, used_ttl, now, {queue}, origin, is_later and meta)
+      local receipt = claim_coin(coin, id, row, claim, claim_prefix, CLAIM_TTL, COIN_TTL, used,
+        used_until, USED_TTL, now, {queue}, origin, is_later and meta)
       if not receipt then
-        return hand_out_again(claim, queues, coin_ttl)
+        return hand_out_again(claim)
       end
       return hand_out(claim, coin, id, receipt, skipped)
     end
     -- Asked again, it takes nothing from a queue, and so has nothing to tell.
     if #skipped == 0 and redis.call('EXISTS', claim) == 1 then
-      return hand_out_again(claim, queues, coin_ttl)
+      return hand_out_again(claim)
     end
+    if looks == LOOKS then
+      return {UNFINISHED, claim, skipped, each, passed}
+    end
+    looks = looks + 1
     confirmed = confirmed or clock == '' and confirm_time(watch, shown) or tonumber(now)
-    if fault == 'stale' and inspect_coin(row_prefix, id, tier, confirmed, coin_ttl) then
+    if fault == 'stale' and inspect_coin(row_prefix, id, each, confirmed, COIN_TTL) then
       -- The clock has jumped, and may come back.
-      place = place + 1
+      passed = passed + 1
     else
       set_aside(queue, id, row, fault, aside)
       skipped[#skipped + 1] = id
       skipped[#skipped + 1] = fault
     end
-    head = redis.call('ZRANGE', queue, place, place, 'WITHSCORES')
+    head = redis.call('ZRANGE', queue, passed, passed, 'WITHSCORES')
   end
+  passed = 0
 end
 if redis.call('EXISTS', claim) == 1 then
-  return hand_out_again(claim, queues, coin_ttl)
+  return hand_out_again(claim)
 end
 if not redis.call('HGET', meta, 'priority') then
   return refuse_unregistered(meta, claim)

@@ -1,6 +1,6 @@
--- Runs: RENAMENX row claim, RENAMENX claim row, HSET claim, PEXPIRE claim, SET claim, ZADD used
--- Runs: ZSCORE used, ZADD used_until, ZREM queues, HDEL claim, DEL claim, HSET meta
--- Uses: drop_use, parse_integer, try_call
+-- Runs: RENAMENX row claim, HSET claim, PEXPIRE claim, SET claim, ZADD used
+-- Runs: ZSCORE used, ZADD used_until, ZREM queues, HSET meta
+-- Uses: drop_use, parse_integer, put_back, try_call
 -- Writes all that follows from a use, and returns its receipt.
 local function note_use(coin, id, claim, claim_prefix, claim_ttl, used, used_until, used_ttl, now,
   queues, origin, meta)
@@ -50,12 +50,8 @@ local function claim_coin(coin, id, row, claim, claim_prefix, claim_ttl, coin_tt
   local noted, receipt = pcall(note_use, coin, id, claim, claim_prefix, claim_ttl, used,
     used_until, used_ttl, now, queues, origin, meta)
   if not noted then
-    -- Stale by the time that this expiry comes, if the one above was set.
-    redis.pcall('PEXPIRE', claim, coin_ttl)
-    redis.pcall('HDEL', claim, 'key_id', 'receipt')
-    redis.call('RENAMENX', claim, row)
+    put_back(claim, row, coin_ttl, claim_prefix .. (coin.by or ''))
     pcall(drop_use, used, used_until, id)
-    redis.pcall('DEL', claim_prefix .. (coin.by or ''))
     error(receipt)
   end
   return receipt
