@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
-from typing import overload
+from typing import cast, overload
 
 from . import config
 from ._io.confirming import check_confirming
@@ -21,7 +21,7 @@ from ._model.defaults import DAY_MS, new_request_id
 from ._model.keys import Keys
 from ._model.tiers import TIERS
 from ._operations import Scope, contacts, stock
-from ._operations.batch import run_batch
+from ._operations.batch import TakeBack, run_batch, run_to_end
 from .errors import AQMDatabaseError, InvalidArgumentError, InventoryUnavailableError
 from .types import ContactMeta, InventoryEntry, InventorySummary, NewCoin
 
@@ -199,8 +199,8 @@ class AsyncSmartInventory:
             expires_at: when its private half is gone, in ms since the epoch; None means 30 days
                 from now.
             enforce_budget: whether ``budget_bytes`` is kept too, and slots count that are
-                reserved for coins on their way; it walks the whole database (SCAN) to measure
-                it. The contact's cap is always kept.
+                reserved for coins on their way. Where there may be no room, the coins of all
+                contacts are counted. The contact's cap is always kept.
 
         Returns:
             True.
@@ -222,14 +222,14 @@ class AsyncSmartInventory:
                 raise outcome
             return outcome
         call = stock.build_store(self.scope, coin, self.budget_caps)
-        return stock.read_store(coin, await self.scope.seam.run(call))
+        return stock.read_store(coin, await run_to_end(self.scope.seam, call))
 
     async def store_keys(
         self, coins: Sequence[NewCoin], *, enforce_budget: bool = False
     ) -> list[bool | AQMDatabaseError]:
         """Caches many coins in one round trip; one that can't be cached stops no other.
 
-        More than 500 take a round trip for each 500, so that other callers don't wait for all.
+        More than 200 take a round trip for each 200, so that other callers don't wait for all.
 
         Args:
             coins: what :meth:`store_key` takes, one by one; they may be of several contacts.
@@ -284,8 +284,10 @@ class AsyncSmartInventory:
     ) -> dict[str, InventoryEntry | AQMDatabaseError | None]:
         """Takes a coin of each of many contacts in one round trip: for a message to a group.
 
+        More than 200 take a round trip for each 200, so that other callers don't wait for all.
         One contact that has none, or can't be asked, stops no other. A caller that is cancelled
-        gets no coin, and all are back in their queues when the cancellation goes on.
+        gets no coin, and all are back in their queues when the cancellation goes on; after
+        ``settle_timeout`` it goes on, and what is left goes back in the background.
 
         Args:
             contact_ids: whose coins; each contact once.
@@ -315,10 +317,16 @@ class AsyncSmartInventory:
             contact_ids,
             build,
             lambda contact_id, reply: stock.read_select(
-                scope, contact_id, calls[contact_id], reply
+                scope, contact_id, calls.pop(contact_id), reply
             ),
-            lambda contact_id: partial(
-                stock.undo_select, scope, self.budget_caps, contact_id, calls[contact_id]
+            TakeBack(
+                lambda contact_id: partial(
+                    stock.undo_select, scope, self.budget_caps, contact_id, calls[contact_id]
+                ),
+                lambda entry: stock.build_release(
+                    scope, cast("InventoryEntry", entry), self.budget_caps
+                ),
+                scope.confirming.settle_timeout,
             ),
             lambda contact_id, reply: stock.continue_select(contact_id, calls[contact_id], reply),
         )

@@ -172,7 +172,7 @@ class SecureVault(Wrapper[AsyncSecureVault]):
     def store_keys(self, keys: Sequence[NewKey]) -> list[bool | AQMDatabaseError]:
         """Stores many private halves in one round trip; one that can't be stored stops no other.
 
-        More than 500 take a round trip for each 500, so that other callers don't wait for all.
+        More than 200 take a round trip for each 200, so that other callers don't wait for all.
 
         Args:
             keys: what :meth:`store_key` takes, one by one.
@@ -505,8 +505,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             expires_at: when its private half is gone, in ms since the epoch; None means 30 days
                 from now.
             enforce_budget: whether ``budget_bytes`` is kept too, and slots count that are
-                reserved for coins on their way; it walks the whole database (SCAN) to measure
-                it. The contact's cap is always kept.
+                reserved for coins on their way. Where there may be no room, the coins of all
+                contacts are counted. The contact's cap is always kept.
 
         Returns:
             True.
@@ -538,7 +538,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
     ) -> list[bool | AQMDatabaseError]:
         """Caches many coins in one round trip; one that can't be cached stops no other.
 
-        More than 500 take a round trip for each 500, so that other callers don't wait for all.
+        More than 200 take a round trip for each 200, so that other callers don't wait for all.
 
         Args:
             coins: what :meth:`store_key` takes, one by one; they may be of several contacts.
@@ -582,7 +582,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
     ) -> dict[str, InventoryEntry | AQMDatabaseError | None]:
         """Takes a coin of each of many contacts in one round trip: for a message to a group.
 
-        One contact that has none, or can't be asked, stops no other.
+        More than 200 take a round trip for each 200, so that other callers don't wait for all. One
+        contact that has none, or can't be asked, stops no other.
 
         Args:
             contact_ids: whose coins; each contact once.

@@ -117,7 +117,7 @@ class AsyncSecureVault:
     async def store_keys(self, keys: Sequence[NewKey]) -> list[bool | AQMDatabaseError]:
         """Stores many private halves in one round trip; one that can't be stored stops no other.
 
-        More than 500 take a round trip for each 500, so that other callers don't wait for all.
+        More than 200 take a round trip for each 200, so that other callers don't wait for all.
 
         Args:
             keys: what :meth:`store_key` takes, one by one.

@@ -1,6 +1,7 @@
 """Many at once: each with an outcome of its own, on every backend and face."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from aqm_db import AsyncSecureVault, AsyncSmartInventory
+from aqm_db import AsyncSecureVault, AsyncSmartInventory, sync
 from aqm_db._io.failures import parse_error
 from aqm_db._io.redispy.async_seam import AsyncSeam
+from aqm_db._io.redispy.sync_seam import SyncSeam
 from aqm_db._io.request import Request
 from aqm_db._io.seam import Command
+from aqm_db._operations import batch
 from aqm_db._operations.stock import RELEASE, SELECT
 from aqm_db.errors import (
     AccessDeniedError,
@@ -23,11 +26,12 @@ from aqm_db.errors import (
     InvalidArgumentError,
     InvalidCoinCategoryError,
     InvalidIdentifierError,
+    InventoryUnavailableError,
     KeyAlreadyExistsError,
     KeyAlreadyUsedError,
     VaultUnavailableError,
 )
-from aqm_db.types import NewCoin, NewKey
+from aqm_db.types import InventoryEntry, NewCoin, NewKey
 from tests.conftest import INVENTORY_DB, VAULT_DB
 from tests.support.backends import VALKEY_9, RunningServer, Servers
 from tests.support.peers import ScriptedServer, answer_select, listening, tell_time
@@ -175,9 +179,13 @@ async def test_forgotten_scripts_are_sent_once(servers: Servers) -> None:
     await client.aclose()
 
 
+@pytest.mark.parametrize("portion", [200, 6])
 @pytest.mark.parametrize("times", [1, 3])
-async def test_a_cancelled_batch_loses_no_coin(servers: Servers, times: int) -> None:
-    """At whatever step its caller is cancelled, all coins are back."""
+async def test_a_cancelled_batch_loses_no_coin(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, times: int, portion: int
+) -> None:
+    """At whatever step its caller is cancelled, all coins are back, of all portions."""
+    monkeypatch.setattr(batch, "AT_ONCE", portion)
     client = servers[VALKEY_9].client(INVENTORY_DB)
     await client.flushdb()
     inventory = AsyncSmartInventory(client)
@@ -197,8 +205,7 @@ async def test_a_cancelled_batch_loses_no_coin(servers: Servers, times: int) -> 
         if not task.cancelled():
             found = [entry for entry in task.result().values() if hasattr(entry, "key_id")]
             delivered += len(found)
-    stocked = sum(summary.silver_count for summary in (await inventory.get_inventory()).values())
-    assert delivered + stocked == 40
+        assert delivered + await count_silver(inventory) == 40
     await client.flushdb()
     await client.aclose()
 
@@ -341,7 +348,7 @@ async def test_others_wait_for_a_portion_of_a_large_batch(servers: Servers) -> N
     await client.aclose()
 
 
-@pytest.mark.parametrize("done", [0, 500, 1000])
+@pytest.mark.parametrize("done", [0, 200, 1000])
 async def test_a_large_batch_that_stops_halfway(tmp_path: Path, done: int) -> None:
     """What was done is told, and so is why the rest was not; if all was refused, it's raised."""
     server = ScriptedServer(
@@ -359,5 +366,116 @@ async def test_a_large_batch_that_stops_halfway(tmp_path: Path, done: int) -> No
             with pytest.raises(VaultUnavailableError) as caught:
                 await storing
             assert not caught.value.outcome_unknown
-        assert len(server.requests) == min(done + 500, 1200)
+        assert len(server.requests) == done + 200
         await client.aclose()
+
+
+async def test_a_selection_that_stops_halfway(tmp_path: Path) -> None:
+    """The coins of the portions before are given out; the others have the error."""
+    coin = (b"k", b"GOLD", b"p", b"s", b"1", b"99999999999999", b"2 1 r")
+
+    def answer(command: list[bytes]) -> bytes:
+        return answer_select(command, *coin) if len(server.requests) <= 200 else b"-LOADING\r\n"
+
+    server = ScriptedServer(answer)
+    contacts = [f"c{number}" for number in range(450)]
+    async with listening(server, tmp_path / "s"):
+        client = Redis(
+            unix_socket_path=str(tmp_path / "s"), protocol=2, retry=Retry(NoBackoff(), 0)
+        )
+        found = await AsyncSmartInventory(client).select_coins(contacts, "GOLD")
+        await client.aclose()
+    kinds = [type(found[contact_id]) for contact_id in contacts]
+    assert kinds == [InventoryEntry] * 200 + [InventoryUnavailableError] * 250
+    assert len(server.requests) == 400
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, seam: type[Any], after: int) -> None:
+    """Has whoever runs calls be interrupted, once that many portions have been run."""
+    run_all, runs = seam.run_all, iter(range(after + 1))
+
+    async def run_or_interrupt(self: Any, calls: Any, undos: Any = None) -> Any:
+        if next(runs, 0) == after:
+            raise KeyboardInterrupt
+        return await run_all(self, calls, undos)
+
+    monkeypatch.setattr(seam, "run_all", run_or_interrupt)
+
+
+async def test_an_interrupted_batch_loses_no_coin(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the synchronous face, all coins of the portions before are back, too."""
+    monkeypatch.setattr(batch, "AT_ONCE", 3)
+    contacts = [f"c{number}" for number in range(8)]
+    with servers[VALKEY_9].sync_client(INVENTORY_DB) as client:
+        client.flushdb()
+        inventory = sync.SmartInventory(client)
+        for contact_id in contacts:
+            inventory.register_contact(contact_id, "MATE")
+            inventory.store_key(contact_id, "s1", "SILVER", *halves("SILVER"))
+        with monkeypatch.context() as patched:
+            interrupt(patched, SyncSeam, 2)
+            with pytest.raises(KeyboardInterrupt):
+                inventory.select_coins(contacts, "SILVER")
+        assert [each.silver_count for each in inventory.get_inventory().values()] == [1] * 8
+        client.flushdb()
+
+
+@pytest.mark.parametrize("how", ["refused", "silent"])
+async def test_a_batch_that_can_not_be_taken_back_is_logged(
+    servers: Servers,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+) -> None:
+    """The cancellation goes on in time, and the log says what became of the portions before."""
+    monkeypatch.setattr(batch, "AT_ONCE", 2)
+    client = servers[VALKEY_9].client(INVENTORY_DB)
+    await client.flushdb()
+    inventory = AsyncSmartInventory(client, settle_timeout=20)
+    for contact_id in "abc":
+        await inventory.register_contact(contact_id, "MATE")
+        await stock(inventory, contact_id, "SILVER", "s1")
+    run_all, answered, spoken = AsyncSeam.run_all, asyncio.Event(), asyncio.Event()
+
+    async def run(self: AsyncSeam, calls: Any, undos: Any = None) -> Any:
+        if undos is None:
+            await spoken.wait()
+            refused = how == "refused"
+            return [AccessDeniedError("no")] * 2 if refused else await run_all(self, calls)
+        if answered.is_set():
+            await asyncio.Event().wait()
+        replies = await run_all(self, calls, undos)
+        answered.set()
+        return replies
+
+    monkeypatch.setattr(AsyncSeam, "run_all", run)
+    if how == "refused":
+        spoken.set()
+    task = asyncio.ensure_future(inventory.select_coins([*"abc"], "SILVER"))
+    await answered.wait()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    [record] = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert record.msg == ("outcome_unknown" if how == "refused" else "settling_delayed")
+    assert record.__dict__["operation"] == "inv_release"
+    spoken.set()
+    back = 3 if how == "silent" else 1
+    await until_async(lambda: count_silver(inventory), back)
+    await client.flushdb()
+    await client.aclose()
+
+
+async def count_silver(inventory: AsyncSmartInventory) -> int:
+    """All coins that there are."""
+    return sum(each.silver_count for each in (await inventory.get_inventory()).values())
+
+
+async def until_async(count: Callable[[], Awaitable[int]], wanted: int) -> None:
+    """Waits until something is counted."""
+    async with asyncio.timeout(10):
+        while await count() != wanted:
+            await asyncio.sleep(0)

@@ -129,7 +129,7 @@ _KINDS = {
 # An error of a command inside a script is quoted in the script's error, each server in its way.
 # Compiled when an error comes, and kept by re: no import pays for it.
 _WORDS = (
-    (r"\bWRONGTYPE\b", ErrorKind.CORRUPT),
+    (r"\bWRONGTYPE\b|hash value is not an integer|would overflow", ErrorKind.CORRUPT),
     (r"\bnon local key\b", ErrorKind.MOVED),
     (r"\bNOSCRIPT\b", ErrorKind.NO_SCRIPT),
     (

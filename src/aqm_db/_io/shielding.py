@@ -7,11 +7,14 @@ cancelled again at once, and whoever holds out against that keeps the processor 
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Coroutine
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from math import inf
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_going_on: set[asyncio.Task[None]] = set()
+"""An event loop keeps no task that nobody else keeps."""
 
 
 def shield_task() -> AbstractContextManager[object]:
@@ -37,6 +40,64 @@ async def finish(work: Coroutine[Any, Any, None]) -> None:
     task.result()
     if cancelled is not None:
         raise cancelled
+
+
+async def await_end(task: asyncio.Task[None], seconds: float) -> bool:
+    """Waits for the end of a task, whatever else is cancelled meanwhile.
+
+    Args:
+        task: what it waits for.
+        seconds: for how many.
+
+    Returns:
+        Whether it has ended.
+    """
+    last = asyncio.get_running_loop().time() + seconds
+    with shield_task():
+        while not task.done() and (left := last - asyncio.get_running_loop().time()) > 0:
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((task,), timeout=left)
+    return task.done()
+
+
+async def finish_after(
+    error: BaseException, steps: Iterable[Callable[[], Awaitable[None]]], seconds: float
+) -> bool:
+    """Does what an error asks for, before it goes on.
+
+    After a cancellation it's done in the background, and waited for: a caller is cancelled more
+    than once. After anything else, such as an interrupt of the synchronous face, it's done at once.
+
+    Args:
+        error: why.
+        steps: what is to be done; one that is cancelled is done again.
+        seconds: for how many it's waited for; how long it goes on when the event loop ends.
+
+    Returns:
+        Whether it's done; otherwise it goes on.
+    """
+    if not isinstance(error, asyncio.CancelledError):
+        for step in steps:
+            await step()
+        return True
+    task = asyncio.create_task(_run_steps(steps, seconds))
+    _going_on.add(task)
+    task.add_done_callback(_going_on.discard)
+    return await await_end(task, seconds)
+
+
+async def _run_steps(steps: Iterable[Callable[[], Awaitable[None]]], seconds: float) -> None:
+    time = asyncio.get_running_loop().time
+    last = inf
+    for step in steps:
+        is_done = False
+        while not is_done and time() < last:
+            try:
+                await step()
+                is_done = True
+            except asyncio.CancelledError:
+                # An event loop that ends cancels all of its tasks: there is little time left.
+                last = min(last, time() + seconds)
 
 
 async def await_result(call: Awaitable[T]) -> T:

@@ -13,11 +13,12 @@ from aqm_db._io.confirming import Confirmation
 from aqm_db._io.failures import Denial, LinkFailure, conclude_attempts, find_failure
 from aqm_db._io.request import Request
 from aqm_db._io.seam import Argument, Call, Command, Reply, Undo
+from aqm_db._io.shielding import await_end
 from aqm_db.errors import AQMDatabaseError, UnavailableError
 
 from .async_channel import CancelledAfterSending
 from .async_loops import AnyChannel
-from .async_settling import await_settling, settle_in_time
+from .async_settling import settle_in_time
 from .retries import ASYNC_ONCE, AttemptError, Attempts, limit_pauses
 
 
@@ -165,7 +166,7 @@ class AsyncSeam:
             working = settle_in_time(settle, request, self._settle_seconds, give_up)
             settling = asyncio.create_task(working)
             self._channel.add_settling(settling)
-            if not await await_settling(settling, self._settle_seconds):
+            if not await await_end(settling, self._settle_seconds):
                 answers.warn_of_delay(calls)
                 return
             # An event loop that ends may cancel it before its first step.

@@ -2,34 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 from aqm_db import config
 from aqm_db._io.request import Request
-from aqm_db._io.shielding import shield_task
 from aqm_db.errors import AQMDatabaseError, UnavailableError
 
 _GRACE_SECONDS = 2.0
 """How long an answer may take that was asked for while the server still knew the request."""
-
-
-async def await_settling(settling: asyncio.Task[None], seconds: float) -> bool:
-    """Waits for the end of some settling, whatever else is cancelled meanwhile.
-
-    Args:
-        settling: the task.
-        seconds: how many.
-
-    Returns:
-        Whether it has ended.
-    """
-    last = asyncio.get_running_loop().time() + seconds
-    with shield_task():
-        while not settling.done() and (left := last - asyncio.get_running_loop().time()) > 0:
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait((settling,), timeout=left)
-    return settling.done()
 
 
 async def settle_in_time(
