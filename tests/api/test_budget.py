@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from aqm_db import AsyncSecureVault, AsyncSmartInventory, config, connect
+from aqm_db import AsyncSmartInventory, config, connect
 from aqm_db._operations import Scope, contacts
 from aqm_db._operations.reservations import Lease
 from aqm_db.errors import (
@@ -307,8 +307,8 @@ async def test_a_lease_ends_by_itself(
     assert name != lease.name.encode()
 
 
-@pytest.mark.parametrize("how", ["given back", "expired"])
-async def test_what_is_measured_while_a_lease_ends_is_measured_again(
+@pytest.mark.parametrize("how", ["given back", "expired", "kept"])
+async def test_what_is_stored_while_it_is_measured_counts(
     aio: AsyncSmartInventory,
     other: AsyncSmartInventory,
     bob: str,
@@ -316,9 +316,10 @@ async def test_what_is_measured_while_a_lease_ends_is_measured_again(
     monkeypatch: pytest.MonkeyPatch,
     how: str,
 ) -> None:
-    """A coin that was stored after the measurement, under a lease that has ended, still counts."""
+    """A coin that the measurement missed, since it was stored later, under a lease or none."""
     await aio.register_contact(MATE, "MATE")
     lease = await reserved(aio, BOB, "GOLD", 3)
+    await inventory_client.hdel("inv:v1:totals", "gone_GOLD")
     measure = contacts.summarize_all
     measured: list[dict[str, InventorySummary]] = []
 
@@ -326,30 +327,44 @@ async def test_what_is_measured_while_a_lease_ends_is_measured_again(
         measured.append(await measure(scope))
         if len(measured) == 1:
             reservations = reservations_of(aio)
-            await reservations.store(coins(BOB, "GOLD", "1", "2", "3"), {(BOB, "GOLD"): lease})
+            await reservations.store(coins(BOB, "GOLD", "1", "2"), {(BOB, "GOLD"): lease})
             if how == "expired":
                 await age_leases(inventory_client, config.INV_LEASE_TTL_SECONDS * 1000)
-            else:
+            if how == "given back":
                 await reservations.end([lease])
+            await stock(aio, BOB, "GOLD", "3")
         return measured[-1]
 
     monkeypatch.setattr("aqm_db._operations.reservations.summarize_all", measure_and_miss)
-    assert (await reserved(other, MATE, "SILVER", 6)).slots == (10 * SILVER - 3 * GOLD) // SILVER
-    assert [found[BOB].gold_count for found in measured] == [0, 3]
+    taken = 4 if how == "kept" else 3
+    lease = await reserved(other, MATE, "SILVER", 6)
+    assert lease.slots == max((10 * SILVER - taken * GOLD) // SILVER, 0)
+    assert [found[BOB].gold_count for found in measured] == [0]
 
 
+@pytest.mark.parametrize("are_listed", [False, True])
 async def test_a_malformed_lease_is_none(
-    aio: AsyncSmartInventory, inventory_client: Redis, bob: str
+    aio: AsyncSmartInventory,
+    inventory_client: Redis,
+    bob: str,
+    are_listed: bool,  # noqa: FBT001
 ) -> None:
     """What another program wrote by hand takes no slot for ever."""
     await inventory_client.hset(
         "inv:v1:leases", mapping={f"x:SILVER:{BOB}": "text", "y": f"1 0 {2**52} {2**52} 1"}
     )
+    if are_listed:
+        ends = {f"x:SILVER:{BOB}": 2**52, "y": 1, "gone:SILVER:{BOB}": 1}
+        await inventory_client.zadd("inv:v1:leases_until", ends)
     assert (await reserved(aio, BOB, "SILVER", 4)).slots == 4
     assert await inventory_client.hlen("inv:v1:leases") == 1
+    assert await inventory_client.zcard("inv:v1:leases_until") == 1
 
 
-@pytest.mark.parametrize("key", ["inv:v1:leases", "inv:v1:epoch"])
+KEPT = ("inv:v1:leases", "inv:v1:leases_until", "inv:v1:coming", "inv:v1:totals")
+
+
+@pytest.mark.parametrize("key", KEPT)
 async def test_malformed_keys_stop_reserving(
     aio: AsyncSmartInventory, inventory_client: Redis, bob: str, key: str
 ) -> None:
@@ -358,6 +373,149 @@ async def test_malformed_keys_stop_reserving(
     with pytest.raises(CorruptEntryError):
         await aio.store_key(BOB, "s1", "SILVER", *halves("SILVER"), enforce_budget=True)
     assert not await aio.has_keys_for(BOB)
+
+
+async def reserve_all(
+    inventory: AsyncSmartInventory, contact_ids: list[str]
+) -> dict[str, tuple[Lease, ...]]:
+    """All slots of many contacts of the highest priority."""
+    leases = await reservations_of(inventory).reserve(
+        {each: {"GOLD": 5, "SILVER": 4, "BRONZE": 1} for each in contact_ids}
+    )
+    found: dict[str, tuple[Lease, ...]] = {}
+    for (contact_id, _), lease in leases.items():
+        assert isinstance(lease, Lease)
+        found[contact_id] = (*found.get(contact_id, ()), lease)
+    return found
+
+
+@pytest.fixture
+def rich(inventory_client: Redis, clock: Clock) -> AsyncSmartInventory:
+    """An inventory with room for everything."""
+    return AsyncSmartInventory(inventory_client, clock=clock, budget_bytes=10**9)
+
+
+async def register(inventory: AsyncSmartInventory, count: int) -> list[str]:
+    """Many contacts."""
+    contact_ids = [f"c{number}" for number in range(count)]
+    for contact_id in contact_ids:
+        await inventory.register_contact(contact_id, "BESTIE")
+    return contact_ids
+
+
+@pytest.mark.parametrize("ms", [120_000, -86_400_000], ids=["over", "set back"])
+async def test_many_leases_that_are_over_are_in_nobody_s_way(
+    rich: AsyncSmartInventory, inventory_client: Redis, ms: int
+) -> None:
+    """More than one script ends, and those too that a clock made that was ahead."""
+    contact_ids = await register(rich, 70)
+    for _ in range(2):
+        leases = await reserve_all(rich, contact_ids)
+        assert {each.slots for found in leases.values() for each in found} == {5, 4, 1}
+        assert await inventory_client.hlen("inv:v1:leases") == 210
+        assert await inventory_client.hget("inv:v1:totals", "coming_GOLD") == b"350"
+        await age_leases(inventory_client, ms)
+    [lease] = (await reserve_all(rich, contact_ids[:1]))["c0"][:1]
+    assert lease.slots == 5
+    assert await inventory_client.hlen("inv:v1:leases") == 3
+
+
+async def test_where_no_lease_is_nothing_is_coming(
+    rich: AsyncSmartInventory, inventory_client: Redis
+) -> None:
+    """Leases that were deleted by hand take no slot for ever."""
+    contact_ids = await register(rich, 2)
+    await reserve_all(rich, contact_ids)
+    await inventory_client.delete("inv:v1:leases", "inv:v1:leases_until")
+    leases = await reserve_all(rich, contact_ids[:1])
+    assert [each.slots for each in leases["c0"]] == [5, 4, 1]
+    assert await snapshot_of(inventory_client, "inv:v1:coming") == {
+        b"GOLD:c0": b"5",
+        b"SILVER:c0": b"4",
+        b"BRONZE:c0": b"1",
+    }
+
+
+async def test_portions_are_given_back_together(
+    rich: AsyncSmartInventory, inventory_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is cancelled while many slots are reserved leaves none, of no portion."""
+    monkeypatch.setattr("aqm_db._operations.batch.AT_ONCE", 2)
+    contact_ids = await register(rich, 7)
+    leases = await reserve_all(rich, contact_ids)
+    assert {each.slots for found in leases.values() for each in found} == {5, 4, 1}
+    await reservations_of(rich).end([each for found in leases.values() for each in found])
+    for step in range(40):
+        await cancelled_at(step, reserve_all(rich, contact_ids[:5]))
+        if await inventory_client.hlen("inv:v1:leases"):
+            # It had come to its end.
+            await age_leases(inventory_client, config.INV_LEASE_TTL_SECONDS * 1000)
+            await reservations_of(rich).end(
+                [each for found in (await reserve_all(rich, ["c6"])).values() for each in found]
+            )
+        assert await inventory_client.hgetall("inv:v1:coming") == {}
+        assert await inventory_client.zcard("inv:v1:leases_until") == 0
+
+
+async def test_coins_are_counted_only_where_there_may_be_no_room(
+    aio: AsyncSmartInventory, bob: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stores within the budget cost no more with many contacts than with one."""
+    measure = contacts.summarize_all
+    measured: list[int] = []
+
+    async def count(scope: Scope) -> dict[str, InventorySummary]:
+        measured.append(1)
+        return await measure(scope)
+
+    monkeypatch.setattr("aqm_db._operations.reservations.summarize_all", count)
+    aio.budget_bytes = 4 * SILVER
+    for number in range(3):
+        assert await aio.store_keys(coins(BOB, "SILVER", f"s{number}"), enforce_budget=True) == [
+            True
+        ]
+    # What is there was never counted before.
+    assert len(measured) == 1
+    for number in range(5):
+        assert await aio.select_coin(BOB, "SILVER") is not None
+        name = f"t{number}"
+        assert await aio.store_keys(coins(BOB, "SILVER", name), enforce_budget=True) == [True]
+    # Once for the first one that may not have fitted, and then for every other.
+    assert len(measured) <= 5
+    assert (await aio.get_inventory(BOB)).silver_count == 3
+    [outcome] = await aio.store_keys(coins(BOB, "SILVER", "u", "v")[1:], enforce_budget=True)
+    assert outcome is True
+    measured.clear()
+    outcomes = await aio.store_keys(coins(BOB, "BRONZE", "w"), enforce_budget=True)
+    assert kinds(outcomes) == [BudgetExceededError]
+    assert len(measured) == 1
+
+
+@pytest.mark.parametrize("stored", [0, 1])
+async def test_totals_that_are_begun_anew_meanwhile_are_measured_anew(
+    aio: AsyncSmartInventory,
+    inventory_client: Redis,
+    bob: str,
+    monkeypatch: pytest.MonkeyPatch,
+    stored: int,
+) -> None:
+    """What was counted before says nothing of them."""
+    await stock(aio, BOB, "SILVER", "s1", "s2")
+    measure = contacts.summarize_all
+    measured: list[int] = []
+
+    async def measure_and_lose(scope: Scope) -> dict[str, InventorySummary]:
+        found = await measure(scope)
+        if not measured:
+            await inventory_client.delete("inv:v1:totals")
+            await stock(aio, BOB, "SILVER", *[f"n{number}" for number in range(stored)])
+        measured.append(1)
+        return found
+
+    monkeypatch.setattr("aqm_db._operations.reservations.summarize_all", measure_and_lose)
+    aio.budget_bytes = 3 * SILVER
+    assert (await reserved(aio, BOB, "SILVER", 4)).slots == 1 - stored
+    assert len(measured) == 2
 
 
 async def test_a_malformed_contact_stops_no_other(
@@ -412,13 +570,14 @@ async def test_a_link_that_fails_while_reserving_leaves_what_it_can_not_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What was stored is told all the same; the lease ends by itself, and the log says so."""
-    await inventory_client.delete("inv:v1:epoch")
     reservations = reservations_of(aio)
     ending = reservations._build_unreserve
 
+    await inventory_client.set("text", "x")
+
     def corrupting(names: list[str]) -> Any:
         call = ending(names)
-        return call._replace(keys=[call.keys[0], f"inv:v1:meta:{BOB}"])
+        return call._replace(keys=[*call.keys[:-1], "text"])
 
     monkeypatch.setattr(reservations, "_build_unreserve", corrupting)
     outcomes = await reservations.store_within_budget(coins(BOB, "SILVER", "s1"))
@@ -458,7 +617,10 @@ async def test_replies_that_are_lost_reserve_once(
         cutter.losing = losses
         await reservations.end([lease])
         assert cutter.losing == 0
-        assert await direct.get("inv:v1:epoch") == b"1"
+        assert await direct.zcard("inv:v1:leases_until") == 0
+        assert await direct.hlen("inv:v1:coming") == 0
+        assert await direct.hget("inv:v1:totals", "coming_SILVER") == b"0"
+        assert await direct.hget("inv:v1:totals", "SILVER") == b"1"
         await client.aclose()
     await direct.flushdb()
     await direct.aclose()
@@ -474,6 +636,6 @@ async def test_owners_have_budgets_of_their_own(inventory_client: Redis, clock: 
         await inventory.register_contact(BOB, "BESTIE")
         assert (await reserved(inventory, BOB, "SILVER", 2)).slots == 1
     assert await inventory_client.exists("aqm:{alice}:inv:v1:leases")
-    assert AsyncSecureVault(inventory_client, owner="alice").scope.keys.inv_epoch == (
-        "aqm:{alice}:inv:v1:epoch"
-    )
+    for key in KEPT:
+        assert await inventory_client.exists(f"aqm:{{alice}}:{key}")
+        assert not await inventory_client.exists(key)

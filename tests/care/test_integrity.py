@@ -203,7 +203,8 @@ async def test_a_fault_is_seen_and_mended(place: Place, fault: Fault) -> None:
     assert {
         key.decode("utf-8", "backslashreplace")
         for key in spoiled.keys() | after.keys()
-        if spoiled.get(key) != after.get(key)
+        # What comes back to its queue is counted once more.
+        if spoiled.get(key) != after.get(key) and b"inv:v1:totals" not in key
     } == set(fault.changed)
 
     again = await place.db.check(repair=True)

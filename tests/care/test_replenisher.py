@@ -586,7 +586,7 @@ async def test_a_malformed_contact_stops_no_other(
     reservations = replenisher._reservations
     measure = reservations._measure
 
-    async def measure_and_break() -> tuple[bytes, int]:
+    async def measure_and_break() -> Any:
         measured = await measure()
         await inventory_client.hset(f"inv:v1:meta:{MATE}", "priority", "ENEMY")
         return measured

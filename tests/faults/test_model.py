@@ -67,13 +67,13 @@ def test_the_database_is_what_the_model_says(
 MUTANTS = {
     "used coins are stored again": (
         stock.STORE,
-        "if was_used then",
-        "if false then",
+        "if was_used and",
+        "if false and",
     ),
     "a repeated store is refused": (stock.STORE, r"== request_id and OK", "== '' and OK"),
     "a store overwrites": (
         stock.STORE,
-        r"if redis.call\('EXISTS', row\) == 1 then",
+        "if has_row then",
         "if false then",
     ),
     "the newest coin is taken": (

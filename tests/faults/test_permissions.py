@@ -51,6 +51,7 @@ FULL, ORPHANED, RELEASED, POOR = "full", "orphaned", "released", "poor"
 """Contacts: one whose queue is full of coins that can't be handed out, one who has a row that no
 queue lists, one whose coin was selected and released, and one without any coin."""
 USER = "limited"
+LEASES = (*(Keys().inv_leases, Keys().inv_leases_until, Keys().inv_coming, Keys().inv_totals),)
 HELD = f"held:GOLD:{BOB}"
 MINTED = NewKey("minted", "GOLD", b"blob", b"iv", b"tag")
 OVER = f"over:GOLD:{BOB}".encode()
@@ -113,17 +114,17 @@ READING = {
 """These run no script, or one that another call runs."""
 
 
-def _reserve(limited: Limited, contact_id: str) -> Awaitable[Any]:
-    names = Keys().of(contact_id)
-    keys = (Keys().inv_leases, Keys().inv_epoch, names.meta, *names.queues, Keys().inv_watch)
+def _reserve(limited: Limited, contact_id: str, leases: Sequence[str] = LEASES) -> Awaitable[Any]:
+    keys = (*leases, Keys().inv_watch)
     # One slot of each tier, of 96 bytes, where there's room; one lease is over.
     return _run(
         limited,
         reservations.RESERVE,
         keys,
-        *("new", contact_id, 60_000, 65_536, 0, "1"),
-        *(1, 1, 1, 96, 96, 96),
+        *("new", 60_000, 65_536, Keys().metas, Keys().queues),
+        *(0, 0, 0, 0, 0, 0, 96, 96, 96),
         *(9, 9, 9) * 3,
+        *(contact_id, 1, 1, 1),
     )
 
 
@@ -197,11 +198,15 @@ STEPS: dict[str, Step] = {
         *("k1", "published"),
     ),
     "reserve": lambda limited: _reserve(limited, BOB),
+    "reserve where nothing is reserved": lambda limited: _reserve(
+        limited, BOB, ("no leases", "none listed", "nothing coming", Keys().inv_totals)
+    ),
+    "store for the first time": lambda limited: limited.later.inventory.store_key(
+        POOR, "new", "BRONZE", *HALVES
+    ),
     "reserve for who isn't registered": lambda limited: _reserve(limited, "nobody"),
     "store in a reserved slot": lambda limited: _store_reserved(limited.later.inventory),
-    "end a reservation": lambda limited: _run(
-        limited, reservations.UNRESERVE, (Keys().inv_leases, Keys().inv_epoch), HELD
-    ),
+    "end a reservation": lambda limited: _run(limited, reservations.UNRESERVE, LEASES, HELD),
     "take a lease": lambda limited: _run(limited, turn.TAKE, ("lease",), "someone", 1000),
     "drop a lease": lambda limited: _run(limited, turn.DROP, ("lease",), "someone"),
 }
@@ -210,7 +215,10 @@ SET_ASIDE = {
     *(f"inv:v1:key:{FULL}:{number}".encode() for number in range(4)),
 }
 """What can't be handed out may go at any time."""
-PASSING = (b"inv:v1:used:", b"inv:v1:used_until:", b"inv:v1:claim:", b"inv:v1:epoch")
+PASSING: tuple[bytes, ...] = (
+    *(b"inv:v1:used:", b"inv:v1:used_until:", b"inv:v1:claim:"),
+    *(b"inv:v1:leases_until", b"inv:v1:coming", b"inv:v1:totals"),
+)
 """What these hold is no coin, and is changed in passing."""
 SEVERAL = {
     *("vault.purge_expired", "vault.purge_expired(0)", "vault.store_keys", "inventory.store_keys"),
@@ -263,6 +271,10 @@ async def limited(request: pytest.FixtureRequest, servers: Servers) -> AsyncIter
     ends = now_ms() + 3_600_000
     leases = {OVER: "1 0 1 1 1", HELD: f"1 0 {ends} {ends} 3600000"}
     await admin.hset(Keys().inv_leases, mapping=leases)  # type: ignore[arg-type]
+    await admin.zadd(Keys().inv_leases_until, {OVER: 1})
+    await admin.zadd(Keys().inv_leases_until, {HELD: ends})
+    await admin.hset(Keys().inv_coming, f"GOLD:{BOB}", "2")
+    await admin.hset(Keys().inv_totals, "coming_GOLD", "2")
     await admin.zadd(Keys().vault_unpublished, {"k1": 1})
     kept = Kept(admin)
     await kept.keep()
@@ -298,6 +310,7 @@ async def test_a_forbidden_command_changes_nothing(
             denied |= {(str(error).rsplit(" ", 1)[1], command) for error in refused}
             after = await limited.kept.content()
             assert unpaired(after) <= unpaired(before), told
+            assert find_promised(after) == find_coming(after), told
             if refused and name not in SEVERAL:
                 assert usable(after) == usable(before), told
             if after != before:
@@ -319,12 +332,30 @@ def unpaired(content: dict[Any, Any]) -> set[bytes]:
     return rows ^ listed
 
 
+def find_promised(content: dict[Any, Any]) -> tuple[dict[bytes, int], set[bytes]]:
+    """The slots that the leases have left, by place, and the names of all leases."""
+    promised: dict[bytes, int] = {}
+    leases = content.get(b"inv:v1:leases", {})
+    for name, value in leases.items():
+        slots, filled, *_ = map(int, value.split())
+        place = name.partition(b":")[2]
+        promised[place] = promised.get(place, 0) + slots - filled
+    return {place: count for place, count in promised.items() if count}, set(leases)
+
+
+def find_coming(content: dict[Any, Any]) -> tuple[dict[bytes, int], set[bytes]]:
+    """The same, as it is kept beside them."""
+    coming = {place: int(count) for place, count in content.get(b"inv:v1:coming", {}).items()}
+    return coming, {name for name, _ in content.get(b"inv:v1:leases_until", [])}
+
+
 def usable(content: dict[Any, Any]) -> dict[Any, Any]:
     """What there is to use; what was set aside, used or noted in passing isn't."""
     found: dict[Any, Any] = {}
     for key, value in content.items():
         if key.startswith(b"inv:v1:meta:"):
-            found[key] = {name: each for name, each in value.items() if name != b"last_msg_at"}
+            noted = (b"last_msg_at", b"looked_")
+            found[key] = {name: each for name, each in value.items() if not name.startswith(noted)}
         elif key == b"inv:v1:leases":
             found[key] = {name: each for name, each in value.items() if name != OVER}
         elif not key.startswith(PASSING) and key not in SET_ASIDE:

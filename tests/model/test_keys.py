@@ -70,7 +70,9 @@ def test_every_name_is_of_its_kind(contact_id: str, key_id: str, owner: str | No
         "forgotten": (INVENTORY_KINDS, keys.inv_forgotten, ()),
         "aside": (INVENTORY_KINDS, keys.inv_aside, ()),
         "schema": (INVENTORY_KINDS, keys.inv_schema, ()),
-        "epoch": (INVENTORY_KINDS, keys.inv_epoch, ()),
+        "leases_until": (INVENTORY_KINDS, keys.inv_leases_until, ()),
+        "coming": (INVENTORY_KINDS, keys.inv_coming, ()),
+        "totals": (INVENTORY_KINDS, keys.inv_totals, ()),
     }
     assert names.keys() == {kind.name for kind in (*VAULT_KINDS, *INVENTORY_KINDS)}
     for kind, (kinds, name, ids) in names.items():

@@ -107,3 +107,4 @@ async def age_leases(client: Redis, ms: int) -> None:
         slots, filled, *ends, lasts = map(int, value.split())
         aged = (slots, filled, *(end - ms for end in ends), lasts)
         await client.hset("inv:v1:leases", name, " ".join(map(str, aged)))
+        await client.zincrby("inv:v1:leases_until", -ms, name)

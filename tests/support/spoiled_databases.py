@@ -441,14 +441,17 @@ FAULTS = (
         "other keys of the wrong type",
         lambda place: place.each(
             _with("inv:v1:maintenance", "a", CANARY),
-            _with("inv:v1:epoch", "a", CANARY),
-            lambda place: _wrong_type(place.inventory, "inv:v1:leases"),
+            lambda place: _wrong_type(
+                place.inventory,
+                *("inv:v1:leases", "inv:v1:leases_until", "inv:v1:coming", "inv:v1:totals"),
+            ),
             lambda place: _wrong_type(place.vault, "vault:v1:unpublished"),
         ),
         left=tuple(
             ("wrong_type", name)
             for name in (
-                *("inv:v1:epoch", "inv:v1:leases", "inv:v1:maintenance", "vault:v1:unpublished"),
+                *("inv:v1:coming", "inv:v1:leases", "inv:v1:leases_until", "inv:v1:maintenance"),
+                *("inv:v1:totals", "vault:v1:unpublished"),
             )
         ),
     ),

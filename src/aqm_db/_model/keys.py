@@ -51,7 +51,9 @@ class Keys:
         self.maintenance: str = prefix + config.INV_MAINTENANCE_KEY
         self.vault_unpublished: str = prefix + config.VAULT_UNPUBLISHED_KEY
         self.inv_leases: str = prefix + config.INV_LEASES_KEY
-        self.inv_epoch: str = prefix + config.INV_EPOCH_KEY
+        self.inv_leases_until: str = prefix + config.INV_LEASES_UNTIL_KEY
+        self.inv_coming: str = prefix + config.INV_COMING_KEY
+        self.inv_totals: str = prefix + config.INV_TOTALS_KEY
         self.inv_watch: str = prefix + config.INV_WATCH_KEY
         self.vault_watch: str = prefix + config.VAULT_WATCH_KEY
         self.vault_schema: str = prefix + config.VAULT_SCHEMA_KEY

@@ -48,10 +48,10 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "get_inventory of all contacts": "SSCAN contacts",
         "get_available_tiers": "ZCARD queues",
         "list_coins": "ZRANGE queues, HGETALL row",
-        "contact_pages": "SSCAN contacts, GET schema",
+        "contact_pages": "GET schema, SSCAN contacts",
         "garbage_collect": "SSCAN contacts",
         "dry_run": "SSCAN contacts",
-        "enforce_budget": "SSCAN contacts, GET epoch",
+        "enforce_budget": "SSCAN contacts, HMGET totals",
         "replenish": "SSCAN contacts",
         "maintenance": "SCAN",
         "get_storage_usage": "SSCAN contacts",
@@ -59,8 +59,8 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "get_full_dashboard": "SSCAN contacts",
         "check": (
             "SCAN, HGETALL meta, EXISTS meta, EXISTS row, ZRANGE queues, ZCARD used, "
-            "ZCARD used_until, STRLEN turn, HGET leases, STRLEN epoch, HGET watch, "
-            "SCARD contacts, ZCARD forgotten, ZCARD aside, STRLEN schema"
+            "ZCARD used_until, STRLEN turn, HGET leases, ZCARD leases_until, HGET coming, "
+            "HGET totals, HGET watch, SCARD contacts, ZCARD forgotten, ZCARD aside, STRLEN schema"
         ),
         "count_stale": "SSCAN contacts",
         "export_backup": (
@@ -85,7 +85,7 @@ _HARMLESS: dict[str, tuple[Argument, ...]] = {
     # A field without its value.
     "HSET": ("", "", ""),
     # A number that is none.
-    "INCRBY": ("",),
+    "HINCRBY": ("", ""),
     "PEXPIRE": (1,),
     "PEXPIREAT": (1,),
     # A time that is none.
@@ -219,7 +219,9 @@ def _list_key_names(database: DatabaseName, keys: Keys) -> dict[str, tuple[str, 
         "lower": names.queues,
         "turn": (keys.maintenance,),
         "leases": (keys.inv_leases,),
-        "epoch": (keys.inv_epoch,),
+        "leases_until": (keys.inv_leases_until,),
+        "coming": (keys.inv_coming,),
+        "totals": (keys.inv_totals,),
         "watch": (keys.inv_watch,),
         "contacts": (keys.inv_contacts,),
         "forgotten": (keys.inv_forgotten,),

@@ -2,26 +2,33 @@
 
 A reservation is a lease in the database for each contact and tier. Leases count against the caps
 and the byte budget until they end, so that any number of programs never fetch, or store, more than
-fits. Stored bytes are not counted by each operation, which would slow all of them down: they are
-measured, and an epoch, which moves on when a lease ends, tells whether the measurement still holds.
+fits. What they hold is kept in totals, and so is how many coins were ever stored; coins that go
+are not counted, which would slow each selection down. So the totals say how many may be stored at
+most, and the coins are counted (measured) only where that leaves no room.
 """
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from aqm_db import config
 from aqm_db._io.seam import Argument, Call, Reply
 from aqm_db._lua.loader import Code, Script
 from aqm_db._model.checks import check_category, check_coin
-from aqm_db._model.tiers import TIERS, Caps, bytes_of, flatten_caps
-from aqm_db.errors import AQMDatabaseError, BudgetExceededError, InvalidArgumentError, NoSlotError
+from aqm_db._model.tiers import TIERS, Caps, counts_of, flatten_caps
+from aqm_db.errors import (
+    AQMDatabaseError,
+    BudgetExceededError,
+    CorruptEntryError,
+    InvalidArgumentError,
+    NoSlotError,
+)
 from aqm_db.types import CoinCategory, NewCoin
 
 from . import Scope
-from .batch import run_batch
+from .batch import is_unfinished, run_batch, run_portions, split
 from .contacts import summarize_all
 from .outcome import check_reply
 from .stock import build_store, read_store
@@ -52,6 +59,21 @@ Wanted: TypeAlias = Mapping[str, Mapping[CoinCategory, int]]
 """Slots by contact id and tier; the budget goes to the contacts that come first."""
 Leases: TypeAlias = dict[tuple[str, CoinCategory], Lease | AQMDatabaseError]
 """By contact id and tier, what was reserved, or why the contact could not be looked at."""
+
+
+class _Measured(NamedTuple):
+    """What was counted.
+
+    Attributes:
+        added: how many coins had ever been stored before it began, by tier.
+        found: how many are stored.
+    """
+
+    added: tuple[Argument, ...]
+    found: tuple[Argument, ...]
+
+
+_UNMEASURED = _Measured(("",) * len(TIERS), ("",) * len(TIERS))
 
 
 class Budgeted(Protocol):
@@ -87,31 +109,16 @@ class Reservations:
             lasting_ms: when the leases end by themselves, in ms from now.
         """
         leases: Leases = {}
-        waiting = list(wanted)
+        measured = _UNMEASURED
         try:
-            while waiting:
-                epoch, stored_bytes = await self._measure()
-                request_ids = [self._scope.request_ids() for _ in waiting]
-                calls = [
-                    self._build_reserve(
-                        contact_id,
-                        wanted[contact_id],
-                        request_id,
-                        lasting_ms,
-                        epoch,
-                        stored_bytes,
-                    )
-                    for contact_id, request_id in zip(waiting, request_ids, strict=True)
-                ]
-                names = list(map(_name_leases, request_ids, waiting))
-                undos = [partial(self._undo_reserve, each) for each in names]
-                replies = await self._scope.seam.run_all(calls, undos)
-                outcomes = list(zip(waiting, names, replies, strict=True))
-                # Each repetition means that another program ended a lease: some are getting on.
-                waiting = [contact_id for contact_id, _, reply in outcomes if _is_stale(reply)]
-                for contact_id, each, reply in outcomes:
-                    if not _is_stale(reply):
-                        leases |= self._read_reserve(contact_id, wanted[contact_id], each, reply)
+            for contact_ids in split([each for each in wanted if any(wanted[each].values())]):
+                portion = {contact_id: wanted[contact_id] for contact_id in contact_ids}
+                names, reply = await self._try_reserve(portion, lasting_ms, measured)
+                while _is_stale(reply):
+                    # Within what may be stored there is no room: is it?
+                    measured = await self._measure()
+                    names, reply = await self._try_reserve(portion, lasting_ms, measured)
+                leases |= self._read_reserve(portion, names, reply)
         except BaseException:
             await self.end(leases.values())
             raise
@@ -129,6 +136,21 @@ class Reservations:
         """Stores coins as far as the caps and the byte budget allow, beside all reservations."""
         # A clock that errs is found out while nothing is reserved.
         self._scope.read_clock()
+        return await run_portions(coins, self._store_portion)
+
+    async def end(self, leases: Iterable[Lease | AQMDatabaseError]) -> None:
+        """Ends leases; where the server can't be asked, they end by themselves."""
+        names = [lease.name for lease in leases if isinstance(lease, Lease) and lease.slots]
+        ended = 0
+        try:
+            for some in split(names):
+                check_reply(await self._scope.seam.run(self._build_unreserve(some)))
+                ended += len(some)
+        except AQMDatabaseError as error:
+            about = {"count": len(names) - ended, "error": type(error).__name__}
+            _log.warning("lease_not_ended", extra=about)
+
+    async def _store_portion(self, coins: Sequence[NewCoin]) -> list[bool | AQMDatabaseError]:
         wanted: dict[str, dict[CoinCategory, int]] = {}
         for coin in coins:
             # What is wrong with a coin is said when it's stored.
@@ -144,86 +166,100 @@ class Reservations:
         finally:
             await self.end(leases.values())
 
-    async def end(self, leases: Iterable[Lease | AQMDatabaseError]) -> None:
-        """Ends leases; where the server can't be asked, they end by themselves."""
-        names = [lease.name for lease in leases if isinstance(lease, Lease) and lease.slots]
-        if not names:
-            return
-        try:
-            check_reply(await self._scope.seam.run(self._build_unreserve(names)))
-        except AQMDatabaseError as error:
-            _log.warning(
-                "lease_not_ended", extra={"count": len(names), "error": type(error).__name__}
-            )
+    async def _measure(self) -> "_Measured":
+        [replies] = await self._scope.seam.read(("HMGET", self._scope.keys.inv_totals, *TIERS))
+        if isinstance(replies, AQMDatabaseError):
+            raise replies
+        # What is stored from here on is counted twice, if it's found.
+        counts = [counts_of(each) for each in (await summarize_all(self._scope)).values()]
+        return _Measured(
+            tuple(map(_read_count, replies)),
+            tuple(sum(each[tier] for each in counts) for tier in TIERS),
+        )
 
-    async def _measure(self) -> tuple[bytes, int]:
-        """The epoch, and then the payload bytes of all cached coins."""
-        [epoch] = await self._scope.seam.read(("GET", self._scope.keys.inv_epoch))
-        if isinstance(epoch, AQMDatabaseError):
-            raise epoch
-        inventory = await summarize_all(self._scope)
-        return epoch or b"0", sum(map(bytes_of, inventory.values()))
+    async def _try_reserve(
+        self, wanted: Wanted, lasting_ms: int, measured: "_Measured"
+    ) -> tuple[list[str], Reply | AQMDatabaseError]:
+        """The names that the leases would have, and the reply."""
+        request_id = self._scope.request_ids()
+        names = [
+            _name_lease(request_id, contact_id, tier)
+            for contact_id, tiers in wanted.items()
+            for tier in tiers
+        ]
+        call = self._build_reserve(wanted, request_id, lasting_ms, measured)
+        while True:
+            [reply] = await self._scope.seam.run_all([call], [partial(self._undo_reserve, names)])
+            if not is_unfinished(reply):
+                return names, reply
 
     def _build_reserve(
-        self,
-        contact_id: str,
-        wanted: Mapping[CoinCategory, int],
-        request_id: str,
-        lasting_ms: int,
-        epoch: bytes,
-        stored_bytes: int,
+        self, wanted: Wanted, request_id: str, lasting_ms: int, measured: "_Measured"
     ) -> Call:
-        names = self._scope.keys.of(contact_id)
         keys = self._scope.keys
-        arguments: tuple[Argument, ...] = (
+        arguments: list[Argument] = [
             request_id,
-            contact_id,
             lasting_ms,
             self._budgeted.budget_bytes,
-            stored_bytes,
-            epoch,
-            *(wanted.get(tier, 0) for tier in TIERS),
+            keys.metas,
+            keys.queues,
+            *measured.added,
+            *measured.found,
             *(config.COIN_SIZE_BYTES[tier] for tier in TIERS),
             *flatten_caps(self._budgeted.budget_caps),
-        )
-        return Call(
-            RESERVE,
-            (keys.inv_leases, keys.inv_epoch, names.meta, *names.queues, keys.inv_watch),
-            arguments,
-        )
+        ]
+        for contact_id, tiers in wanted.items():
+            arguments += (contact_id, *(tiers.get(tier, 0) for tier in TIERS))
+        names = (keys.inv_leases, keys.inv_leases_until, keys.inv_coming, keys.inv_totals)
+        return Call(RESERVE, (*names, keys.inv_watch), arguments)
 
     def _read_reserve(
+        self, wanted: Wanted, names: Sequence[str], reply: Reply | AQMDatabaseError
+    ) -> Leases:
+        is_given = _has_code(reply, Code.OK)
+        parts = check_reply(reply) if is_given else [reply] * len(wanted)
+        leases: Leases = {}
+        remaining = iter(names)
+        for (contact_id, tiers), part in zip(wanted.items(), parts, strict=True):
+            for tier in tiers:
+                leases[contact_id, tier] = self._read_lease(
+                    contact_id, tier, tiers[tier], next(remaining), part
+                )
+        return leases
+
+    def _read_lease(
         self,
         contact_id: str,
-        wanted: Mapping[CoinCategory, int],
-        names: Sequence[str],
-        reply: Reply | AQMDatabaseError,
-    ) -> Leases:
+        tier: CoinCategory,
+        wanted: int,
+        name: str,
+        part: Reply | AQMDatabaseError,
+    ) -> Lease | AQMDatabaseError:
         try:
-            tiers = check_reply(reply, contact_id=contact_id)
+            slots, count, cap, taken = check_reply(part, contact_id=contact_id)[TIERS.index(tier)]
         except AQMDatabaseError as error:
-            return dict.fromkeys(((contact_id, tier) for tier in wanted), error)
-        leases: Leases = {}
-        for tier, name, (slots, count, cap, taken) in zip(TIERS, names, tiers, strict=True):
-            refusal = None
-            if slots < wanted.get(tier, 0):
-                refusal = (
-                    BudgetExceededError(contact_id, tier, count, cap)
-                    if slots == max(cap - count, 0)
-                    else BudgetExceededError(
-                        contact_id, tier, taken, self._budgeted.budget_bytes, unit="bytes"
-                    )
+            return error
+        refusal = None
+        if slots < wanted:
+            refusal = (
+                BudgetExceededError(contact_id, tier, count, cap)
+                if slots == max(cap - count, 0)
+                else BudgetExceededError(
+                    contact_id, tier, taken, self._budgeted.budget_bytes, unit="bytes"
                 )
-            if tier in wanted:
-                leases[contact_id, tier] = Lease(name, slots, refusal)
-        return leases
+            )
+        return Lease(name, slots, refusal)
 
     def _undo_reserve(self, names: Sequence[str], _: Reply) -> Call:
         return self._build_unreserve(names)
 
     def _build_unreserve(self, names: Sequence[str]) -> Call:
         keys = self._scope.keys
-        return Call(UNRESERVE, (keys.inv_leases, keys.inv_epoch), names)
+        return Call(
+            UNRESERVE,
+            (keys.inv_leases, keys.inv_leases_until, keys.inv_coming, keys.inv_totals),
+            names,
+        )
 
     def _build_store(self, leases: Leases, coin: NewCoin) -> Call:
         lease = leases.get(_place_of(check_coin(coin)))
@@ -240,9 +276,16 @@ class Reservations:
         return read_store(coin, reply)
 
 
-def _name_leases(request_id: str, contact_id: str) -> list[str]:
-    """What the leases of a request are called, by tier."""
-    return [f"{request_id}:{tier}:{contact_id}" for tier in TIERS]
+def _read_count(field: bytes | None) -> int:
+    try:
+        return int(field or 0)
+    except ValueError:
+        raise CorruptEntryError("the inventory's totals are malformed") from None
+
+
+def _name_lease(request_id: str, contact_id: str, tier: CoinCategory) -> str:
+    """What the lease of a request is called."""
+    return f"{request_id}:{tier}:{contact_id}"
 
 
 def _place_of(coin: NewCoin) -> tuple[str, CoinCategory]:

@@ -64,7 +64,9 @@ def build_store(scope: Scope, coin: NewCoin, caps: Caps, lease: str | None = Non
         names.used_until,
         names.claims + request_id,
         *names.queues,
+        scope.keys.inv_totals,
         scope.keys.inv_leases,
+        scope.keys.inv_coming,
         scope.keys.inv_watch,
         scope.keys.inv_aside,
     )
@@ -195,6 +197,7 @@ def build_release(scope: Scope, entry: InventoryEntry, caps: Caps) -> Call:
         names.used,
         names.claims + scope.request_ids(),
         names.queues[TIERS.index(entry.coin_category)],
+        scope.keys.inv_totals,
         scope.keys.inv_watch,
     )
     arguments = (

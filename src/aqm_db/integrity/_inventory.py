@@ -33,7 +33,7 @@ async def check_inventory(inventory: AsyncSmartInventory, inspection: Inspection
         names = inspection.keys.of(contact_id)
         valid = int(parse_id(key_id) is not None)
         times = (COIN_TTL_MS, USED_TTL_MS)
-        keys = (names.meta, names.used, names.used_until, *names.queues)
+        keys = (names.meta, names.used, names.used_until, *names.queues, inspection.keys.inv_totals)
         arguments: tuple[Argument, ...] = (
             inventory.scope.read_clock(),
             names.rows,

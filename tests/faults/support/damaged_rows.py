@@ -26,7 +26,10 @@ QUEUE = QUEUES[2]
 USED = f"inv:v1:used:{BOB}"
 USED_UNTIL = f"inv:v1:used_until:{BOB}"
 LEASES = "inv:v1:leases"
-EPOCH = "inv:v1:epoch"
+UNTIL = "inv:v1:leases_until"
+COMING = "inv:v1:coming"
+TOTALS = "inv:v1:totals"
+RESERVING = {LEASES, UNTIL, COMING, TOTALS}
 
 NO_INTEGERS: tuple[str | bytes, ...] = (
     *("", "-1", "1.5", " 1", "nan", "inf", "\u0663", b"\xff"),
@@ -227,10 +230,17 @@ def _of_indexes() -> Iterator[Damage]:
         | remembering,
     )
     budget = due(CorruptEntryError, "inventory.store_key(budget)")
-    yield _string(LEASES, budget)
-    yield Damage(f"{EPOCH} is a hash", EPOCH, lambda c: c.hset(EPOCH, "x", "x"), budget, kept=True)
+    for key in (LEASES, UNTIL, COMING):
+        yield _string(key, budget)
+    adding = storing | due(CorruptEntryError, "inventory.release_coin")
+    yield _string(TOTALS, adding)
     for number in NO_INTEGERS:
-        yield Damage(f"{EPOCH} is {number[:9]!r}", EPOCH, partial(_ends_lease, number), budget)
+        # What HINCRBY takes for a number, no coin that is stored alone looks at.
+        counted = budget if number in {"-1", "9" * 16} else adding
+        yield _field(TOTALS, "BRONZE", number, counted)
+        yield _field(TOTALS, "coming_BRONZE", number, budget)
+        yield _field(TOTALS, "gone_BRONZE", number, budget if number != "-1" else {})
+        yield _field(COMING, f"BRONZE:{BOB}", number, budget)
     yield _gone(USED, due(None, "inventory.store_key(B1)"))
     for key in (EXPIRY, QUEUE, USED, USED_UNTIL):
         for member in (b"\xff", b"", b"ghost", b"x" * 300):
@@ -251,11 +261,6 @@ def _names() -> Iterator[Damage]:
         *(b"inv:v1:meta:", b"inv:v1:meta:\xff", b"inv:v1:meta:a:b"),
     ):
         yield Damage(f"foreign name {name!r}", name.decode("latin-1"), partial(_set, name))
-
-
-async def _ends_lease(epoch: str | bytes, client: Redis) -> None:
-    await client.set(EPOCH, epoch)
-    await client.hset(LEASES, f"first-0:GOLD:{BOB}", "1 0 1 1 1")
 
 
 async def _set(name: bytes, client: Redis) -> None:

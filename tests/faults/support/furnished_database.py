@@ -140,7 +140,9 @@ async def library_client(face: Face, path: Path) -> AsyncGenerator[Any]:
 
 def _lasting(content: dict[Any, Any]) -> dict[Any, Any]:
     """What is there, but for who reserves slots now: that is no part of what a call is for."""
-    passing = {b"inv:v1:leases", b"inv:v1:epoch"}
+    passing = {
+        *(b"inv:v1:leases", b"inv:v1:leases_until", b"inv:v1:coming", b"inv:v1:totals"),
+    }
     return {key: value for key, value in content.items() if key not in passing}
 
 

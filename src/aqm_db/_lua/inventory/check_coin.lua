@@ -1,11 +1,11 @@
 -- Looks at one public half and its entries in queues, and mends them, if asked to.
--- KEYS: meta, used, used_until, queues[tier]
+-- KEYS: meta, used, used_until, queues[tier], totals
 -- ARGV: clock (ms), row_prefix, key_id, valid ('1' or '0'), mode ('look' or 'repair')
 -- ARGV: coin_ttl (ms), used_ttl (ms), caps[priority][tier] (count)
 --       valid: whether a coin may have the id.
 -- Returns: {OK, kind, detail, repaired, kind, detail, repaired, ...}
 -- Again: what was mended is no problem any more.
--- Runs: HGET meta, ZSCORE queues, ZCARD queues, ZRANGE queues, ZADD queues
+-- Runs: HGET meta, HDEL meta, HINCRBY totals, ZSCORE queues, ZCARD queues, ZRANGE queues, ZADD queues
 -- Runs: ZREM queues
 -- Uses: encode_id, inspect_coin, note_problem, read_coin, read_time, recall_use, try_call
 local repair, reply = mode == 'repair', {OK}
@@ -81,6 +81,9 @@ for _, queue in ipairs(wrong) do
   redis.call('ZREM', queue, '')
 end
 if back then
+  -- Its place is in what may have been looked through; and too many of them are harmless.
+  redis.call('HDEL', meta, 'looked_' .. tier)
+  redis.call('HINCRBY', totals, tier, 1)
   redis.call('ZADD', own, kept.fetched_at, key_id)
 end
 for _, queue in ipairs(wrong) do

@@ -1,31 +1,41 @@
 -- Stores a public half at the end of its tier's queue.
--- KEYS: row, meta, used, used_until, claim, queues[tier], leases, watch, aside
+-- KEYS: row, meta, used, used_until, claim, queues[tier], totals, leases, coming, watch, aside
 -- ARGV: sent (ms), clock (ms), request_id, key_id, coin_category, public_key, signature
 -- ARGV: expires_at (ms)
 -- ARGV: row_prefix, coin_ttl (ms), used_ttl (ms), caps[priority] (count), lease?
 --       lease: the name of the one whose slot it fills, if any.
 -- Returns: {OK} | {NOT_REGISTERED} | {EXISTS} | {USED} | {COIN_EXPIRED} | {BUDGET, count, cap}
---          | {CORRUPT} | {NO_SLOT} | {UNKNOWN, shown}
+--          | {CORRUPT} | {NO_SLOT} | {UNFINISHED} | {UNKNOWN, shown}
 -- Again: the row remembers the request that stored it, in a field whose name every coin pays for;
 --        once the coin was taken, its claim does.
--- Runs: EXISTS claim, HMGET meta, HSET meta, EXISTS row, ZCARD queues
--- Runs: ZRANGE queues, ZREVRANGE queues, ZADD queues, ZREM queues
+-- Runs: EXISTS claim, HMGET meta, HSET meta, EXISTS row, EXISTS used_until, ZCARD queues
+-- Runs: ZRANGEBYSCORE queues, ZREVRANGE queues, ZADD queues, ZREM queues, HINCRBY totals
 -- Runs: HGET leases, HSET leases, HDEL leases
--- Uses: confirm_time, forget_uses, inspect_coin, is_late, is_lease_over, lease.format_lease
--- Uses: lease.parse_lease
--- Uses: parse_integer, read_coin, read_time, recall_use, refuse_unregistered, set_aside
--- Uses: write_coin
+-- Uses: coming.add_coming, coming.read_coming, confirm_time, find_expiry, find_place, forget_uses
+-- Uses: inspect_coin, is_late, is_lease_over, lease.format_lease, lease.parse_lease
+-- Uses: look.format_look, look.parse_look, parse_integer, read_coin, read_time, recall_use
+-- Uses: refuse_unregistered, set_aside, write_coin
+local LOOKS = 100
+local MINUTE = 60000
+local NEVER = 999999999999999
 local tier, queue = coin_category, queues[coin_category]
 
-if redis.call('EXISTS', claim) == 1 then
-  return {OK}
-end
 local shown = read_time()
+local has_row, outlives = false, false
+-- One command for what is hardly ever there.
+if redis.call('EXISTS', claim, row, used_until) > 0 then
+  if redis.call('EXISTS', claim) == 1 then
+    return {OK}
+  end
+  has_row = redis.call('EXISTS', row) == 1
+  outlives = redis.call('EXISTS', used_until) == 1
+end
 if is_late(sent, shown) then
-  return (read_coin(row) or {}).by == request_id and {OK} or {UNKNOWN, shown}
+  return has_row and (read_coin(row) or {}).by == request_id and {OK} or {UNKNOWN, shown}
 end
 local now = clock or shown
-local contact = redis.call('HMGET', meta, 'priority', 'newest')
+local looked = 'looked_' .. tier
+local contact = redis.call('HMGET', meta, 'priority', 'newest', looked)
 if not contact[1] then
   return refuse_unregistered(meta)
 end
@@ -33,39 +43,69 @@ local cap = caps[contact[1]]
 if not cap then
   return {CORRUPT}
 end
-if redis.call('EXISTS', row) == 1 then
+if has_row then
   return {(read_coin(row) or {}).by == request_id and OK or EXISTS}
 end
-local by_server = (lease or not clock) and confirm_time(watch, shown)
-local confirmed = clock or by_server
-local was_used = recall_use(used, used_until, key_id, confirmed, used_ttl)
+
+local by_server
+-- Until when something is over for certain, which few stores ask.
+local function confirm()
+  by_server = by_server or (lease or not clock) and confirm_time(watch, shown)
+  return clock or by_server
+end
+
+local was_used = recall_use(used, outlives and used_until, key_id, 0, used_ttl)
 if was_used == nil then
   return {CORRUPT}
 end
-if was_used then
+if was_used and recall_use(used, outlives and used_until, key_id, confirm(), used_ttl) then
   return {USED}
 end
 -- It would take the place of a good one until it's selected, and nobody gets it then.
 if expires_at and expires_at <= now then
   return {COIN_EXPIRED}
 end
-local slots, filled, ends
+local slots, filled, ends, coming_slots, sums, place
 if lease then
+  confirm()
   -- What was reserved may be another's by now.
   slots, filled, ends = parse_lease(redis.call('HGET', leases, lease))
-  if not slots or filled >= slots or is_lease_over(ends, by_server, shown) then
+  place = find_place(lease)
+  if not slots or not place or filled >= slots or is_lease_over(ends, by_server, shown) then
     return {NO_SLOT}
   end
+  coming_slots, sums = read_coming(coming, totals, {place})
+  if not coming_slots then
+    return {CORRUPT}
+  end
 end
+
 local count = redis.call('ZCARD', queue)
 if count >= cap and cap > 0 then
-  -- Entries that can't be handed out must not keep good coins out.
-  for _, id in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
-    local coin, other, fault = inspect_coin(row_prefix, id, tier, confirmed, coin_ttl)
-    if not coin then
+  -- Entries that can't be handed out must not keep good coins out. What was looked through isn't
+  -- looked through again before one of them goes stale.
+  local fresh_until, last = parse_look(contact[3])
+  if not fresh_until or fresh_until <= confirm() then
+    fresh_until, last = NEVER, nil
+  end
+  local entries = redis.call('ZRANGEBYSCORE', queue, last and '(' .. last or '-inf', '+inf',
+    'WITHSCORES', 'LIMIT', 0, LOOKS)
+  for at = 1, #entries, 2 do
+    local id = entries[at]
+    local coin, other, fault = inspect_coin(row_prefix, id, tier, confirm(), coin_ttl)
+    if coin then
+      fresh_until = math.min(fresh_until, find_expiry(coin, coin_ttl))
+    else
       set_aside(queue, id, other, fault, aside)
       count = count - 1
     end
+    last = entries[at + 1]
+  end
+  if #entries > 0 then
+    redis.call('HSET', meta, looked, format_look(fresh_until, last))
+  end
+  if count >= cap and #entries == 2 * LOOKS then
+    return {UNFINISHED}
   end
 end
 if count >= cap then
@@ -73,27 +113,37 @@ if count >= cap then
 end
 -- Above all that were stored before, though none of them may be in the queue: they may come back,
 -- and each to its old place.
-local last = redis.call('ZREVRANGE', queue, 0, 0, 'WITHSCORES')[2]
-local newest = math.max(tonumber(last) or 0, parse_integer(contact[2] or '') or 0)
+local newest = parse_integer(contact[2] or '')
+  or tonumber(redis.call('ZREVRANGE', queue, 0, 0, 'WITHSCORES')[2]) or 0
 local score = string.format('%.0f', math.max(now, newest + 1))
--- Rehearsals: what can't be written is found out while nothing is.
-redis.call('ZADD', queue, 'XX', 0, '')
-redis.call('ZREM', queue, '')
 if lease then
+  -- A rehearsal: what can't be written is found out while nothing is.
   redis.call('HDEL', leases, '')
 end
--- Right whatever follows: what was used so long ago can't be used again.
-forget_uses(used, used_until, confirmed, used_ttl)
-
--- An entry that lost its row would list the coin twice. A queue of the wrong type ends it here.
+-- Right whatever follows: too many of them are harmless; an entry that lost its row would list the
+-- coin twice (a queue of the wrong type ends it here); and what was used so long ago can't be used
+-- again, which is looked at once a minute.
+redis.call('HINCRBY', totals, tier, 1)
 for _, other in pairs(queues) do
-  redis.call('ZREM', other, key_id)
+  if other ~= queue then
+    redis.call('ZREM', other, key_id)
+  end
 end
-redis.call('HSET', meta, 'newest', score)
+if math.floor(now / MINUTE) ~= math.floor(newest / MINUTE) then
+  forget_uses(used, used_until, confirm(), used_ttl)
+end
+
+redis.call('ZADD', queue, score, key_id)
+local noted = redis.pcall('HSET', meta, 'newest', score)
+if type(noted) == 'table' then
+  -- Nothing but an ACL forbids what is left.
+  redis.call('ZREM', queue, key_id)
+  error(noted.err)
+end
 write_coin(row, {coin_category = tier, public_key = public_key, signature = signature,
   fetched_at = now, by = request_id, expires_at = expires_at})
-redis.call('ZADD', queue, score, key_id)
 if lease then
   redis.call('HSET', leases, lease, format_lease(slots, filled + 1, ends))
+  add_coming(coming, totals, coming_slots, sums, {[place] = -1})
 end
 return {OK}

@@ -1,24 +1,18 @@
--- Ends leases. What was measured while they ran may miss the coins stored under them, so the epoch
--- moves on.
--- KEYS: leases, epoch
+-- Ends leases.
+-- KEYS: leases, leases_until, coming, totals
 -- ARGV: names ...
 -- Returns: {OK, ended} | {CORRUPT}
 -- Again: the leases are gone, so the second run ends none.
--- Runs: GET epoch, HEXISTS leases, HDEL leases, INCRBY epoch
--- Uses: parse_integer
-if not parse_integer(redis.call('GET', epoch) or '0') then
-  return {CORRUPT}
-end
-local ended = 0
-for _, name in ipairs(names) do
-  ended = ended + redis.call('HEXISTS', leases, name)
-end
-if ended > 0 then
-  -- Rehearsal: what can't be written is found out while nothing is.
-  redis.call('HDEL', leases, '')
-  redis.call('INCRBY', epoch, 1)
-  for _, name in ipairs(names) do
-    redis.call('HDEL', leases, name)
+-- Runs: HMGET leases
+-- Uses: end_leases
+local values, held, ended = redis.call('HMGET', leases, unpack(names)), {}, {}
+for number, name in ipairs(names) do
+  if values[number] then
+    ended[#ended + 1] = name
+    held[#held + 1] = values[number]
   end
 end
-return {OK, ended}
+if #ended > 0 and not end_leases(leases, leases_until, coming, totals, ended, held) then
+  return {CORRUPT}
+end
+return {OK, #ended}

@@ -1,9 +1,10 @@
 -- Runs: ZSCORE used, ZSCORE used_until
 -- Uses: try_call
--- Whether a coin is remembered as used; nil where the memory has the wrong type.
+-- Whether a coin is remembered as used; nil where the memory has the wrong type. Of contacts whose
+-- coins outlive no use, there is no used_until.
 local function recall_use(used, used_until, id, now, used_ttl)
   local used_at = try_call('ZSCORE', used, id)
-  local ends = try_call('ZSCORE', used_until, id)
+  local ends = used_until and try_call('ZSCORE', used_until, id)
   if used_at == nil or ends == nil then
     return nil
   end
