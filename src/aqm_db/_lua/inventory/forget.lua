@@ -45,6 +45,7 @@ redis.call('ZREVRANGE', used_until, 0, 0)
 redis.call('ZREM', aside, '')
 redis.call('SREM', contacts, '')
 redis.call('ZADD', forgotten, 'XX', 0, '')
+redis.call('ZRANGEBYSCORE', forgotten, '-inf', '-inf')
 redis.call('SET', claim, '', 'PX', 1, 'XX')
 redis.call('PEXPIRE', claim, 1)
 

@@ -21,6 +21,7 @@ local now = clock or shown
 redis.call('ZADD', used, 'XX', 0, '')
 redis.call('ZADD', used_until, 'XX', 0, '')
 redis.call('ZADD', forgotten, 'XX', 0, '')
+redis.call('ZRANGEBYSCORE', forgotten, '-inf', '-inf')
 for _, queue in pairs(queues) do
   redis.call('ZREM', queue, '')
 end
