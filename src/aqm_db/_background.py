@@ -1,15 +1,17 @@
 """Work that goes on beside a program, on anyio, and calls of what the client has given for it."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Hashable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from inspect import isawaitable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from ._io.shielding import await_result
 from ._model.defaults import Sleep
 from .errors import InvalidArgumentError
+
+Item = TypeVar("Item")
 
 _MOST_DOUBLINGS = 30
 """Keeps the numbers small; by then every sensible maximum is reached."""
@@ -59,6 +61,49 @@ async def run_beside(
         raise BaseExceptionGroup("the block failed, and what ran beside it", failures)
     for failure in failures:
         raise failure
+
+
+def find_sleep() -> Sleep:
+    """``anyio.sleep``.
+
+    Raises:
+        InvalidArgumentError: anyio isn't installed.
+    """
+    return cast("Sleep", _anyio().sleep)
+
+
+async def share_out(
+    items: AsyncGenerator[Item], workers: Sequence[Callable[[Item], Awaitable[None]]]
+) -> None:
+    """Has each item worked on by whichever worker is free, in no order; none is taken ahead.
+
+    Args:
+        items: what there is to do.
+        workers: each has one item at a time; what one raises ends all, and comes out of it.
+
+    Raises:
+        InvalidArgumentError: anyio isn't installed.
+    """
+    anyio = _anyio()
+
+    async def work_off(items_left: Any, work: Callable[[Item], Awaitable[None]]) -> None:
+        async with items_left:
+            async for item in items_left:
+                await work(item)
+
+    try:
+        async with anyio.create_task_group() as group, aclosing(items):
+            into, out_of = anyio.create_memory_object_stream(0)
+            async with into, out_of:
+                for work in workers:
+                    group.start_soon(work_off, out_of.clone(), work)
+                async for item in items:
+                    await into.send(item)
+    except BaseExceptionGroup as raised:
+        first, *others = raised.exceptions
+        if others:
+            raise
+        raise first from None
 
 
 def delay_cancellation() -> Any:
