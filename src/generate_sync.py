@@ -10,8 +10,8 @@ Each public class, method and function becomes one of the same signature that dr
 - of the private methods, the key helpers of the specification are taken along;
 - in a docstring, names and keywords become synchronous, and a sentence about cancelled calls or
   calls in flight, which an event loop has, is left out;
-- a method that returns an ``AbstractAsyncContextManager`` is about background work, and isn't
-  copied.
+- a method that returns an ``AbstractAsyncContextManager``, or takes a ``Sleep``, is about
+  background work, and isn't copied.
 """
 
 import argparse
@@ -224,9 +224,14 @@ def _class(node: ast.ClassDef) -> Iterator[str]:
 
 
 def _is_copied_method(node: Function) -> bool:
-    if _returned(node).startswith("AbstractAsyncContextManager["):
+    if _returned(node).startswith("AbstractAsyncContextManager[") or _takes_sleep(node):
         return False
     return not node.name.startswith("_") or node.name in KEY_HELPERS or node.name in _LIFETIME
+
+
+def _takes_sleep(node: Function) -> bool:
+    annotations = (each.annotation for each in _all_arguments(node))
+    return any(ast.unparse(each).startswith("Sleep") for each in annotations if each is not None)
 
 
 def _constructor(owner: ast.ClassDef, node: Function) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """``connect``: everything that a program needs of one database, opened and closed together."""
 
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,20 @@ from ._io.redispy.clients import AnyAsyncClient, make_seam
 from ._io.redispy.faces import ASYNC, Face
 from ._io.resources import Resources
 from ._io.target import Cluster, Embedded
-from ._model.checks import check_caps, check_clock, check_count, check_flag, check_id
+from ._model.checks import (
+    check_caps,
+    check_clock,
+    check_count,
+    check_flag,
+    check_id,
+    check_seconds,
+)
 from ._model.defaults import Sleep, new_request_id, now_ms
 from ._model.keys import Keys, owner_of
 from ._operations.layout import check_layout
 from ._operations.outcome import Progress
 from ._operations.owners import scan_owners
+from ._operations.rounds import read_progress
 from ._operations.safety import check_safety
 from .connection import health_check
 from .embedded import EmbeddedServer
@@ -32,7 +40,7 @@ from .errors import (
 from .gc import AsyncGarbageCollector
 from .inventory import AsyncSmartInventory
 from .stats import AsyncStorageReporter
-from .types import HealthStatus
+from .types import HealthStatus, MaintenanceProgress
 from .vault import AsyncSecureVault
 
 if TYPE_CHECKING:
@@ -149,11 +157,14 @@ class AsyncClientDatabase:
             InvalidIdentifierError: the owner is no valid id.
             VaultUnavailableError: the database was closed.
         """
+        return self._open_owner(check_id("owner", owner))
+
+    def _open_owner(self, owner: str | None) -> "AsyncClientDatabase":
         confirming = self._confirming
         other = AsyncClientDatabase(
             *self.resources.clients,
             resources=self.resources,
-            owner=check_id("owner", owner),
+            owner=owner,
             budget_caps=self.inventory.budget_caps,
             budget_bytes=self.inventory.budget_bytes,
             clock=self.inventory.clock,
@@ -226,9 +237,11 @@ class AsyncClientDatabase:
     def maintenance(
         self,
         *,
+        all_owners: bool = False,
         every: float = 3600.0,
         inactive_days: int = config.INV_GC_INACTIVE_DAYS,
         max_age_days: int = config.VAULT_PURGE_MAX_AGE_DAYS,
+        report: Callable[[MaintenanceProgress], Awaitable[object] | object] | None = None,
         sleep: Sleep | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> AbstractAsyncContextManager[None]:
@@ -244,31 +257,107 @@ class AsyncClientDatabase:
         database, one runs it, once in the interval. A round that fails is logged and tried again
         within a minute.
 
+        For whoever provides a database for many owners, a round goes through all of them, as
+        :meth:`maintain_owners` says.
+
         Args:
+            all_owners: whether it's cared for all owners, and not for this database's own alone.
             every: seconds from one round to the next, give or take a tenth.
             inactive_days: days as of ``gc.garbage_collect``.
             max_age_days: days as of ``vault.purge_expired``.
+            report: as of :meth:`maintain_owners`, for all owners.
             sleep: waits for some seconds; None is ``anyio.sleep``.
             uniform: a random number between two.
 
         Raises:
-            InvalidArgumentError: a number is out of range, or anyio isn't installed (the extra
-                ``background``).
+            InvalidArgumentError: a number is out of range, ``all_owners`` isn't a bool, or anyio
+                isn't installed (the extra ``background``).
         """
-        from .maintenance import Maintenance  # noqa: PLC0415 - most programs have none
+        from .maintenance import (  # noqa: PLC0415 - most programs have none
+            AllOwnersRounds,
+            Care,
+            Maintenance,
+            OwnRounds,
+            Rounds,
+            Site,
+        )
 
         self.resources.check_open()
-        return Maintenance(
-            self.vault,
-            self.gc,
-            self.inventory.scope,
-            holder=self.inventory.request_ids(),
-            every=every,
-            inactive_days=inactive_days,
-            max_age_days=max_age_days,
-            server=self.resources.server,
-            uniform=uniform,
-        ).running(sleep)
+        care = Care(inactive_days, max_age_days)
+        rounds: Rounds
+        if check_flag("all_owners", all_owners):
+            rounds = AllOwnersRounds(
+                Site(self, self.resources, self._open_owner), care, report=report
+            )
+        else:
+            rounds = OwnRounds(
+                self.vault,
+                self.gc,
+                self.inventory.scope,
+                holder=self.inventory.request_ids(),
+                care=care,
+                server=self.resources.server,
+            )
+        return Maintenance(rounds, every=every, uniform=uniform).running(sleep)
+
+    async def maintain_owners(
+        self,
+        *,
+        every: float = 3600.0,
+        inactive_days: int = config.INV_GC_INACTIVE_DAYS,
+        max_age_days: int = config.VAULT_PURGE_MAX_AGE_DAYS,
+        report: Callable[[MaintenanceProgress], Awaitable[object] | object] | None = None,
+        sleep: Sleep | None = None,
+    ) -> bool:
+        """Runs one round of maintenance over all owners, and over data without one if it has none.
+
+        It walks the database once (SCAN), on a cluster each primary's, and looks at each owner;
+        whoever has garbage or old private halves is cared for, a few owners at a time, with pauses
+        in which the server is others'. Programs may share the work. A round that was stopped is
+        gone on with by whoever comes next: who was cared for is passed over, and so is who has
+        :meth:`maintenance` of their own. An owner who can't be cared for is logged, and stops
+        no other. :meth:`get_maintenance_progress` tells how far a round is.
+
+        Args:
+            every: seconds that are between the beginnings of two rounds, but for a tenth.
+            inactive_days: days as of ``gc.garbage_collect``.
+            max_age_days: days as of ``vault.purge_expired``.
+            report: told how far the round is, every 100 owners or so; a plain function or a
+                coroutine function. What it raises is logged.
+            sleep: waits for some seconds; None is ``anyio.sleep``.
+
+        Returns:
+            Whether a round was due, or under way.
+
+        Raises:
+            InvalidArgumentError: a number is out of range, or anyio isn't installed (the extra
+                ``background``).
+            UnavailableError: a server can't be reached; who is on others was cared for.
+            AccessDeniedError: the user may not walk the database.
+            NotWritableError: the server takes no writes now.
+        """
+        from ._background import find_sleep  # noqa: PLC0415 - most programs never call it
+        from .maintenance import AllOwnersRounds, Care, Site  # noqa: PLC0415 - the same
+
+        self.resources.check_open()
+        rounds = AllOwnersRounds(
+            Site(self, self.resources, self._open_owner),
+            Care(inactive_days, max_age_days),
+            report=report,
+        )
+        return await rounds.run_if_due(check_seconds("every", every), sleep or find_sleep())
+
+    async def get_maintenance_progress(self) -> MaintenanceProgress | None:
+        """How far the last round of maintenance over all owners is; None if there was none.
+
+        The database that began it knows: its own owner's, if it has one.
+
+        Raises:
+            InventoryUnavailableError: the server can't be reached.
+            AccessDeniedError: the user may not read it.
+            CorruptEntryError: what is stored of it is malformed.
+        """
+        return await read_progress(self.inventory.scope)
 
     async def doctor(self) -> "Diagnosis":
         """Looks for what could lose keys or give them away, and for what the user may not do.

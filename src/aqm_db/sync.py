@@ -47,6 +47,7 @@ from .types import (
     HealthStatus,
     InventoryEntry,
     InventorySummary,
+    MaintenanceProgress,
     NewCoin,
     NewKey,
     StorageReport,
@@ -966,6 +967,18 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
             ConcurrencyError: the owner's slot is being moved.
         """
         return drive(self.asynchronous.delete_owner(owner))
+
+    def get_maintenance_progress(self) -> MaintenanceProgress | None:
+        """How far the last round of maintenance over all owners is; None if there was none.
+
+        The database that began it knows: its own owner's, if it has one.
+
+        Raises:
+            InventoryUnavailableError: the server can't be reached.
+            AccessDeniedError: the user may not read it.
+            CorruptEntryError: what is stored of it is malformed.
+        """
+        return drive(self.asynchronous.get_maintenance_progress())
 
     def doctor(self) -> "Diagnosis":
         """Looks for what could lose keys or give them away, and for what the user may not do.

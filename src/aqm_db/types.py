@@ -236,6 +236,32 @@ class HealthStatus(_Record):
     unreachable: tuple[str, ...] = field(default=(), compare=False)
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class MaintenanceProgress(_Record):
+    """How far a round of maintenance over all owners is, of all programs that take part in it.
+
+    Attributes:
+        began_at: when it began.
+        ended_at: when it ended; None while it's under way, or if it was given up.
+        owners_cared_for: how many owners were cared for.
+        owners_failed: how many couldn't be; the log says which.
+        owners_expected: how many the round before had, failures included; 0 if there was none.
+    """
+
+    began_at: int
+    ended_at: int | None
+    owners_cared_for: int
+    owners_failed: int
+    owners_expected: int
+
+    @property
+    def owners_left(self) -> int:
+        """How many owners are left, as far as is known: as many as the round before had."""
+        if self.ended_at is not None:
+            return 0
+        return max(self.owners_expected - self.owners_cared_for - self.owners_failed, 0)
+
+
 class Dashboard(TypedDict):
     """All reports in one."""
 

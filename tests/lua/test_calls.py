@@ -28,6 +28,7 @@ from aqm_db._operations import (
     private_halves,
     publishing,
     reservations,
+    rounds,
     stock,
     turn,
 )
@@ -620,6 +621,61 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
     "turn_drop": (
         build(lambda scope: turn.build_drop(scope, "me")),
         {"turn": KEYS.maintenance, "holder": "me"},
+    ),
+    "turn_visit": (
+        build(
+            lambda scope: turn.build_visit(
+                scope, turn.Visit(5, "me"), lasting_ms=77, working_ms=7, inactive_ms=9
+            )
+        ),
+        {
+            "turn": KEYS.maintenance,
+            "contacts": KEYS.inv_contacts,
+            "watch": KEYS.inv_watch,
+            "clock": NOW,
+            "round": 5,
+            "visit": "me",
+            "lasting": 77,
+            "working": 7,
+            "meta_prefix": BOB.meta.removesuffix("bob"),
+            "used_prefix": BOB.used.removesuffix("bob"),
+            "used_until_prefix": BOB.used_until.removesuffix("bob"),
+            "queue_prefix": QUEUES["GOLD"].removesuffix("bob:GOLD"),
+            "row_prefix": BOB.rows.removesuffix("bob:"),
+            "coin_ttl": COIN_TTL,
+            "inactive": 9,
+            "used_ttl": USED_TTL,
+            "most_contacts": 16,
+            "most_coins": 200,
+        },
+    ),
+    "turn_keep": (
+        build(lambda scope: turn.build_keep(scope, "before", "after", 77)),
+        {"turn": KEYS.maintenance, "before": "before", "after": "after", "ttl": 77},
+    ),
+    "turn_begin": (
+        build(lambda scope: rounds.build_begin(scope, 77)),
+        {"round": KEYS.round, "clock": NOW, "every": 77, "abandoned": 300_000},
+    ),
+    "turn_advance": (
+        build(lambda scope: rounds.build_advance(scope, 5, "me", 3, 1, is_over=True)),
+        {
+            "round": KEYS.round,
+            "clock": NOW,
+            "began": 5,
+            "holder": "me",
+            "counts": "3 1",
+            "mode": "end",
+        },
+    ),
+    "vault_look": (
+        build(lambda scope: turn.build_look(scope, 77)),
+        {
+            "expiry": KEYS.vault_expiry,
+            "clock": NOW,
+            "row_prefix": KEYS.vault_prefix,
+            "age": 77,
+        },
     ),
 }
 """By script: a call, and what the names in its header stand for."""

@@ -61,6 +61,7 @@ def test_every_name_is_of_its_kind(contact_id: str, key_id: str, owner: str | No
         "used_coins_until": (INVENTORY_KINDS, contact.used_until, (contact_id,)),
         "claim": (INVENTORY_KINDS, f"{contact.claims}a-_", (contact_id, "a-_")),
         "maintenance": (INVENTORY_KINDS, keys.maintenance, ()),
+        "round": (INVENTORY_KINDS, keys.round, ()),
         "confirmation": (INVENTORY_KINDS, keys.confirm, ()),
         "leases": (INVENTORY_KINDS, keys.inv_leases, ()),
         "watch": (INVENTORY_KINDS, keys.inv_watch, ()),

@@ -18,7 +18,7 @@ LUA = Path(sys.modules["aqm_db"].__path__[0]) / "_lua"
 READS = {
     "HGETALL": {
         *("fetch_key", "get_contact_meta", "list_coins", "check"),
-        "export_backup",
+        *("export_backup", "get_maintenance_progress"),
     },
     "EXISTS": {"exists", "check", "export_backup"},
     "GET": {"get_all_active_ids", "purge_expired", "contact_pages"},
@@ -32,6 +32,7 @@ READS = {
     "SCARD": {"check"},
     "SCAN": {
         *("adoption", "check", "maintenance", "export_backup", "iter_owners", "delete_owner"),
+        "maintain_owners",
     },
     "SSCAN": {
         *(
@@ -62,6 +63,7 @@ PATTERNS = (
     "inv:v1:used_until:*",
     "inv:v1:idx:*",
     "inv:v1:maintenance",
+    "inv:v1:round",
     "inv:v1:leases",
     "inv:v1:leases_until",
     "inv:v1:coming",

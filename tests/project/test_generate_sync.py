@@ -24,7 +24,7 @@ PAIRS = {
     for module, name in CLASSES.items()
 }
 
-BACKGROUND = {"maintenance"}
+BACKGROUND = {"maintenance", "maintain_owners"}
 """What goes on beside a program, which takes an event loop."""
 
 

@@ -49,6 +49,7 @@ class Keys:
         self.vault_spent: str = prefix + config.VAULT_SPENT_KEY
         self.confirm: str = prefix + config.CONFIRM_KEY
         self.maintenance: str = prefix + config.INV_MAINTENANCE_KEY
+        self.round: str = prefix + config.INV_ROUND_KEY
         self.vault_unpublished: str = prefix + config.VAULT_UNPUBLISHED_KEY
         self.inv_leases: str = prefix + config.INV_LEASES_KEY
         self.inv_leases_until: str = prefix + config.INV_LEASES_UNTIL_KEY
@@ -127,12 +128,21 @@ class Keys:
 
 OWNERS_PATTERN = "aqm:{*}:*"
 """The keys of all owners, for SCAN."""
+INDEXES_PATTERN = "aqm:{*}:*:v1:[ce][ox][np][ti]*"
+"""The indexes of all owners' contacts and private halves, and some others, for SCAN."""
+_INDEXES = frozenset({config.INV_CONTACTS_KEY.encode(), config.VAULT_EXPIRY_KEY.encode()})
 
 
 def owner_of(key: bytes) -> str | None:
     """The owner in a key's name; None if the name isn't one of ours."""
     begun, _, _ = key.partition(b"}:")
     return _decode_rest(begun, "aqm:{")
+
+
+def indexed_owner_of(key: bytes) -> str | None:
+    """The owner whose contacts or private halves a key lists; None if it isn't such an index."""
+    _, _, name = key.partition(b"}:")
+    return owner_of(key) if name in _INDEXES else None
 
 
 class ContactKeys:

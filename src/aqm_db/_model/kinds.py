@@ -45,6 +45,7 @@ INVENTORY_KINDS: Final = (
     Kind("used_coins_until", config.INV_USED_UNTIL_PREFIX, 1, "zset"),
     Kind("claim", config.INV_CLAIM_PREFIX, 2, "any"),
     Kind("maintenance", config.INV_MAINTENANCE_KEY, 0, "string"),
+    Kind("round", config.INV_ROUND_KEY, 0, "hash"),
     Kind("confirmation", config.CONFIRM_KEY, 0, "string"),
     Kind("leases", config.INV_LEASES_KEY, 0, "hash"),
     Kind("leases_until", config.INV_LEASES_UNTIL_KEY, 0, "zset"),

@@ -41,6 +41,7 @@ _READS: dict[DatabaseName, dict[str, str]] = {
             "SCAN, ZRANGEBYSCORE expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD spent, "
             "ZCARD unpublished, HGET watch, STRLEN schema"
         ),
+        "maintain_owners": "SCAN",
         "health": "DBSIZE",
     },
     "inventory": {
@@ -54,6 +55,8 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "enforce_budget": "SSCAN contacts, HMGET totals",
         "replenish": "SSCAN contacts",
         "maintenance": "SCAN",
+        "maintain_owners": "SCAN",
+        "get_maintenance_progress": "HGETALL round",
         "get_storage_usage": "SSCAN contacts",
         "get_replenish_needs": "SSCAN contacts",
         "get_full_dashboard": "SSCAN contacts",
@@ -218,6 +221,7 @@ def _list_key_names(database: DatabaseName, keys: Keys) -> dict[str, tuple[str, 
         "queues": names.queues,
         "lower": names.queues,
         "turn": (keys.maintenance,),
+        "round": (keys.round,),
         "leases": (keys.inv_leases,),
         "leases_until": (keys.inv_leases_until,),
         "coming": (keys.inv_coming,),

@@ -40,6 +40,7 @@ def list_more_calls(directory: Path) -> dict[str, Call]:
         "db.delete_owner": lambda o: o.db.delete_owner(OWNER),
         "db.doctor": lambda o: o.db.doctor(),
         "db.maintenance": _run_maintenance,
+        "db.maintain_owners": lambda o: o.db.maintain_owners(),
         "export_backup": export,
         "import_backup": lambda o: import_backup(o.db, directory / "kept"),
         "import_backup(inventory)": lambda o: import_backup(

@@ -171,6 +171,7 @@ CALLS: dict[str, Call] = {
     "reporter.get_vault_report": lambda o: o.reporter.get_vault_report(),
     "reporter.get_replenish_needs": lambda o: o.reporter.get_replenish_needs(),
     "reporter.get_full_dashboard": lambda o: o.reporter.get_full_dashboard(),
+    "db.get_maintenance_progress": lambda o: o.db.get_maintenance_progress(),
     "db.health": lambda o: o.db.health(),
     "db.check": lambda o: o.db.check(),
     "db.check(repair)": lambda o: o.db.check(repair=True),
