@@ -26,7 +26,7 @@ from ._sync_support import unwrap
 from .database import AsyncClientDatabase
 from .errors import AQMDatabaseError, InventoryUnavailableError
 from .sync import ClientDatabase
-from .types import Dashboard
+from .types import Dashboard, MaintenanceProgress
 
 _log = logging.getLogger("aqm_db.metrics")
 
@@ -125,6 +125,37 @@ class StockGauges:
         for tier in TIERS:
             self._keys.set(active[tier], {"tier": tier})
             self._coins.set(sum(counts[tier] for counts in cached), {"tier": tier})
+
+
+class MaintenanceGauges:
+    """How far a round of maintenance over all owners is: ``aqm_db.maintenance.owners``.
+
+    The owners are told apart by ``state``: ``cared_for``, ``failed`` and ``left``, the last as far
+    as is known.
+
+    ::
+
+        gauges = MaintenanceGauges(meter)
+        await db.maintain_owners(report=gauges.record)
+
+    Args:
+        meter: an OpenTelemetry ``Meter``.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self._owners = meter.create_gauge(
+            "aqm_db.maintenance.owners", "{owner}", "Owners of the last round of maintenance"
+        )
+
+    def record(self, progress: MaintenanceProgress) -> None:
+        """Sets the gauges to how far a round is."""
+        counts = {
+            "cared_for": progress.owners_cared_for,
+            "failed": progress.owners_failed,
+            "left": progress.owners_left,
+        }
+        for state, count in counts.items():
+            self._owners.set(count, {"state": state})
 
 
 class _Recorder:

@@ -16,8 +16,8 @@ from aqm_db.errors import (
     InventoryUnavailableError,
     KeyAlreadyBurnedError,
 )
-from aqm_db.metrics import instrument
-from aqm_db.types import NewCoin
+from aqm_db.metrics import MaintenanceGauges, instrument
+from aqm_db.types import MaintenanceProgress, NewCoin
 from tests.conftest import INVENTORY_DB, VAULT_DB
 from tests.support.backends import RunningServer
 from tests.support.samples import BOB, halves, sample_key, stock
@@ -295,3 +295,18 @@ async def test_a_meter_that_fails_costs_no_coin(
     assert [record.msg for record in caplog.records] == ["metrics_failed"] * 2
     outcomes = await db.inventory.store_keys([NewCoin(BOB, "g2", "GOLD", *halves("GOLD"))])
     assert outcomes == [True]
+
+
+def test_gauges_of_maintenance(reader: InMemoryMetricReader) -> None:
+    """How far a round is, by what became of the owners."""
+    gauges = MaintenanceGauges(provider(reader).get_meter("test"))
+    gauges.record(MaintenanceProgress(1, None, 5, 2, 10))
+    shown = exported(reader)["aqm_db.maintenance.owners"]
+    assert {attributes["state"]: point.value for attributes, point in shown} == {
+        "cared_for": 5,
+        "failed": 2,
+        "left": 3,
+    }
+    gauges.record(MaintenanceProgress(1, 2, 9, 2, 20))
+    shown = exported(reader)["aqm_db.maintenance.owners"]
+    assert ({"state": "left"}, 0) in [(dict(found), point.value) for found, point in shown]

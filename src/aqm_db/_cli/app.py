@@ -46,6 +46,7 @@ for command in (
     contacts.set_priority,
     cleaning.gc,
     cleaning.purge,
+    cleaning.maintain,
     cleaning.forget,
     health.doctor,
     health.check,

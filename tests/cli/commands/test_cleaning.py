@@ -1,10 +1,11 @@
-"""``aqm-db gc``, ``purge`` and ``forget``: they tell what went."""
+"""``aqm-db gc``, ``purge``, ``maintain`` and ``forget``: they tell what went."""
 
 import json
 
 import pytest
 
 from aqm_db import sync
+from aqm_db._cli.views.rounds_view import describe_round
 from aqm_db.types import InventorySummary
 from tests.support.backends import RunningServer
 from tests.support.run_commands import (
@@ -94,3 +95,49 @@ def test_forgetting_who_is_malformed(server: RunningServer, old_url: str) -> Non
     assert asked.err == f"aqm-db: This deletes contact 'carol' and all coins.{NOBODY_TO_ASK}"
     ran = run_command("forget", "carol", "--yes", "--url", old_url)
     assert (ran.code, ran.out) == (0, "carol is forgotten; 4 coins dropped.\n")
+
+
+def test_maintenance_of_all_owners(server: RunningServer, old_url: str) -> None:
+    """Everybody's garbage goes, once in the interval, and it says how far it came."""
+    with sync.connect(old_url, owner="alice") as alice:
+        alice.inventory.register_contact("bob", "BESTIE")
+    asked = run_command("maintain", "--url", old_url)
+    question = "This deletes the garbage and the old private halves of all owners."
+    assert (asked.code, asked.err) == (2, f"aqm-db: {question}{NOBODY_TO_ASK}")
+    ran = run_command("maintain", "--yes", "--url", old_url)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("Done: 2 owners cared for, 0 failed; ended 20")
+    assert read_summary(old_url, "bob") == InventorySummary("bob", 0, 0, 0, "STRANGER")
+    again = run_command("maintain", "--yes", "--json", "--url", old_url)
+    found = json.loads(again.out)
+    assert found["was_due"] is False
+    assert found["maintenance"].keys() == {"began_at", "ended_at", "cared_for", "failed", "left"}
+    assert found["maintenance"]["cared_for"] == 2
+    told = run_command("maintain", "--yes", "--url", old_url)
+    assert told.out.startswith("Nothing is due: 2 owners cared for")
+
+
+def test_maintenance_that_is_stopped(server: RunningServer, url: str) -> None:
+    """``status`` says how far it is."""
+    with server.sync_client(1) as client:
+        times = {"began": 1_800_000_000_000, "seen": 1_800_000_000_000}
+        client.hset("inv:v1:round", mapping={**times, "expected": 5, "by:a": "1 1"})
+        told = " ".join(run_command("status", "--url", url).out.split())
+        assert (
+            " maintenance 1 owners cared for, 1 failed, some 3 left; began 2027-01-15 08:00:00 UTC "
+        ) in told
+        found = json.loads(run_command("status", "--json", "--url", url).out)
+        assert found["maintenance"] == {
+            "began_at": 1_800_000_000_000,
+            "ended_at": None,
+            "cared_for": 1,
+            "failed": 1,
+            "left": 3,
+        }
+        client.hset("inv:v1:round", "expected", 0)
+        assert "1 failed; began" in run_command("status", "--url", url).out
+
+
+def test_nothing_that_was_cared_for() -> None:
+    """A database that forgets at once has no round to tell of."""
+    assert describe_round(None) == "no round has begun"

@@ -67,6 +67,7 @@ def test_status_for_machines(url: str) -> None:
                 "stale": NONE,
             },
         ],
+        "maintenance": None,
     }
 
 

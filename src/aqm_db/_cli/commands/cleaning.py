@@ -1,22 +1,25 @@
-"""``aqm-db gc``, ``purge`` and ``forget``."""
+"""``aqm-db gc``, ``purge``, ``maintain`` and ``forget``."""
 
+import asyncio
 from typing import Annotated
 
 import typer
+from rich.progress import Progress
 from rich.text import Text
 
-from aqm_db import config
+from aqm_db import config, connect
 from aqm_db._cli.asking import ask_user
 from aqm_db._cli.errors import report_errors
 from aqm_db._cli.escaping import escape_text
-from aqm_db._cli.opening import open_database
+from aqm_db._cli.opening import check_exists, open_database
 from aqm_db._cli.options import ContactId, Debug, Json, Owner, Url, Yes
 from aqm_db._cli.output import show_progress, write_json, write_text
+from aqm_db._cli.views.rounds_view import describe_round, dump_round
 from aqm_db._cli.views.tables import describe_coins, describe_halves
 from aqm_db._model.tiers import counts_of
 from aqm_db.errors import CorruptEntryError
 from aqm_db.sync import ClientDatabase
-from aqm_db.types import GCResult
+from aqm_db.types import GCResult, MaintenanceProgress
 
 
 def gc(
@@ -80,6 +83,36 @@ def purge(
         write_text(f"Expired: {describe_halves(purged)}.")
 
 
+def maintain(
+    *,
+    url: Url = None,
+    owner: Owner = None,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long after a round another one is due.")
+    ] = 3600.0,
+    days: Annotated[
+        int, typer.Option(metavar="N", help="Days without a message that make a contact inactive.")
+    ] = config.INV_GC_INACTIVE_DAYS,
+    yes: Yes = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Do for all owners of a database what gc and purge do for one: a round, or the rest of one.
+
+    Asks first. With --owner it's that one who keeps how far the round is. JSON: was_due;
+    maintenance, as of status.
+    """
+    with report_errors(debug=debug):
+        check_exists(url)
+        ask_user("This deletes the garbage and the old private halves of all owners.", yes=yes)
+        with show_progress("Caring for owners") as progress:
+            was_due, found = asyncio.run(_maintain(url, owner, every, days, progress))
+    if json:
+        write_json({"was_due": was_due, "maintenance": dump_round(found)})
+    else:
+        write_text(f"{'Done' if was_due else 'Nothing is due'}: {describe_round(found)}.")
+
+
 def forget(
     contact_id: ContactId,
     *,
@@ -103,6 +136,19 @@ def forget(
     else:
         name = escape_text(contact_id)
         write_text(Text(f"{name} is forgotten; {describe_coins(dropped)} dropped."))
+
+
+async def _maintain(
+    url: str | None, owner: str | None, every: float, days: int, progress: Progress
+) -> tuple[bool, MaintenanceProgress | None]:
+    def show(found: MaintenanceProgress) -> None:
+        visited = found.owners_cared_for + found.owners_failed
+        total = found.owners_expected or None
+        progress.update(progress.task_ids[0], total=total, completed=visited)
+
+    async with connect(url, owner=owner) as db:
+        was_due = await db.maintain_owners(every=every, inactive_days=days, report=show)
+        return was_due, await db.get_maintenance_progress()
 
 
 def _describe_garbage(result: GCResult) -> str:

@@ -32,7 +32,9 @@ def status(
 
     JSON: vault {active {GOLD, SILVER, BRONZE}, burned, expired}; storage {bytes, budget_bytes,
     percent}; stale_within_days; contacts [{contact_id, priority, stock, caps, to_fetch, stale}],
-    the last four with an object {GOLD, SILVER, BRONZE} each. With --watch, one line each time.
+    the last four with an object {GOLD, SILVER, BRONZE} each; maintenance {began_at, ended_at (null:
+    not yet), cared_for, failed, left} of the last round over all owners, or null. With --watch, one
+    line each time.
     """
     if watch and not json and not PlainConsole().is_terminal:
         raise typer.BadParameter("--watch draws on a terminal; --json writes lines anywhere")
@@ -52,6 +54,7 @@ def take_reading(db: ClientDatabase) -> Reading:
         db.reporter.get_full_dashboard(),
         db.inventory.count_stale(STALE_DAYS),
         db.inventory.budget_caps,
+        db.get_maintenance_progress(),
     )
 
 

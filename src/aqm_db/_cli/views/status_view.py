@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from aqm_db._model.tiers import TIERS, active_of, counts_of
-from aqm_db.types import Dashboard, InventorySummary
+from aqm_db.types import Dashboard, InventorySummary, MaintenanceProgress
 
+from .rounds_view import describe_round, dump_round
 from .tables import cut_text, describe_amounts, describe_budget, draw_bar, draw_stock, make_table
 
 STALE_DAYS: Final = 7
@@ -26,11 +27,13 @@ class Reading:
         dashboard: the library's own reports.
         stale: coins that are stale within :data:`STALE_DAYS`, by contact and tier.
         caps: coins per contact, by priority and tier.
+        maintenance: how far the last round over all owners is; None if there was none.
     """
 
     dashboard: Dashboard
     stale: Mapping[str, Mapping[str, int]]
     caps: Mapping[str, Mapping[str, int]]
+    maintenance: MaintenanceProgress | None
 
     def contacts(self) -> list[InventorySummary]:
         """All contacts in the order of their ids."""
@@ -71,6 +74,7 @@ def dump_reading(reading: Reading) -> dict[str, Any]:
             }
             for summary in reading.contacts()
         ],
+        "maintenance": dump_round(reading.maintenance),
     }
 
 
@@ -86,6 +90,8 @@ def render_reading(reading: Reading) -> RenderableType:
     style = "green" if storage.total_bytes <= storage.budget_bytes else "red"
     used = draw_bar(storage.total_bytes, storage.budget_bytes, 20, style)
     heads.add_row("storage", used + Text(f" {describe_budget(storage)}"))
+    if reading.maintenance is not None:
+        heads.add_row("maintenance", describe_round(reading.maintenance))
     if not reading.contacts():
         return Group(heads, "", Text("No contacts."))
     return Group(heads, "", _tabulate_stocks(reading), "", _sum_up(reading))
