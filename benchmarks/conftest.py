@@ -119,7 +119,8 @@ class AsyncBenchmark(BenchmarkFixture):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds ``--quick``."""
+    """Adds options of how much is measured."""
+    parser.addoption("--owners", type=int, help="how many owners a round of maintenance comes to")
     parser.addoption("--quick", action="store_true", help="measure less: done within two minutes")
 
 

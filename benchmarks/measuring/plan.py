@@ -27,6 +27,9 @@ class Plan:
         weighed_owners: owners that are stored to weigh one.
         cluster_rounds: rounds of each comparison of clusters.
         cluster_calls: calls per round of the lone caller there; others make ten times as many.
+        round_owners: how many owners a round of maintenance comes to.
+        round_windows: how often select_coin is measured beside a round, and without one.
+        round_calls: calls each time.
     """
 
     lone_rounds: int
@@ -47,6 +50,9 @@ class Plan:
     weighed_owners: int
     cluster_rounds: int
     cluster_calls: int
+    round_owners: int
+    round_windows: int
+    round_calls: int
 
 
 FULL: Final = Plan(
@@ -68,6 +74,9 @@ FULL: Final = Plan(
     weighed_owners=200,
     cluster_rounds=40,
     cluster_calls=96,
+    round_owners=5_000,
+    round_windows=20,
+    round_calls=1_000,
 )
 QUICK: Final = Plan(
     lone_rounds=20,
@@ -88,6 +97,9 @@ QUICK: Final = Plan(
     weighed_owners=40,
     cluster_rounds=8,
     cluster_calls=48,
+    round_owners=1_000,
+    round_windows=6,
+    round_calls=500,
 )
 SMOKE: Final = Plan(
     lone_rounds=1,
@@ -108,5 +120,8 @@ SMOKE: Final = Plan(
     weighed_owners=6,
     cluster_rounds=1,
     cluster_calls=6,
+    round_owners=20,
+    round_windows=1,
+    round_calls=10,
 )
 """With ``--benchmark-disable``: everything works, nothing is measured."""
