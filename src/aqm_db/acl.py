@@ -44,8 +44,8 @@ def acl_rules(
         with_scan: whether the user may walk key names (SCAN). No server keeps a user's walk to
             some keys: it tells the names of all others' as well, which hold contact and key ids.
             It gives INFO, too, by which a walk knows the server's process among connections.
-            Without it, these are denied, and change nothing: ``check``, ``delete_owner``,
-            ``export_backup``, ``iter_owners``, ``maintain_owners`` and ``maintenance``.
+            Without it, these are denied, and change nothing: ``check``, ``iter_owners``,
+            ``maintain_owners`` and ``maintenance``.
         confirm_fsync: whether the user's changes are confirmed so (WAITAOF), which servers before
             Redis 7.2 have no rule for. It takes ``with_config``, too, but on Redis 8.0 or later;
             without it changes are denied, and aren't made.
@@ -80,8 +80,7 @@ def acl_rules(
         # A walk that meets another connection asks whose it is.
         commands.add("info")
     else:
-        # Whoever may not walk deletes no owner.
-        commands -= {"scan", "unlink"}
+        commands.remove("scan")
     if confirm_fsync:
         commands.add("waitaof")
     if with_config:

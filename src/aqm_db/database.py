@@ -27,6 +27,9 @@ from ._model.checks import (
 )
 from ._model.defaults import Sleep, new_request_id, now_ms
 from ._model.keys import Keys, owner_of
+from ._model.kinds import DATABASES
+from ._operations import Scope
+from ._operations.deletion import delete_all
 from ._operations.layout import check_layout
 from ._operations.outcome import Progress
 from ._operations.owners import scan_owners
@@ -184,6 +187,7 @@ class AsyncClientDatabase:
         It walks the whole database (SCAN), on a cluster each primary's, and again if a slot was
         moved meanwhile: for background use. Where a replica takes over, it goes on there. An owner
         that comes or goes meanwhile may be missed, and so may one whose slot is moved twice.
+        One of whom no more than claims is left, for 30 seconds, isn't named.
 
         Raises:
             VaultUnavailableError: a server can't be reached.
@@ -199,10 +203,12 @@ class AsyncClientDatabase:
                 seen |= found
 
     async def delete_owner(self, owner: str) -> int:
-        """Deletes all that is kept of an owner, claims and tombstones included (UNLINK).
+        """Deletes all that is kept of an owner, tombstones included (UNLINK).
 
-        It may be called again, after a failure for example. What the owner's programs store
-        meanwhile may stay. It's confirmed as other changes are, also what an earlier call deleted.
+        It costs what the owner has, whatever others have. Claims end by themselves within 30
+        seconds, and are no part of it. It may be called again, after a failure for example. What
+        the owner's programs store meanwhile may stay. It's confirmed as other changes are, also
+        what an earlier call deleted.
 
         Args:
             owner: whose data it is.
@@ -214,20 +220,21 @@ class AsyncClientDatabase:
             InvalidIdentifierError: the owner is no valid id.
             VaultUnavailableError: the server can't be reached.
             InventoryUnavailableError: the same, between the first database and the second.
-            AccessDeniedError: the user may not walk the database, or delete.
+            AccessDeniedError: the user may not read the owner's keys, or delete.
             NotWritableError: the server takes no writes now.
             ConcurrencyError: the owner's slot is being moved.
+            CorruptEntryError: an index has the wrong type, so that nobody knows what it listed;
+                it's left, and so is what would have been deleted after it.
         """
         keys = Keys(check_id("owner", owner))
         confirming = self._confirming
         with Progress("delete_owner") as progress:
-            for client, unavailable in self.resources.list_databases():
+            found = self.resources.list_databases()
+            for place, (client, unavailable) in enumerate(found):
                 seam = make_seam(client, unavailable, "delete_owner", keys, confirming=confirming)
-                async for page in seam.scan(keys.pattern()):
-                    # Counted first: where a reply is lost, the repetition finds none of them.
-                    found = await seam.read(*(("EXISTS", key) for key in dict.fromkeys(page)))
-                    await seam.delete(*page)
-                    progress.add(found)
+                scope = Scope(seam, keys, None, new_request_id, confirming)
+                # Where there's one logical database, it has both.
+                await delete_all(seam, scope, DATABASES[place :: len(found)], progress)
                 if confirming.is_wanted:
                     await seam.delete(keys.confirm)
                     # What marks that goes, too; unconfirmed, since it's gone in a second anyway.

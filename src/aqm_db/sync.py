@@ -938,6 +938,7 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         It walks the whole database (SCAN), on a cluster each primary's, and again if a slot was
         moved meanwhile: for background use. Where a replica takes over, it goes on there. An owner
         that comes or goes meanwhile may be missed, and so may one whose slot is moved twice.
+        One of whom no more than claims is left, for 30 seconds, isn't named.
 
         Raises:
             VaultUnavailableError: a server can't be reached.
@@ -947,10 +948,12 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
         return drive_iterator(self.asynchronous.iter_owners())
 
     def delete_owner(self, owner: str) -> int:
-        """Deletes all that is kept of an owner, claims and tombstones included (UNLINK).
+        """Deletes all that is kept of an owner, tombstones included (UNLINK).
 
-        It may be called again, after a failure for example. What the owner's programs store
-        meanwhile may stay. It's confirmed as other changes are, also what an earlier call deleted.
+        It costs what the owner has, whatever others have. Claims end by themselves within 30
+        seconds, and are no part of it. It may be called again, after a failure for example. What
+        the owner's programs store meanwhile may stay. It's confirmed as other changes are, also
+        what an earlier call deleted.
 
         Args:
             owner: whose data it is.
@@ -962,9 +965,11 @@ class ClientDatabase(Wrapper[AsyncClientDatabase]):
             InvalidIdentifierError: the owner is no valid id.
             VaultUnavailableError: the server can't be reached.
             InventoryUnavailableError: the same, between the first database and the second.
-            AccessDeniedError: the user may not walk the database, or delete.
+            AccessDeniedError: the user may not read the owner's keys, or delete.
             NotWritableError: the server takes no writes now.
             ConcurrencyError: the owner's slot is being moved.
+            CorruptEntryError: an index has the wrong type, so that nobody knows what it listed;
+                it's left, and so is what would have been deleted after it.
         """
         return drive(self.asynchronous.delete_owner(owner))
 

@@ -14,15 +14,17 @@ from aqm_db import AsyncClientDatabase, AsyncSecureVault, connect, sync
 from aqm_db._io.redispy.async_channel import Channel
 from aqm_db._io.redispy.async_loops import get_channels
 from aqm_db.errors import (
+    CorruptEntryError,
     InvalidArgumentError,
     InvalidIdentifierError,
     InventoryUnavailableError,
     VaultUnavailableError,
 )
+from aqm_db.types import NewCoin
 from tests.conftest import INVENTORY_DB, VAULT_DB
 from tests.support.backends import VALKEY_9, RunningServer
 from tests.support.faces import ASYNC, Face, Threaded
-from tests.support.samples import BOB, Clock, sample_key, snapshot, stock
+from tests.support.samples import BOB, Clock, is_claim, sample_key, snapshot, stock
 
 pytestmark = pytest.mark.asyncio
 ODD = "@al:ex*?{}[]\\%é \n"
@@ -149,18 +151,73 @@ async def test_owners_are_found_once_each(
 async def test_an_owner_is_deleted(
     open_database: Callable[..., Any], vault_client: Redis, inventory_client: Redis, owner: str
 ) -> None:
-    """All that is theirs is gone, claims included, and nothing else; a second time finds none."""
+    """All that is theirs is gone but claims, and nothing else; a second time finds none."""
+    clients = (vault_client, inventory_client)
     database = open_database()
     await filled(database, "alices")
-    before = [await snapshot(client) for client in (vault_client, inventory_client)]
+    before = [await _read_lasting(client) for client in clients]
     await filled(database, owner)
-    keys = [await client.dbsize() for client in (vault_client, inventory_client)]
-    theirs = sum(keys) - sum(map(len, before))
+    await _leave_more(await of(database, owner), inventory_client)
+    theirs = sum([len(await _read_lasting(client)) for client in clients]) - sum(map(len, before))
     delete: Any = database.delete_owner
     assert await delete(owner) == theirs
-    assert [await snapshot(client) for client in (vault_client, inventory_client)] == before
+    assert [await _read_lasting(client) for client in clients] == before
     assert await delete(owner) == 0
     assert await owners_in(database) == ["alices"]
+
+
+async def _leave_more(db: Any, inventory_client: Redis) -> None:
+    """A tombstone, the memory of a contact who was forgotten, and a coin that was set aside."""
+    await db.vault.store_key(**sample_key("burned", "SILVER"))
+    await db.vault.burn_key("burned")
+    await db.inventory.register_contact("carol", "BESTIE")
+    await stock(db.inventory, "carol", "GOLD", "c3", "c4")
+    await db.inventory.select_coin("carol", "GOLD")
+    await db.inventory.forget_contact("carol")
+    await stock(db.inventory, BOB, "SILVER", "aside")
+    keys = db.inventory.keys
+    await inventory_client.zrem(keys.of(BOB).queues[1], "aside")
+    await inventory_client.zadd(keys.inv_aside, {keys.aside_member(BOB, "aside"): 0})
+
+
+async def _read_lasting(client: Redis) -> dict[bytes, Any]:
+    """Everything but claims."""
+    content = await snapshot(client)
+    return {key: value for key, value in content.items() if not is_claim(key)}
+
+
+@pytest.mark.parametrize("name", ["inv_contacts", "inv_forgotten", "inv_aside", "vault_expiry"])
+async def test_an_owner_whose_index_is_damaged(
+    open_database: Callable[..., Any], vault_client: Redis, inventory_client: Redis, name: str
+) -> None:
+    """It isn't said that all is gone; once the index is mended, the rest goes."""
+    database = open_database()
+    alice = await filled(database, "alice")
+    await _leave_more(alice, inventory_client)
+    index = getattr(alice.inventory.keys, name)
+    client = vault_client if name.startswith("vault") else inventory_client
+    await client.rename(index, "elsewhere")
+    await client.set(index, "")
+    with pytest.raises(CorruptEntryError):
+        await database.delete_owner("alice")
+    await client.rename("elsewhere", index)
+    assert await database.delete_owner("alice") > 0
+    assert [await _read_lasting(client) for client in (vault_client, inventory_client)] == [{}, {}]
+
+
+async def test_an_owner_of_many_contacts_and_coins(
+    open_database: Callable[..., Any], inventory_client: Redis
+) -> None:
+    """Queues of more coins than a page holds, and more contacts than are read at once."""
+    caps = {p: {"GOLD": 0, "SILVER": 0, "BRONZE": 1200} for p in ("BESTIE", "MATE", "STRANGER")}
+    alice = await of(open_database(budget_caps=caps, budget_bytes=10**9), "alice")
+    for number in range(30):
+        await alice.inventory.register_contact(f"c{number}", "MATE")
+    coins = [NewCoin("c1", f"k{number}", "BRONZE", b"p", b"s") for number in range(1100)]
+    await alice.inventory.store_keys(coins)
+    # All of the contacts, their coins, the one queue, and the index.
+    assert await open_database().delete_owner("alice") >= 30 + 1100 + 2
+    assert await _read_lasting(inventory_client) == {}
 
 
 async def test_an_owner_of_many_keys_is_deleted(open_database: Callable[..., Any]) -> None:

@@ -20,19 +20,22 @@ READS = {
         *("fetch_key", "get_contact_meta", "list_coins", "check"),
         *("export_backup", "get_maintenance_progress"),
     },
-    "EXISTS": {"exists", "check", "export_backup"},
+    "EXISTS": {"exists", "check", "export_backup", "delete_owner"},
     "GET": {"get_all_active_ids", "purge_expired", "contact_pages"},
     "HMGET": {"get_all_active_ids", "pending_upload", "enforce_budget"},
     "HGET": {"purge_expired", "check"},
     "ZCARD": {"get_available_tiers", "check"},
     "ZRANGE": {"list_coins", "pending_upload", "check"},
-    "ZRANGEBYSCORE": {"check", "export_backup", "get_all_active_ids", "purge_expired"},
+    "ZRANGEBYLEX": {"delete_owner"},
+    "ZRANGEBYSCORE": {
+        *("check", "export_backup", "get_all_active_ids", "purge_expired", "delete_owner"),
+    },
+    "UNLINK": {"delete_owner"},
     "ZSCORE": {"pending_upload", "export_backup"},
     "STRLEN": {"check"},
     "SCARD": {"check"},
     "SCAN": {
-        *("adoption", "check", "maintenance", "export_backup", "iter_owners", "delete_owner"),
-        "maintain_owners",
+        *("adoption", "check", "maintenance", "iter_owners", "maintain_owners"),
     },
     "SSCAN": {
         *(
@@ -45,6 +48,7 @@ READS = {
             "get_storage_usage",
         ),
         *("get_replenish_needs", "get_full_dashboard", "get_inventory of all contacts"),
+        *("export_backup", "delete_owner"),
     },
     "DBSIZE": {"health"},
 }

@@ -86,6 +86,11 @@ async def snapshot(client: Redis) -> dict[Any, Any]:
     return dict(zip(keys, await reads.execute(), strict=True))
 
 
+def is_claim(key: bytes) -> bool:
+    """Whether a key is a claim, which ends by itself, whatever becomes of its owner."""
+    return b"inv:v1:claim:" in key
+
+
 def reservations_of(inventory: AsyncSmartInventory) -> Reservations:
     """The reservations of an inventory."""
     return Reservations(inventory)

@@ -61,7 +61,7 @@ class Resources:
             (vault, VaultUnavailableError),
             (inventory, InventoryUnavailableError),
         ]
-        return found[:1] if vault is inventory else found
+        return found[:1] if vault == inventory else found
 
     def open_gates(self, user: str, keys: Keys, confirming: Confirming) -> Gates:
         """One owner's ways to the vault and to the inventory.

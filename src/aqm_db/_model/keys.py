@@ -107,6 +107,10 @@ class Keys:
         """What stands for a public half in the index of those set aside."""
         return f"{encode_id(contact_id)}:{encode_id(key_id)}"
 
+    def aside_row(self, member: bytes) -> bytes:
+        """The name of the public half that a member of this index stands for."""
+        return self._inv.encode() + member
+
     def meta_pattern(self) -> str:
         """All contacts, for SCAN."""
         return pattern_of(self.metas)
@@ -134,9 +138,13 @@ _INDEXES = frozenset({config.INV_CONTACTS_KEY.encode(), config.VAULT_EXPIRY_KEY.
 
 
 def owner_of(key: bytes) -> str | None:
-    """The owner in a key's name; None if the name isn't one of ours."""
-    begun, _, _ = key.partition(b"}:")
-    return _decode_rest(begun, "aqm:{")
+    """The owner in a key's name; None if the name isn't one of ours, or a claim's.
+
+    A claim ends by itself, so that whoever has no more than claims has nothing.
+    """
+    begun, _, rest = key.partition(b"}:")
+    is_claim = rest.startswith(f"{config.INV_CLAIM_PREFIX}:".encode())
+    return None if is_claim else _decode_rest(begun, "aqm:{")
 
 
 def indexed_owner_of(key: bytes) -> str | None:

@@ -9,6 +9,8 @@ from .keys import Keys, decode_id, pattern_of
 
 DatabaseName: TypeAlias = Literal["vault", "inventory"]
 """Which of an owner's two databases."""
+DATABASES: Final[tuple[DatabaseName, ...]] = ("vault", "inventory")
+"""Both, in the order of their clients."""
 
 
 class Kind(NamedTuple):
@@ -64,6 +66,11 @@ def all_pattern(keys: Keys, kinds: Sequence[Kind]) -> str:
     """All keys of these kinds, and what else stands among them, for SCAN."""
     version, _, _ = kinds[0].prefix.rpartition(":")
     return pattern_of(f"{keys.prefix}{version}:")
+
+
+def list_fixed_names(keys: Keys, kinds: Sequence[Kind]) -> list[str]:
+    """The names of those keys of some kinds that have no id."""
+    return [f"{keys.prefix}{kind.prefix}" for kind in kinds if not kind.ids]
 
 
 def parse_name(

@@ -1,6 +1,6 @@
 """Walks over indexes: what an owner has, without a look at what others have."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from aqm_db._io.seam import SCAN_COUNT
@@ -8,8 +8,13 @@ from aqm_db.errors import AQMDatabaseError
 
 from . import Scope
 
+_INDEXES_AT_ONCE = 20
+"""Indexes that are read in one round trip: most are short, and all pages together stay small."""
 
-async def walk_index(scope: Scope, name: str) -> AsyncIterator[list[tuple[bytes, float]]]:
+
+async def walk_index(
+    scope: Scope, name: str, least: str = "-inf"
+) -> AsyncIterator[list[tuple[bytes, float]]]:
     """Walks over a sorted set by its scores, page by page.
 
     A page begins at the score where the last one ended, so that it doesn't matter which server has
@@ -17,14 +22,17 @@ async def walk_index(scope: Scope, name: str) -> AsyncIterator[list[tuple[bytes,
     be missed, and what is there throughout is found, unless its score is lowered, which no call
     does. Members may come twice.
 
+    Args:
+        scope: whose it is.
+        name: the index.
+        least: the score to begin at.
+
     Raises:
         CorruptEntryError: it has the wrong type.
     """
-    least, most = "-inf", SCAN_COUNT
+    most = SCAN_COUNT
     while True:
-        [reply] = await scope.seam.read(
-            ("ZRANGEBYSCORE", name, least, "+inf", "WITHSCORES", "LIMIT", 0, most)
-        )
+        [reply] = await scope.seam.read(_list_command(name, least, most))
         if isinstance(reply, AQMDatabaseError):
             raise reply
         page = _read_page(reply)
@@ -34,6 +42,47 @@ async def walk_index(scope: Scope, name: str) -> AsyncIterator[list[tuple[bytes,
         last = repr(page[-1][1])
         # A page that is full of one score is asked for once more, and more of it.
         least, most = (last, 2 * most) if last == least else (last, SCAN_COUNT)
+
+
+async def walk_indexes(
+    scope: Scope, names: Sequence[str]
+) -> AsyncIterator[tuple[str, list[tuple[bytes, float]]]]:
+    """Walks over many of them in few round trips: pages, each with the name of its index.
+
+    What has the wrong type is passed over.
+    """
+    for first in range(0, len(names), _INDEXES_AT_ONCE):
+        some = names[first : first + _INDEXES_AT_ONCE]
+        commands = [_list_command(name, "-inf", SCAN_COUNT) for name in some]
+        replies = await scope.seam.read(*commands)
+        for name, reply in zip(some, replies, strict=True):
+            page = [] if isinstance(reply, AQMDatabaseError) else _read_page(reply)
+            if page:
+                yield name, page
+            if len(page) == SCAN_COUNT:
+                async for further in walk_index(scope, name, repr(page[-1][1])):
+                    yield name, further
+
+
+async def walk_names(scope: Scope, name: str) -> AsyncIterator[list[bytes]]:
+    """Walks over a sorted set whose scores are all the same, page by page, by its members' names.
+
+    Raises:
+        CorruptEntryError: it has the wrong type.
+    """
+    least: bytes = b"-"
+    while True:
+        [page] = await scope.seam.read(("ZRANGEBYLEX", name, least, "+", "LIMIT", 0, SCAN_COUNT))
+        if isinstance(page, AQMDatabaseError):
+            raise page
+        yield page
+        if len(page) < SCAN_COUNT:
+            return
+        least = b"(" + page[-1]
+
+
+def _list_command(name: str, least: str, most: int) -> tuple[str | int, ...]:
+    return ("ZRANGEBYSCORE", name, least, "+inf", "WITHSCORES", "LIMIT", 0, most)
 
 
 def _read_page(reply: list[Any]) -> list[tuple[bytes, float]]:

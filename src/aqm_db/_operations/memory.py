@@ -12,7 +12,8 @@ from aqm_db.errors import AQMDatabaseError, CorruptEntryError
 
 from . import Scope
 from .batch import AT_ONCE
-from .index import walk_index
+from .contacts import list_pages
+from .index import walk_index, walk_indexes
 from .outcome import Progress, check_reply
 from .private_halves import GRACE_MS, SPENT_TTL_MS
 from .stock import USED_TTL_MS
@@ -58,22 +59,21 @@ class SpentHalf(NamedTuple):
 
 
 async def list_used(scope: Scope) -> list[UsedCoin]:
-    """All coins that were used, of contacts that were forgotten, too (SCAN).
+    """All coins that were used, of contacts that were forgotten, too.
 
     One that is in the inventory was released, and so is left out. Keys of the wrong type and
     entries that no call has written are passed over.
+
+    Raises:
+        CorruptEntryError: an index of contacts is malformed.
+        SchemaVersionError: a later version of this library has written the database.
     """
     found: dict[tuple[str, str], UsedCoin] = {}
-    async for page in scope.seam.scan(scope.keys.used_pattern()):
-        for key in page:
-            contact_id = scope.keys.used_id(key)
-            if contact_id is None:
-                continue
-            names = scope.keys.of(contact_id)
-            with suppress(CorruptEntryError):
-                async for entries in walk_index(scope, key.decode()):
-                    members = [member for member, _ in entries]
-                    await _add_used(scope, contact_id, names, members, found)
+    async for contact_ids in list_pages(scope):
+        await _add_used(scope, contact_ids, found)
+    async for entries in walk_index(scope, scope.keys.inv_forgotten):
+        contact_ids = [each for member, _ in entries if (each := parse_id(member)) is not None]
+        await _add_used(scope, contact_ids, found)
     return list(found.values())
 
 
@@ -132,6 +132,20 @@ async def remember_spent(scope: Scope, halves: Sequence[SpentHalf], progress: Pr
 
 
 async def _add_used(
+    scope: Scope, contact_ids: Sequence[str], found: dict[tuple[str, str], UsedCoin]
+) -> None:
+    """Adds the used coins of some contacts."""
+    contacts = {contact_id: scope.keys.of(contact_id) for contact_id in contact_ids}
+    by_index = {
+        index: (contact_id, names)
+        for contact_id, names in contacts.items()
+        for index in (names.used, names.used_until)
+    }
+    async for index, entries in walk_indexes(scope, list(by_index)):
+        await _add_page(scope, *by_index[index], [member for member, _ in entries], found)
+
+
+async def _add_page(
     scope: Scope,
     contact_id: str,
     names: ContactKeys,

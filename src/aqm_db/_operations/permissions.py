@@ -36,7 +36,10 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "pending_upload": "ZRANGE unpublished, ZSCORE unpublished, HMGET row",
         "export_backup": "ZRANGEBYSCORE spent, HGETALL row",
         "iter_owners": "SCAN",
-        "delete_owner": "SCAN, UNLINK row",
+        "delete_owner": (
+            "ZRANGEBYSCORE expiry, ZRANGEBYSCORE spent, ZRANGEBYSCORE unpublished, EXISTS row, "
+            "UNLINK row"
+        ),
         "check": (
             "SCAN, ZRANGEBYSCORE expiry, EXISTS row, HGET stats, ZCARD expiry, ZCARD spent, "
             "ZCARD unpublished, HGET watch, STRLEN schema"
@@ -67,11 +70,14 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         ),
         "count_stale": "SSCAN contacts",
         "export_backup": (
-            "SCAN, ZRANGEBYSCORE used, ZRANGEBYSCORE used_until, ZSCORE used, ZSCORE used_until, "
-            "EXISTS row"
+            "SSCAN contacts, ZRANGEBYSCORE forgotten, ZRANGEBYSCORE used, "
+            "ZRANGEBYSCORE used_until, ZSCORE used, ZSCORE used_until, EXISTS row"
         ),
         "iter_owners": "SCAN",
-        "delete_owner": "SCAN, UNLINK row",
+        "delete_owner": (
+            "SSCAN contacts, ZRANGEBYSCORE forgotten, ZRANGEBYLEX aside, ZRANGEBYSCORE queues, "
+            "EXISTS row, UNLINK row"
+        ),
         "health": "DBSIZE",
     },
 }

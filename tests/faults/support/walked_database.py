@@ -14,7 +14,7 @@ from aqm_db import AsyncClientDatabase, connect, sync
 from aqm_db._io import answers
 from aqm_db._model.defaults import now_ms
 from aqm_db._model.keys import Keys
-from aqm_db._operations import index, memory, private_halves
+from aqm_db._operations import deletion, index, memory, private_halves
 from aqm_db._operations.memory import SpentHalf, UsedCoin, remember_spent, remember_used
 from aqm_db._operations.outcome import Progress
 from aqm_db.backup import export_backup
@@ -22,7 +22,7 @@ from aqm_db.integrity import _vault
 from aqm_db.types import NewKey
 from tests.faults.support.fault_table import Tally
 from tests.support.faces import ASYNC, Face
-from tests.support.samples import DAY_MS
+from tests.support.samples import DAY_MS, is_claim
 
 OWNER = "alice"
 """Whose database it is."""
@@ -89,7 +89,7 @@ def interrupt_walks(act: Callable[[], object], *, times: int = 100) -> Generator
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(answers, "scan", interrupt(answers.scan))
         walk_index = interrupt(index.walk_index)
-        for module in (memory, private_halves, _vault):
+        for module in (index, deletion, memory, private_halves, _vault):
             patched.setattr(module, "walk_index", walk_index)
         yield
     assert done, "nothing was walked"
@@ -149,7 +149,7 @@ async def _delete(db: AsyncClientDatabase) -> int:
     await db.delete_owner(OWNER)
     keys = ("KEYS", Keys(OWNER).pattern())
     left = [await scope.seam.read(keys) for scope in (db.vault.scope, db.inventory.scope)]
-    return sum(len(names) for [names] in left)
+    return sum(not is_claim(name) for [names] in left for name in names)
 
 
 WALKS: dict[str, Walk] = {

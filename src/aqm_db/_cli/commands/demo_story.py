@@ -90,7 +90,7 @@ async def open_server_homes(url: str, owner: str) -> AsyncGenerator[Homes]:
     run = secrets.token_hex(4)
     owners = [f"{owner}-{name}-{run}" for name in _NAMES]
     alice, bob = (Home(url, name, f"your server, owner {name}") for name in owners)
-    left = "Nothing is left on the server: delete_owner took the keys of both."
+    left = "Claims are left on the server for 30 seconds: delete_owner took all else."
     # A server that can't be reached is told before there is anything to delete.
     async with connect(url, owner=owners[0]):
         pass

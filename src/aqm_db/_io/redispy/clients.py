@@ -29,10 +29,16 @@ _NO_OWNER = Keys()
 
 
 class SyncStandIn:
-    """A synchronous client in the place of an asynchronous one."""
+    """A synchronous client in the place of an asynchronous one; two of one client are the same."""
 
     def __init__(self, client: AnySyncClient) -> None:
         self.client = client
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SyncStandIn) and other.client is self.client
+
+    def __hash__(self) -> int:
+        return id(self.client)
 
     async def aclose(self) -> None:
         """Closes the client; it never suspends."""
