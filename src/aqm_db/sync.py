@@ -1193,7 +1193,7 @@ def close_all(vault_client: AnySyncClient, inventory_client: AnySyncClient) -> N
 def export_backup(db: ClientDatabase, path: str | PathLike[str]) -> BackupReport:
     """Writes one owner's database to a file that is readable by its owner alone (0600).
 
-    It walks the whole database (SCAN): what changes meanwhile is in the file as it was before or
+    It walks the owner's indexes: what changes meanwhile is in the file as it was before or
     after, and what is there throughout is in it, whichever server takes over meanwhile. Burned
     keys are left out, and so are malformed rows; of what was used, burned or has expired, the ids
     are kept as long as the database remembers them.

@@ -251,6 +251,10 @@ async def test_a_file_where_there_are_no_links(
     assert (await import_backup(db, path)).private_halves == len(keys) - 1
 
 
+class _EndedError(BaseException):
+    """What ends a program, as far as the writing of a file is concerned."""
+
+
 async def test_a_name_is_taken_before_it_is_given(
     db: AsyncClientDatabase, clock: Clock, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,11 +264,11 @@ async def test_a_name_is_taken_before_it_is_given(
 
     def stop(_: Path, target: Path) -> None:
         found.append(content_of(target))
-        raise KeyboardInterrupt
+        raise _EndedError
 
     monkeypatch.setattr(os, "link", _refuse("EPERM"))
     monkeypatch.setattr(Path, "replace", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(_EndedError):
         await export_backup(db, path)
     assert (found, files(path.parent)) == ([b""], [])
     put(path, b"")

@@ -1,5 +1,7 @@
 """What the databases of several owners share: clients, and the server that they talk to."""
 
+from collections.abc import Callable
+from typing import TypeVar
 from weakref import WeakSet
 
 from aqm_db._model.keys import Keys
@@ -14,6 +16,8 @@ from .confirming import UNCONFIRMED, Confirming
 from .gate import REASON, Gate, Gates
 from .redispy.clients import AnyAsyncClient, close_client, make_seam
 from .redispy.faces import find_face
+
+T = TypeVar("T")
 
 
 class Resources:
@@ -95,6 +99,10 @@ class Resources:
         """
         if self.is_closed:
             raise VaultUnavailableError(REASON)
+
+    async def run_blocking(self, work: Callable[[], T]) -> T:
+        """Does what blocks, to its end: beside the event loop, where there is one."""
+        return await find_face(self._both[0]).run_blocking(work)
 
     async def aclose(self) -> None:
         """Shuts all gates, and closes the clients and the server; again, it does nothing.

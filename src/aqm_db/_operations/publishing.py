@@ -20,6 +20,8 @@ from .private_halves import TTL_MS, build_store, read_store
 PUBLISHED = Script("vault/published")
 
 _log = logging.getLogger("aqm_db.vault")
+_ROWS_AT_ONCE = 100
+"""Rows that are read, or changed, in one round trip: others of the event loop wait little."""
 _FIELDS = ("status", "coin_category", "coin_version", "created_at", "public_key", "signature")
 
 
@@ -97,10 +99,11 @@ async def list_pending(scope: Scope, limit: int) -> list[PublicHalf]:
     found: list[PublicHalf] = []
     # Where to go on: by score and id, since others take coins off meanwhile, and places move.
     start: Argument = "-inf"
-    passed: set[bytes] = set()
+    passed: list[bytes] = []
     while len(found) < limit:
-        page = await _read_page(scope, start, limit - len(found) + len(passed))
-        left = {key_id: score for key_id, score in page if key_id not in passed}
+        page = await _read_page(scope, start, passed, min(limit - len(found), _ROWS_AT_ONCE))
+        known = set(passed)
+        left = {key_id: score for key_id, score in page if key_id not in known}
         if not left:
             break
         halves = await _read_halves(scope, list(left))
@@ -109,8 +112,8 @@ async def list_pending(scope: Scope, limit: int) -> list[PublicHalf]:
         await _take_off(scope, [key_id for key_id, half in halves.items() if half is None], "dead")
         for key_id in [key_id for key_id in left if halves[key_id] is not None]:
             if left[key_id] != start:
-                start, passed = left[key_id], set()
-            passed.add(key_id)
+                start, passed = left[key_id], []
+            passed.append(key_id)
     return found[:limit]
 
 
@@ -127,25 +130,43 @@ async def take_off_published(scope: Scope, key_ids: Sequence[str]) -> int:
 
 
 async def _take_off(scope: Scope, key_ids: Sequence[bytes], reason: str) -> int:
-    replies = await scope.seam.run_all(
-        [
-            Call(
-                PUBLISHED,
-                (_row_of(scope, key_id), scope.keys.vault_unpublished),
-                (key_id, reason),
-            )
-            for key_id in key_ids
-        ]
-    )
     with Progress("mark_published") as progress:
-        progress.add(replies)
-        return sum(taken_off for [taken_off] in map(check_reply, replies))
+        for first in range(0, len(key_ids), _ROWS_AT_ONCE):
+            replies = await scope.seam.run_all(
+                [
+                    Call(
+                        PUBLISHED,
+                        (_row_of(scope, key_id), scope.keys.vault_unpublished),
+                        (key_id, reason),
+                    )
+                    for key_id in key_ids[first : first + _ROWS_AT_ONCE]
+                ]
+            )
+            progress.add(replies)
+            for reply in replies:
+                check_reply(reply)
+    return progress.count
 
 
-async def _read_page(scope: Scope, start: Argument, count: int) -> list[tuple[bytes, Argument]]:
+async def _read_page(
+    scope: Scope, start: Argument, passed: Sequence[bytes], count: int
+) -> list[tuple[bytes, Argument]]:
+    """Ids on the list and their scores, from a score on, of which some were passed."""
+    if not passed:
+        return await _read_range(scope, start, 0, count)
+    # Where nobody else takes any off, the last that was passed is where it was.
+    page = await _read_range(scope, start, len(passed) - 1, count + 1)
+    if page and page[0][0] == passed[-1]:
+        return page
+    return await _read_range(scope, start, 0, count + len(passed))
+
+
+async def _read_range(
+    scope: Scope, start: Argument, skipped: int, count: int
+) -> list[tuple[bytes, Argument]]:
     """Ids on the list and their scores, from a score on (ZRANGE)."""
     key = scope.keys.vault_unpublished
-    limits = ("BYSCORE", "LIMIT", 0, count, "WITHSCORES")
+    limits = ("BYSCORE", "LIMIT", skipped, count, "WITHSCORES")
     [page] = await scope.seam.read(("ZRANGE", key, start, "+inf", *limits))
     if isinstance(page, AQMDatabaseError):
         raise page

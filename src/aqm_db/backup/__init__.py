@@ -12,11 +12,11 @@ What a private half is encrypted with isn't in it; public halves and names of co
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from os import PathLike
 from typing import TypeVar
 
 from aqm_db._model.checks import check_items, check_path
-from aqm_db._operations.batch import AT_ONCE
 from aqm_db._operations.memory import (
     list_spent,
     list_used,
@@ -24,6 +24,7 @@ from aqm_db._operations.memory import (
     remember_used,
 )
 from aqm_db._operations.outcome import Progress
+from aqm_db._operations.private_halves import read_entries
 from aqm_db.database import AsyncClientDatabase
 from aqm_db.errors import (
     AccessDeniedError,
@@ -37,7 +38,7 @@ from aqm_db.errors import (
 
 from ._file import Record, read_records, write_records
 from ._records import (
-    count_records,
+    describe_counts,
     make_contact_record,
     make_private_record,
     make_public_record,
@@ -83,19 +84,18 @@ async def export_backup(db: AsyncClientDatabase, path: str | PathLike[str]) -> B
         InvalidArgumentError: the file exists, or can't be written.
         CorruptEntryError: one of a contact's indexes is malformed; there is no file.
 
-    It also raises what every method of the vault and of the inventory does.
+    It also raises what every method of the vault and of the inventory does. The file is written
+    beside the event loop; whoever is cancelled then gets the whole file, or none.
     """
     file = check_path("path", path)
     left_out = 0
+    # Texts and numbers, which the garbage collector passes over: it stops the event loop.
     private: list[Record] = []
-    for key_id in await db.vault.get_all_active_ids():
-        try:
-            entry = await db.vault.fetch_key(key_id)
-        except CorruptEntryError:
+    async for entry in read_entries(db.vault.scope, await db.vault.get_all_active_ids()):
+        if isinstance(entry, CorruptEntryError):
             left_out += 1
         else:
-            # It may have been burned since it was listed.
-            private += [make_private_record(entry)] if entry is not None else []
+            private.append(make_private_record(entry))
     contacts: dict[str, Record] = {}
     public: dict[tuple[str, str], Record] = {}
     async for page in db.inventory.contact_pages():
@@ -119,13 +119,26 @@ async def export_backup(db: AsyncClientDatabase, path: str | PathLike[str]) -> B
     with suppress(CorruptEntryError):
         # What the server expired is remembered from here on.
         await db.vault.get_stats()
-    memory = [
-        *map(make_spent_record, await list_spent(db.vault.scope)),
-        *map(make_used_record, await list_used(db.inventory.scope)),
-    ]
-    records = [*memory, *private, *contacts.values(), *public.values()]
-    header = {"created_at": await db.inventory.scope.ask_time(), **count_records(records)}
-    write_records(file, header, records)
+    spent = await list_spent(db.vault.scope)
+    used = await list_used(db.inventory.scope)
+    created_at = await db.inventory.scope.ask_time()
+
+    counts = {
+        "spent": len(spent),
+        "used": len(used),
+        "private": len(private),
+        "contact": len(contacts),
+        "public": len(public),
+    }
+    records = chain(
+        map(make_spent_record, spent),
+        map(make_used_record, used),
+        private,
+        contacts.values(),
+        public.values(),
+    )
+    header = {"created_at": created_at, **describe_counts(counts)}
+    await db.resources.run_blocking(lambda: write_records(file, header, records))
     return BackupReport(len(private), len(contacts), len(public), left_out)
 
 
@@ -165,7 +178,8 @@ async def import_backup(
     What was restored before one of these stays, and importing the file again restores the rest.
     """
     check_items("used", used, str)
-    content = parse_records(*read_records(check_path("path", path)))
+    file = check_path("path", path)
+    content = await db.resources.run_blocking(lambda: parse_records(*read_records(file)))
     excluded = set(used)
     halves = [entry for entry in content.private if entry.key_id not in excluded]
     with Progress("import_backup") as progress:
@@ -205,6 +219,10 @@ _HINDRANCES: tuple[type[AQMDatabaseError], ...] = (
 """What is no fault of the key that it's said of, so that the next one fares no better."""
 
 
+_AT_ONCE = 100
+"""Keys that are restored in one round trip: whoever waits for the event loop waits a little."""
+
+
 async def _restore_all(
     restore: Callable[[list[T]], Awaitable[list[bool | AQMDatabaseError]]],
     items: list[T],
@@ -213,8 +231,8 @@ async def _restore_all(
 ) -> int:
     """Restores keys; returns how many there are more than before."""
     count = 0
-    for first in range(0, len(items), AT_ONCE):
-        outcomes = await restore(items[first : first + AT_ONCE])
+    for first in range(0, len(items), _AT_ONCE):
+        outcomes = await restore(items[first : first + _AT_ONCE])
         progress.add(outcomes)
         for outcome in outcomes:
             if isinstance(outcome, hindrances):

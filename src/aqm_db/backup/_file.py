@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -26,7 +27,7 @@ def write_records(path: Path, header: Record, records: Iterable[Record]) -> None
         InvalidArgumentError: the file exists, or can't be written.
     """
     digest = hashlib.sha256()
-    lines = [{"format": FORMAT, "version": VERSION, **header}, *records]
+    lines = chain([{"format": FORMAT, "version": VERSION, **header}], records)
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         draft = Path(name)
@@ -53,12 +54,19 @@ def read_records(path: Path) -> tuple[Record, list[Any]]:
         InvalidArgumentError: the file can't be read, is no backup, is of a later version, or was
             altered.
     """
+    digest = hashlib.sha256()
+    rows: list[Any] = []
+    last = b""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            # Line by line: what is done with all of them at once stops the event loop's thread.
+            for line in file:
+                if last:
+                    digest.update(last)
+                    rows.append(_parse_line(last, len(rows) + 1))
+                last = line
     except OSError as error:
         raise _make_error(path, error) from error
-    body, _, last = content.removesuffix(b"\n").rpartition(b"\n")
-    rows = [_parse_line(line, number) for number, line in enumerate(body.splitlines(), 1)]
     checksum = _find_field(_parse_line(last, len(rows) + 1), "sha256")
     header, *records = rows or [None]
     found = _find_field(header, "format")
@@ -70,7 +78,7 @@ def read_records(path: Path) -> tuple[Record, list[Any]]:
         known = ", ".join(map(str, _READABLE))
         reason = f"is a backup of another version than this aqm_db reads: {known}"
         raise InvalidArgumentError("path", reason)
-    if checksum != hashlib.sha256(body + b"\n").hexdigest():
+    if checksum != digest.hexdigest():
         raise InvalidArgumentError("path", "was altered: its checksum differs")
     return cast("Record", header), records
 

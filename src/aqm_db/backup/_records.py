@@ -2,7 +2,7 @@
 
 import base64
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar, cast
@@ -101,9 +101,8 @@ def make_used_record(coin: UsedCoin) -> Record:
     return {"kind": "used", "contact_id": coin.contact_id, "key_id": coin.key_id, **known}
 
 
-def count_records(records: Sequence[Record]) -> Record:
+def describe_counts(counts: Mapping[str, int]) -> Record:
     """What a header says of how many records of each kind its file should hold."""
-    counts = Counter(record["kind"] for record in records)
     return {_HOLDS: {kind: counts[kind] for kind in _NOUNS}}
 
 
@@ -143,10 +142,11 @@ def _check_counts(header: Record, records: Sequence[Record]) -> None:
         return InvalidArgumentError("path", f"was altered: in its header, {what}")
 
     said = _Fields(header.get(_HOLDS), make_fault)
-    for kind, found in count_records(records)[_HOLDS].items():
-        wanted = said.number(kind)
+    counts = Counter(record["kind"] for record in records)
+    for kind, noun in _NOUNS.items():
+        found, wanted = counts[kind], said.number(kind)
         if found < wanted:
-            reason = f"isn't whole: it holds {found:,} of {wanted:,} {_NOUNS[kind]}"
+            reason = f"isn't whole: it holds {found:,} of {wanted:,} {noun}"
             raise InvalidArgumentError("path", reason)
 
 

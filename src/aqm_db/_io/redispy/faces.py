@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -109,6 +109,10 @@ class Face(ABC):
         """Does some work to its end, whoever is cancelled meanwhile."""
 
     @abstractmethod
+    async def run_blocking(self, work: Callable[[], T]) -> T:
+        """Does what blocks, to its end: beside the event loop, where there is one."""
+
+    @abstractmethod
     async def ask(self, questions: Sequence[Question[T]], seconds: float) -> list[T | None]:
         """The answers to questions that come in time; None in the places of others.
 
@@ -171,6 +175,15 @@ class _AsyncFace(Face):
     async def finish(self, work: Coroutine[Any, Any, None]) -> None:
         await finish(work)
 
+    async def run_blocking(self, work: Callable[[], T]) -> T:
+        results: list[T] = []
+
+        async def run() -> None:
+            results.append(await asyncio.to_thread(work))
+
+        await finish(run())
+        return results[0]
+
     async def ask(self, questions: Sequence[Question[T]], seconds: float) -> list[T | None]:
         return await ask_in_tasks(questions, seconds)
 
@@ -210,6 +223,9 @@ class _SyncFace(Face):
 
     async def finish(self, work: Coroutine[Any, Any, None]) -> None:
         await work
+
+    async def run_blocking(self, work: Callable[[], T]) -> T:
+        return work()
 
     async def ask(self, questions: Sequence[Question[T]], seconds: float) -> list[T | None]:
         return ask_in_threads(questions, seconds)
