@@ -573,7 +573,9 @@ def connect(
         confirm_fsync=confirm_fsync,
         settle_timeout=settle_timeout,
     )
-    checks: list[Check] = [] if allow_unsafe else [check_safety]
+    checks: list[Check] = (
+        [] if allow_unsafe else [partial(check_safety, is_shared=owner is not None)]
+    )
     if confirm_fsync:
         checks.append(partial(check_fsync, is_embedded=isinstance(target, Embedded)))
     keys = Keys(owner)

@@ -271,6 +271,34 @@ async def test_a_server_that_evicts_keys(face: str, kind: Backend) -> None:
 
 @FACES
 @pytest.mark.parametrize("kind", [VALKEY_9, REDIS_6], ids=lambda backend: backend.name)
+async def test_owners_on_a_server_whose_memory_is_at_risk(
+    face: str, kind: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever opens an owner's database there hears of it at once; without one, nobody does."""
+
+    async def list_reasons(owner: str | None, **settings: str) -> set[str]:
+        for name, value in settings.items():
+            admin.config_set(name.replace("_", "-"), value)
+        caplog.clear()
+        async with opened(face, f"unix://{server.socket_path}", owner=owner):
+            pass
+        risks: list[Any] = [each for each in caplog.records if each.msg == "memory_at_risk"]
+        return {risk.reason for risk in risks}
+
+    with RunningServer(kind) as server, server.sync_client(0) as admin:
+        assert await list_reasons("alice", maxmemory="0", maxmemory_policy="noeviction") == set()
+        [reason] = await list_reasons("alice", maxmemory_policy="volatile-ttl")
+        assert "maxmemory-policy is volatile-ttl" in reason
+        assert await list_reasons(None) == set()
+        full = str(admin.info("memory")["used_memory"] * 10 // 9)
+        reasons = await list_reasons("alice", maxmemory_policy="noeviction", maxmemory=full)
+        assert reasons
+        assert all("nearly full" in reason for reason in reasons)
+        assert await list_reasons("alice", maxmemory="100mb") == set()
+
+
+@FACES
+@pytest.mark.parametrize("kind", [VALKEY_9, REDIS_6], ids=lambda backend: backend.name)
 async def test_a_replica(face: str, kind: Backend) -> None:
     """A replica takes no keys, or loses them: it's refused, unless the caller only reads."""
     # Nobody listens on port 1, and a replica without its primary is one all the same.

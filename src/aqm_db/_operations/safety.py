@@ -1,10 +1,15 @@
 """What makes a server unsafe for keys: asked when a database is opened, and by the doctor."""
 
+import logging
 from typing import NamedTuple
 
 from aqm_db._io.facts import Facts, read_facts
 from aqm_db._io.seam import Seam
 from aqm_db.errors import UnsafeServerError
+
+_log = logging.getLogger("aqm_db")
+_FULL_PERCENT = 80
+"""Of its memory limit: from here on the doctor warns, too."""
 
 
 class Defect(NamedTuple):
@@ -19,8 +24,12 @@ class Defect(NamedTuple):
     remedy: str
 
 
-async def check_safety(seam: Seam) -> None:
+async def check_safety(seam: Seam, *, is_shared: bool = False) -> None:
     """Refuses a server that is known to be unsafe; one that doesn't tell isn't.
+
+    Args:
+        seam: asks the server.
+        is_shared: whether owners share it: then what may become unsafe is logged, too.
 
     Raises:
         UnsafeServerError: it evicts keys, or is a replica.
@@ -29,6 +38,9 @@ async def check_safety(seam: Seam) -> None:
     defects = [defect for defect in (find_eviction(facts), find_replica(facts)) if defect]
     if defects:
         raise UnsafeServerError(" ".join(f"{message} {remedy}" for message, remedy in defects))
+    risk = find_memory_risk(facts) if is_shared else None
+    if risk is not None:
+        _log.warning("memory_at_risk", extra={"reason": risk.message, "remedy": risk.remedy})
 
 
 def find_eviction(facts: Facts) -> Defect | None:
@@ -41,6 +53,24 @@ def find_eviction(facts: Facts) -> Defect | None:
             "The server deletes keys when its memory is full (maxmemory-policy is "
             f"{facts.eviction_policy}).",
             "Set maxmemory-policy to noeviction.",
+        )
+    return None
+
+
+def find_memory_risk(facts: Facts) -> Defect | None:
+    """Whether the server would delete keys once it has a limit, or is about to refuse writes."""
+    if facts.evicts_when_full:
+        return Defect(
+            "The server would delete keys once it has a memory limit (maxmemory-policy is "
+            f"{facts.eviction_policy}, and maxmemory is 0).",
+            "Set maxmemory-policy to noeviction.",
+        )
+    limit, used = facts.memory_limit, facts.used_memory or 0
+    if limit and used * 100 >= limit * _FULL_PERCENT:
+        return Defect(
+            "The server's memory is nearly full, and it will refuse all owners' writes "
+            f"({used} of {limit} bytes).",
+            "Raise maxmemory, or delete what isn't needed.",
         )
     return None
 
