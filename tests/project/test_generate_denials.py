@@ -23,11 +23,11 @@ def test_a_list_that_is_out_of_date(tmp_path: Path, capsys: pytest.CaptureFixtur
     """It is shown with --check, and mended without."""
     copy = tmp_path / "acl.py"
     text = FILE.read_text("utf-8")
-    changed = text.replace("``export_backup``, ``iter_owners``", "``iter_owners``")
+    changed = text.replace("``check``, ``iter_owners``", "``iter_owners``")
     assert changed != text
     copy.write_text(changed, "utf-8")
     assert main(["--check"], copy) == 1
-    assert "+            ``export_backup``, ``iter_owners``" in capsys.readouterr().out
+    assert "``check``, ``iter_owners``" in capsys.readouterr().out
     assert copy.read_text("utf-8") == changed
     assert main([], copy) == 0
     assert copy.read_text("utf-8") == text

@@ -109,7 +109,7 @@ class Keys:
 
     def aside_row(self, member: bytes) -> bytes:
         """The name of the public half that a member of this index stands for."""
-        return self._inv.encode() + member
+        return self.rows.encode() + member
 
     def meta_pattern(self) -> str:
         """All contacts, for SCAN."""
