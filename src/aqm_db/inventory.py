@@ -7,7 +7,7 @@ from typing import cast, overload
 from . import config
 from ._io.confirming import check_confirming
 from ._io.redispy.clients import AnyAsyncClient, take_seam
-from ._io.seam import Call, Seam
+from ._io.seam import Call, Seam, Undo
 from ._model.checks import (
     check_caps,
     check_category,
@@ -312,6 +312,13 @@ class AsyncSmartInventory:
             calls[contact_id] = stock.build_select(scope, contact_id, desired_tier)
             return calls[contact_id]
 
+        def undo(contact_id: str) -> Undo:
+            call = calls[contact_id]
+            return partial(stock.undo_select, scope, self.budget_caps, contact_id, call)
+
+        def take_back(entry: InventoryEntry | None) -> Call:
+            return stock.build_release(scope, cast("InventoryEntry", entry), self.budget_caps)
+
         outcomes = await run_batch(
             scope.seam,
             contact_ids,
@@ -319,15 +326,7 @@ class AsyncSmartInventory:
             lambda contact_id, reply: stock.read_select(
                 scope, contact_id, calls.pop(contact_id), reply
             ),
-            TakeBack(
-                lambda contact_id: partial(
-                    stock.undo_select, scope, self.budget_caps, contact_id, calls[contact_id]
-                ),
-                lambda entry: stock.build_release(
-                    scope, cast("InventoryEntry", entry), self.budget_caps
-                ),
-                scope.confirming.settle_timeout,
-            ),
+            TakeBack(undo, take_back, scope.confirming.settle_timeout),
             lambda contact_id, reply: stock.continue_select(contact_id, calls[contact_id], reply),
         )
         return dict(zip(contact_ids, outcomes, strict=True))

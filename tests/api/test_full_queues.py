@@ -1,12 +1,12 @@
 """Queues that are full, and what in them keeps no good coin out, looked for in portions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from aqm_db import AsyncSmartInventory
+from aqm_db import AsyncSmartInventory, config
 from aqm_db.errors import BudgetExceededError, InvalidIdentifierError
 from aqm_db.types import NewCoin
 from tests.conftest import INVENTORY_DB
@@ -37,10 +37,10 @@ def with_cap(
         yield make
 
 
-def caps_of(cap: int) -> dict[str, dict[str, int]]:
+def caps_of(cap: int) -> Mapping[str, Mapping[str, int]]:
     """The same cap for all."""
-    tiers = dict.fromkeys(("GOLD", "SILVER", "BRONZE"), cap)
-    return dict.fromkeys(("BESTIE", "MATE", "STRANGER"), tiers)
+    tiers: dict[str, int] = dict.fromkeys(config.BUDGET_CAPS["BESTIE"], cap)
+    return dict.fromkeys(config.BUDGET_CAPS, tiers)
 
 
 def coin(key_id: str, expires_at: int | None = None) -> NewCoin:
