@@ -27,9 +27,7 @@ from ._model.checks import (
 )
 from ._model.defaults import Sleep, new_request_id, now_ms
 from ._model.keys import Keys, owner_of
-from ._model.kinds import DATABASES
 from ._operations import Scope
-from ._operations.deletion import delete_all
 from ._operations.layout import check_layout
 from ._operations.outcome import Progress
 from ._operations.owners import scan_owners
@@ -226,6 +224,9 @@ class AsyncClientDatabase:
             CorruptEntryError: an index has the wrong type, so that nobody knows what it listed;
                 it's left, and so is what would have been deleted after it.
         """
+        from ._model.kinds import DATABASES  # noqa: PLC0415 - few programs delete owners
+        from ._operations.deletion import delete_all  # noqa: PLC0415
+
         keys = Keys(check_id("owner", owner))
         confirming = self._confirming
         with Progress("delete_owner") as progress:
@@ -545,7 +546,6 @@ def connect(
             the cluster is so.
         EmbeddedServerError: the embedded server can't be started or joined.
         SchemaVersionError: a later version of this library has written the owner's data.
-        CorruptEntryError: what says which version has written it is malformed.
         VaultUnavailableError: the server can't be reached, or the owner's primary in a cluster; or
             the sentinels don't know the name.
         InventoryUnavailableError: the same, between the first database and the second.

@@ -381,9 +381,10 @@ async def test_opening_takes_few_round_trips(
         else:
             with pytest.raises(UnsafeServerError):
                 await opening
-    ping = [b"PING"]
     asked = [[b"INFO", b"memory"], [b"INFO", b"replication"]]
-    assert server.requests == ([ping, ping] if options else [ping, *asked])
+    marks = ([b"GET", name] for name in (b"vault:v1:schema", b"inv:v1:schema"))
+    greeting = [[b"PING"], *marks]
+    assert server.requests == (greeting * 2 if options else [*greeting, *asked])
 
 
 async def test_await_and_close_twice() -> None:

@@ -71,7 +71,7 @@ async def open_database(
         target: what to open.
         make: makes the database of the vault's client, the inventory's, and ``server``.
         keys: the names of the owner's keys.
-        check_own: what the owner's data has to pass.
+        check_own: asks whether the owner's server answers, and what it has of the owner is fit.
         checks: what each server has to pass that takes writes.
     """
     server = await face.open_server(target.directory) if isinstance(target, Embedded) else None
@@ -83,7 +83,6 @@ async def open_database(
         clients.setdefault(inventory_client, InventoryUnavailableError)
         for client, unavailable in clients.items():
             seam = make_seam(client, unavailable, "connect", keys, confirming=UNCONFIRMED)
-            await seam.read(("PING",))
             await _check(seam, [check_own, *checks])
             if is_cluster(client):
                 await _check_others(face, client, unavailable, checks)

@@ -6,12 +6,13 @@ has its indexes made, in one walk, and marks it. Whatever an owner has was writt
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from aqm_db._io.facts import read_unless_refused
 from aqm_db._io.seam import Call, Seam
 from aqm_db._lua.loader import Script
 from aqm_db._model.keys import Keys
-from aqm_db._model.kinds import DatabaseName
 from aqm_db._model.rows import parse_number
 from aqm_db.errors import CorruptEntryError, SchemaVersionError
 
@@ -20,6 +21,9 @@ from .batch import AT_ONCE
 from .outcome import check_reply
 from .private_halves import TTL_MS
 from .stock import USED_TTL_MS
+
+if TYPE_CHECKING:
+    from aqm_db._model.kinds import DatabaseName
 
 MARK = Script("layout/mark")
 ADOPT_HALF = Script("vault/adopt")
@@ -31,17 +35,22 @@ LAYOUT = 2
 
 
 async def check_layout(seam: Seam, keys: Keys) -> None:
-    """Refuses a database that a later version has written; who may not ask isn't told.
+    """Asks whether a server answers (PING), and refuses what a later version has written there.
+
+    Who may not read the mark isn't told, and of a malformed one whoever needs it is.
 
     Raises:
-        SchemaVersionError: its mark is higher than what is known here.
-        CorruptEntryError: its mark is malformed.
+        SchemaVersionError: a mark is higher than what is known here.
     """
     names: dict[DatabaseName, str] = {"vault": keys.vault_schema, "inventory": keys.inv_schema}
-    for database, name in names.items():
-        replies = await read_unless_refused(seam, ("GET", name))
-        if replies is not None:
-            _read_mark(database, replies[0])
+    reads = (("GET", name) for name in names.values())
+    replies = await read_unless_refused(seam, ("PING",), *reads)
+    if replies is None:
+        await seam.read(("PING",))
+        return
+    for database, mark in zip(names, replies[1:], strict=True):
+        with suppress(CorruptEntryError):
+            _read_mark(database, mark)
 
 
 async def prepare_vault(scope: Scope) -> None:
@@ -57,6 +66,7 @@ async def prepare_vault(scope: Scope) -> None:
     async for page in scope.seam.scan(keys.vault_pattern()):
         key_ids = [found for key in page if (found := keys.vault_id(key)) is not None]
         await _run_portions(scope, [build_adopt_half(scope, key_id) for key_id in key_ids])
+    _check_indexes(await scope.seam.read(("ZCARD", keys.vault_expiry)))
     check_reply(await scope.seam.run(build_mark(keys.vault_schema)))
 
 
@@ -79,6 +89,11 @@ async def prepare_inventory(scope: Scope) -> None:
     async for page in scope.seam.scan(keys.inv_pattern()):
         ids = [pair for key in page if (pair := keys.inv_ids(key)) is not None]
         await _run_portions(scope, [build_adopt_row(scope, *pair) for pair in ids])
+    _check_indexes(
+        await scope.seam.read(
+            ("SCARD", keys.inv_contacts), ("ZCARD", keys.inv_forgotten), ("ZCARD", keys.inv_aside)
+        )
+    )
     check_reply(await scope.seam.run(build_mark(keys.inv_schema)))
 
 
@@ -114,7 +129,7 @@ def build_adopt_row(scope: Scope, contact_id: str, key_id: str) -> Call:
     )
 
 
-def _read_mark(database: DatabaseName, mark: object) -> int | None:
+def _read_mark(database: "DatabaseName", mark: object) -> int | None:
     """The version that a mark names; None if there is no mark."""
     if mark is None:
         return None
@@ -126,11 +141,18 @@ def _read_mark(database: DatabaseName, mark: object) -> int | None:
     return version
 
 
-async def _is_whole(scope: Scope, database: DatabaseName, name: str) -> bool:
+async def _is_whole(scope: Scope, database: "DatabaseName", name: str) -> bool:
     """Whether the indexes of a database hold all that there is."""
     [mark] = await scope.seam.read(("GET", name))
     version = _read_mark(database, mark)
     return bool(scope.keys.prefix) or version == LAYOUT
+
+
+def _check_indexes(counts: Sequence[object]) -> None:
+    """Raises what is wrong with an index: what it should list isn't in it."""
+    for count in counts:
+        if isinstance(count, CorruptEntryError):
+            raise count
 
 
 async def _run_portions(scope: Scope, calls: Sequence[Call]) -> None:
