@@ -13,8 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aqm_db import AsyncSmartInventory, config, connect
-from aqm_db._operations import Scope, contacts
-from aqm_db._operations.reservations import Lease
+from aqm_db._operations.reservations import Lease, Reservations
 from aqm_db.errors import (
     BudgetExceededError,
     ContactNotRegisteredError,
@@ -24,7 +23,7 @@ from aqm_db.errors import (
     KeyAlreadyExistsError,
     NoSlotError,
 )
-from aqm_db.types import CoinCategory, InventorySummary, NewCoin
+from aqm_db.types import CoinCategory, NewCoin
 from tests.conftest import INVENTORY_DB
 from tests.support.backends import REDIS_6, VALKEY_9, RunningServer, Servers
 from tests.support.faces import ASYNC, Face
@@ -320,11 +319,11 @@ async def test_what_is_stored_while_it_is_measured_counts(
     await aio.register_contact(MATE, "MATE")
     lease = await reserved(aio, BOB, "GOLD", 3)
     await inventory_client.hdel("inv:v1:totals", "gone_GOLD")
-    measure = contacts.summarize_all
-    measured: list[dict[str, InventorySummary]] = []
+    measure = Reservations._measure
+    measured: list[Any] = []
 
-    async def measure_and_miss(scope: Scope) -> dict[str, InventorySummary]:
-        measured.append(await measure(scope))
+    async def measure_and_miss(self: Reservations) -> Any:
+        measured.append(await measure(self))
         if len(measured) == 1:
             reservations = reservations_of(aio)
             await reservations.store(coins(BOB, "GOLD", "1", "2"), {(BOB, "GOLD"): lease})
@@ -335,11 +334,11 @@ async def test_what_is_stored_while_it_is_measured_counts(
             await stock(aio, BOB, "GOLD", "3")
         return measured[-1]
 
-    monkeypatch.setattr("aqm_db._operations.reservations.summarize_all", measure_and_miss)
+    monkeypatch.setattr(Reservations, "_measure", measure_and_miss)
     taken = 4 if how == "kept" else 3
     lease = await reserved(other, MATE, "SILVER", 6)
     assert lease.slots == max((10 * SILVER - taken * GOLD) // SILVER, 0)
-    assert [found[BOB].gold_count for found in measured] == [0]
+    assert [each.found[0] for each in measured] == [0]
 
 
 @pytest.mark.parametrize("are_listed", [False, True])
@@ -461,14 +460,14 @@ async def test_coins_are_counted_only_where_there_may_be_no_room(
     aio: AsyncSmartInventory, bob: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stores within the budget cost no more with many contacts than with one."""
-    measure = contacts.summarize_all
+    measure = Reservations._measure
     measured: list[int] = []
 
-    async def count(scope: Scope) -> dict[str, InventorySummary]:
+    async def count(self: Reservations) -> Any:
         measured.append(1)
-        return await measure(scope)
+        return await measure(self)
 
-    monkeypatch.setattr("aqm_db._operations.reservations.summarize_all", count)
+    monkeypatch.setattr(Reservations, "_measure", count)
     aio.budget_bytes = 4 * SILVER
     for number in range(3):
         assert await aio.store_keys(coins(BOB, "SILVER", f"s{number}"), enforce_budget=True) == [
@@ -501,18 +500,18 @@ async def test_totals_that_are_begun_anew_meanwhile_are_measured_anew(
 ) -> None:
     """What was counted before says nothing of them."""
     await stock(aio, BOB, "SILVER", "s1", "s2")
-    measure = contacts.summarize_all
+    measure = Reservations._measure
     measured: list[int] = []
 
-    async def measure_and_lose(scope: Scope) -> dict[str, InventorySummary]:
-        found = await measure(scope)
+    async def measure_and_lose(self: Reservations) -> Any:
+        found = await measure(self)
         if not measured:
             await inventory_client.delete("inv:v1:totals")
             await stock(aio, BOB, "SILVER", *[f"n{number}" for number in range(stored)])
         measured.append(1)
         return found
 
-    monkeypatch.setattr("aqm_db._operations.reservations.summarize_all", measure_and_lose)
+    monkeypatch.setattr(Reservations, "_measure", measure_and_lose)
     aio.budget_bytes = 3 * SILVER
     assert (await reserved(aio, BOB, "SILVER", 4)).slots == 1 - stored
     assert len(measured) == 2

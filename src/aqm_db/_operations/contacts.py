@@ -178,14 +178,22 @@ async def summarize(scope: Scope, contact_id: str) -> InventorySummary:
 async def summarize_all(scope: Scope) -> dict[str, InventorySummary]:
     """The same of all contacts; malformed ones are logged and left out."""
     inventory: dict[str, InventorySummary] = {}
+    async for page in summarize_pages(scope):
+        inventory |= {found.contact_id: found for found in page}
+    return inventory
+
+
+async def summarize_pages(scope: Scope) -> AsyncIterator[list[InventorySummary]]:
+    """The same, page by page: each contact at least once."""
     async for contact_ids in list_pages(scope):
+        page: list[InventorySummary] = []
         for found in await _summarize_page(scope, contact_ids):
             if isinstance(found, InventorySummary):
-                inventory[found.contact_id] = found
+                page.append(found)
             elif not isinstance(found, ContactNotRegisteredError):
                 # One that was forgotten since the page was read is none of them.
                 _log.warning("corrupt_entry", extra={"reason": str(found)})
-    return inventory
+        yield page
 
 
 async def _summarize_page(

@@ -29,7 +29,7 @@ from aqm_db.types import CoinCategory, NewCoin
 
 from . import Scope
 from .batch import is_unfinished, run_batch, run_portions, split
-from .contacts import summarize_all
+from .contacts import summarize_pages
 from .outcome import check_reply
 from .stock import build_store, read_store
 
@@ -171,11 +171,14 @@ class Reservations:
         if isinstance(replies, AQMDatabaseError):
             raise replies
         # What is stored from here on is counted twice, if it's found.
-        counts = [counts_of(each) for each in (await summarize_all(self._scope)).values()]
-        return _Measured(
-            tuple(map(_read_count, replies)),
-            tuple(sum(each[tier] for each in counts) for tier in TIERS),
-        )
+        found, seen = dict.fromkeys(TIERS, 0), set[str]()
+        async for page in summarize_pages(self._scope):
+            for summary in page:
+                if summary.contact_id not in seen:
+                    seen.add(summary.contact_id)
+                    for tier, count in counts_of(summary).items():
+                        found[tier] += count
+        return _Measured(tuple(map(_read_count, replies)), tuple(found.values()))
 
     async def _try_reserve(
         self, wanted: Wanted, lasting_ms: int, measured: "_Measured"
