@@ -27,7 +27,10 @@ def test_a_list_that_is_out_of_date(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert changed != text
     copy.write_text(changed, "utf-8")
     assert main(["--check"], copy) == 1
-    assert "``check``, ``iter_owners``" in capsys.readouterr().out
+    assert (
+        "+            Without it, these are denied, and change nothing: ``check``, ``iter_owners``"
+        in capsys.readouterr().out
+    )
     assert copy.read_text("utf-8") == changed
     assert main([], copy) == 0
     assert copy.read_text("utf-8") == text
