@@ -1116,7 +1116,6 @@ def connect(
             the cluster is so.
         EmbeddedServerError: the embedded server can't be started or joined.
         SchemaVersionError: a later version of this library has written the owner's data.
-        CorruptEntryError: what says which version has written it is malformed.
         VaultUnavailableError: the server can't be reached, or the owner's primary in a cluster; or
             the sentinels don't know the name.
         InventoryUnavailableError: the same, between the first database and the second.

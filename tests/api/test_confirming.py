@@ -372,7 +372,13 @@ async def test_what_is_not_told(face: str) -> None:
 @FACES
 async def test_what_confirmation_may_not_do(face: str) -> None:
     """It's found where changes have to be confirmed, and nowhere else."""
-    keys = ("~vault:*", "~inv:v1:[a-bd-z]*", "~inv:v1:claim:*", "~inv:v1:contacts")
+    keys = (
+        "~vault:*",
+        "~inv:v1:[a-bd-z]*",
+        "~inv:v1:claim:*",
+        "~inv:v1:contacts",
+        "~inv:v1:coming",
+    )
     with RunningServer(VALKEY_9, *ON_DISK) as server:
         allow(server, "+@all", "-wait", *keys)
         diagnosis = await diagnose(face, socket_url(server, "u:p@"))

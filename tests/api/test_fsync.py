@@ -249,7 +249,7 @@ async def test_a_server_that_can_be_believed_without(face: Face) -> None:
 
 def _answer(**said: bytes | None) -> Callable[[list[bytes]], bytes | None]:
     """What a server says to each command; scripts hand out a coin."""
-    told = {"SET": b"+OK\r\n", "WAITAOF": b"*2\r\n:1\r\n:0\r\n", **said}
+    told = {"SET": b"+OK\r\n", "GET": b"$-1\r\n", "WAITAOF": b"*2\r\n:1\r\n:0\r\n", **said}
 
     def answer(command: list[bytes]) -> bytes | None:
         name = command[0].decode()
