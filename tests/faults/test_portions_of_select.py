@@ -85,7 +85,10 @@ def watch(inventory: AsyncSmartInventory, see: Callable[[list[Reply]], object]) 
 
 
 @pytest.mark.parametrize(
-    "real_server", [VALKEY_9, REDIS_8, REDIS_6, FAKEREDIS], indirect=True, ids=str
+    "real_server",
+    [VALKEY_9, REDIS_8, REDIS_6, FAKEREDIS],
+    indirect=True,
+    ids=lambda backend: backend.name,
 )
 @pytest.mark.parametrize("damage", ["stale", "corrupt", "dangling"])
 async def test_a_select_over_many(
@@ -195,7 +198,7 @@ async def test_a_reply_of_another_call_is_not_gone_on_with(aged: AsyncSmartInven
             stock.read_select(aged.scope, BOB, call, reply)
 
 
-@pytest.mark.parametrize("kind", [VALKEY_9, REDIS_8], ids=str)
+@pytest.mark.parametrize("kind", [VALKEY_9, REDIS_8], ids=lambda backend: backend.name)
 async def test_many_while_the_clock_is_ahead(kind: Any, tally: Tally) -> None:
     """They are passed over, portion by portion, and stay for when it's right again."""
     with SteppedServer(kind) as server:

@@ -293,7 +293,9 @@ def find_differences(admin: Redis, limited: Redis, source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("real_server", [VALKEY_9, REDIS_8, REDIS_6], indirect=True, ids=str)
+@pytest.mark.parametrize(
+    "real_server", [VALKEY_9, REDIS_8, REDIS_6], indirect=True, ids=lambda backend: backend.name
+)
 def test_both_parts_do_the_same(admin: Redis, limited: Redis, tally: Tally) -> None:
     """In each case, whatever may not be written."""
     assert find_differences(admin, limited, SELECT.source) == []
