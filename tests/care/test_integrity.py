@@ -163,6 +163,8 @@ async def test_what_is_gone_when_it_is_looked_at_is_no_problem(
     gone = {
         "vault:v1:*": [ROW + "k", STATS, EXPIRY],
         "inv:v1:*": [META, COIN + "k", GOLD, USED, CLAIM, "inv:v1:maintenance"],
+        # The members of the index of contacts.
+        "*": [BOB],
     }
 
     async def scan(

@@ -18,6 +18,8 @@ GOLD, SILVER, BRONZE = (f"inv:v1:idx:{BOB}:{tier}" for tier in ("GOLD", "SILVER"
 META = f"inv:v1:meta:{BOB}"
 ODD_META = "inv:v1:meta:an%3Aodd%25one"
 USED = f"inv:v1:used:{BOB}"
+ASIDE, CONTACTS, FORGOTTEN = "inv:v1:aside", "inv:v1:contacts", "inv:v1:forgotten"
+GHOST, GHOST_META = "inv:v1:used:ghost", "inv:v1:meta:ghost"
 COINS = ("b1", "back", "g1", "g2", "s1", "s2", "s3")
 CLAIM = f"inv:v1:claim:{BOB}:claimed"
 CANARY = b"CANARY"
@@ -338,16 +340,19 @@ FAULTS = (
         "a coin that was used isn't queued",
         lambda place: place.inventory.zrem(GOLD, "back"),
         left=(("orphaned_row", COIN + "back"),),
+        changed=(ASIDE,),
     ),
     Fault(
         "a coin isn't queued, and what was used can't be read",
         doubtful_orphan,
         left=(("orphaned_row", COIN + "s1"), ("wrong_type", USED)),
+        changed=(ASIDE,),
     ),
     Fault(
         "a coin isn't queued, and its queue is full",
         full,
         left=(("orphaned_row", COIN + "s1"),),
+        changed=(ASIDE,),
     ),
     Fault(
         "a coin isn't queued, and its queue is full of nothing",
@@ -362,10 +367,12 @@ FAULTS = (
     Fault(
         "a contact is lost",
         unregistered,
+        mended=(("dangling_entry", META), ("orphaned_row", META)),
         left=(
             ("orphaned_row", COIN + "s1"),
             *(("unregistered_contact", queue) for queue in (BRONZE, GOLD, SILVER)),
         ),
+        changed=(ASIDE, CONTACTS, FORGOTTEN, USED),
     ),
     Fault(
         "a coin stands in two queues",
@@ -392,14 +399,14 @@ FAULTS = (
         ),
         mended=tuple(("dangling_entry", COIN + key_id) for key_id in COINS),
         left=tuple(("corrupt_row", COIN + key_id) for key_id in COINS),
-        changed=(GOLD, SILVER, BRONZE),
+        changed=(ASIDE, GOLD, SILVER, BRONZE),
     ),
     Fault(
         "a coin of the wrong type",
         lambda place: _wrong_type(place.inventory, COIN + "s1"),
         mended=(("dangling_entry", COIN + "s1"),),
         left=(("corrupt_row", COIN + "s1"),),
-        changed=(SILVER,),
+        changed=(ASIDE, SILVER),
     ),
     Fault(
         "queued entries are no ids",
@@ -425,7 +432,53 @@ FAULTS = (
             _with("inv:v1:meta:nameless", "last_msg_at", "1"),
             _with("inv:v1:meta:nameless", "priority", "MATE"),
         ),
+        mended=(("orphaned_row", "inv:v1:meta:nameless"),),
         left=tuple(("corrupt_contact", key) for key in (META, ODD_META, "inv:v1:meta:nameless")),
+        changed=(CONTACTS,),
+    ),
+    Fault(
+        "the index of contacts is lost",
+        lambda place: place.inventory.delete(CONTACTS),
+        mended=(("orphaned_row", META), ("orphaned_row", ODD_META)),
+        changed=(CONTACTS,),
+    ),
+    Fault(
+        "the index of contacts lists nobody",
+        lambda place: place.inventory.sadd(CONTACTS, "ghost", LONG),
+        mended=(("dangling_entry", GHOST_META),),
+        changed=(CONTACTS,),
+    ),
+    Fault(
+        "what is remembered of a forgotten contact isn't listed",
+        lambda place: place.inventory.zadd(GHOST, {"k": LATER}),
+        mended=(("orphaned_row", GHOST_META),),
+        changed=(FORGOTTEN, GHOST),
+    ),
+    Fault(
+        "contacts are listed as forgotten, and aren't",
+        lambda place: place.inventory.zadd(FORGOTTEN, {BOB: LATER, "ghost": 2**52, "over": 1}),
+        mended=(("dangling_entry", META), ("dangling_entry", GHOST_META)),
+        changed=(FORGOTTEN,),
+    ),
+    Fault(
+        "rows are listed as set aside, and aren't",
+        lambda place: place.inventory.zadd(ASIDE, {f"{BOB}:s1": 0, f"{BOB}:gone": 0, "odd": 0}),
+        mended=(("dangling_entry", COIN + "s1"), ("dangling_entry", COIN + "gone")),
+        changed=(ASIDE,),
+    ),
+    Fault(
+        "a row that was set aside goes back",
+        lambda place: place.each(
+            lambda place: place.inventory.zrem(SILVER, "s2"),
+            lambda place: place.inventory.zadd(ASIDE, {f"{BOB}:s2": 0}),
+        ),
+        mended=(("orphaned_row", COIN + "s2"),),
+        changed=(ASIDE, SILVER),
+    ),
+    Fault(
+        "indexes of the inventory of the wrong type",
+        lambda place: _wrong_type(place.inventory, ASIDE, CONTACTS, FORGOTTEN),
+        left=(("wrong_type", ASIDE), ("wrong_type", CONTACTS), ("wrong_type", FORGOTTEN)),
     ),
     Fault(
         "a contact of the wrong type",

@@ -6,8 +6,9 @@ kind                 what is wrong                                          repa
 wrong_counter        a counter differs from a recount                       setting it
 dangling_entry       an index or queue lists what isn't there, or can't be  removing the entry
                      used
-orphaned_row         no index, or no queue, lists a key                     listing it, if that is
-                                                                            safe
+orphaned_row         no index, or no queue, lists a key, or what there is   listing it, if that is
+                     of a contact                                           safe; a coin that stays
+                                                                            so goes with its contact
 misplaced_entry      a key is listed under another tier than its own        removing or moving the
                                                                             entry
 no_expiry            a private half, a tombstone or a claim would stay for  an expiry

@@ -1,6 +1,7 @@
 """The integrity check of the inventory."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from aqm_db._io.seam import Argument, Call
@@ -8,6 +9,8 @@ from aqm_db._lua.loader import Script
 from aqm_db._model.keys import parse_id
 from aqm_db._model.rows import row_of
 from aqm_db._model.tiers import TIERS, flatten_caps
+from aqm_db._operations import Scope
+from aqm_db._operations.index import walk_index, walk_names
 from aqm_db._operations.stock import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
 from aqm_db.inventory import AsyncSmartInventory
@@ -15,6 +18,7 @@ from aqm_db.inventory import AsyncSmartInventory
 from ._walk import FoundKey, Inspection, Item, decode_name
 
 CHECK_COIN = Script("inventory/check_coin")
+CHECK_CONTACT = Script("inventory/check_contact")
 CHECK_CLAIM = Script("inventory/check_claim")
 
 
@@ -28,12 +32,20 @@ class Counts(NamedTuple):
 async def check_inventory(inventory: AsyncSmartInventory, inspection: Inspection) -> Counts:
     """Checks contacts, queues, public halves and claims."""
     caps = flatten_caps(inventory.budget_caps)
+    indexes = (inspection.keys.inv_contacts, inspection.keys.inv_forgotten)
 
     def coin(contact_id: str, key_id: bytes) -> Item:
         names = inspection.keys.of(contact_id)
         valid = int(parse_id(key_id) is not None)
         times = (COIN_TTL_MS, USED_TTL_MS)
-        keys = (names.meta, names.used, names.used_until, *names.queues, inspection.keys.inv_totals)
+        keys = (
+            names.meta,
+            names.used,
+            names.used_until,
+            *names.queues,
+            inspection.keys.inv_totals,
+            inspection.keys.inv_aside,
+        )
         arguments: tuple[Argument, ...] = (
             inventory.scope.read_clock(),
             names.rows,
@@ -46,6 +58,12 @@ async def check_inventory(inventory: AsyncSmartInventory, inspection: Inspection
         call = Call(CHECK_COIN, keys, arguments)
         return Item(names.row(decode_name(key_id)), key_id, call)
 
+    def contact(contact_id: str) -> Item:
+        names = inspection.keys.of(contact_id)
+        keys = (names.meta, names.used, names.used_until, *indexes)
+        arguments = (inventory.scope.read_clock(), contact_id, inspection.mode, USED_TTL_MS)
+        return Item(names.meta, contact_id.encode(), Call(CHECK_CONTACT, keys, arguments))
+
     def claim(name: str) -> Item:
         call = Call(CHECK_CLAIM, (name,), (inspection.mode, CLAIM_TTL_MS))
         return Item(name, b"", call)
@@ -53,16 +71,43 @@ async def check_inventory(inventory: AsyncSmartInventory, inspection: Inspection
     # A walk may come by a key twice.
     public_halves: set[str] = set()
     contacts: set[str] = set()
-    async for page in inspection.walk({"public_half", "queue", "contact", "claim"}):
+    own = {"public_half", "queue", "contact", "claim", "used_coins", "used_coins_until"}
+    async for page in inspection.walk(own):
         rows = page["public_half"]
         public_halves.update(row.name for row in rows)
-        contacts.update(contact.name for contact in page["contact"])
+        contacts.update(found.name for found in page["contact"])
         await _check_contacts(inspection, page["contact"])
+        memories = [*page["used_coins"], *page["used_coins_until"]]
+        await inspection.check_types(memories, "zset")
+        listed = dict.fromkeys(found.ids[0] for found in (*page["contact"], *memories))
+        await inspection.examine(map(contact, listed))
         await inspection.examine(coin(row.ids[0], row.ids[1].encode()) for row in rows)
         entries = await _list_entries(inspection, page["queue"])
         await inspection.examine_entries([coin(*entry) for entry in entries])
         await inspection.examine(claim(found.name) for found in page["claim"])
+    async for contact_ids in _list_listed(inventory.scope):
+        await inspection.examine(map(contact, contact_ids))
+    async for rows_aside in _list_aside(inventory.scope):
+        await inspection.examine(coin(*each) for each in rows_aside)
     return Counts(len(public_halves), len(contacts))
+
+
+async def _list_listed(scope: Scope) -> AsyncIterator[list[str]]:
+    """The contacts in both indexes; one of the wrong type has been noted."""
+    with suppress(CorruptEntryError):
+        async for members in scope.seam.scan("*", scope.keys.inv_contacts):
+            yield [found for each in members if (found := parse_id(each)) is not None]
+    with suppress(CorruptEntryError):
+        async for entries in walk_index(scope, scope.keys.inv_forgotten):
+            yield [found for each, _ in entries if (found := parse_id(each)) is not None]
+
+
+async def _list_aside(scope: Scope) -> AsyncIterator[list[tuple[str, bytes]]]:
+    """The rows in the index of those that were set aside: their contacts, and their ids."""
+    with suppress(CorruptEntryError):
+        async for members in walk_names(scope, scope.keys.inv_aside):
+            names = [scope.keys.inv_ids(scope.keys.aside_row(member)) for member in members]
+            yield [(found[0], found[1].encode()) for found in names if found is not None]
 
 
 async def _check_contacts(inspection: Inspection, contacts: Sequence[FoundKey]) -> None:

@@ -92,7 +92,7 @@ class Inspection:
         """
         async for page in self.seam.scan(all_pattern(self.keys, self._kinds)):
             found: dict[str, list[FoundKey]] = defaultdict(list)
-            others: list[tuple[str, Kind]] = []
+            others: list[tuple[str, str]] = []
             for key in page:
                 name = decode_name(key)
                 read = parse_name(self.keys, key, self._kinds)
@@ -101,9 +101,13 @@ class Inspection:
                 elif read[0].name in own:
                     found[read[0].name].append(FoundKey(name, read[1]))
                 else:
-                    others.append((name, read[0]))
-            await self._check_types(others)
+                    others.append((name, read[0].type))
+            await self._probe_types(others)
             yield found
+
+    async def check_types(self, keys: Sequence[FoundKey], kind: str) -> None:
+        """Notes the keys whose value is of another type than it should be."""
+        await self._probe_types([(key.name, kind) for key in keys])
 
     async def examine(self, items: Iterable[Item]) -> list[bytes]:
         """Runs the script that looks at each of some keys, and notes what it finds.
@@ -150,8 +154,8 @@ class Inspection:
         """Takes a key whose value is of another type than all of its kind."""
         self.note("wrong_type", key, "the value has the wrong type")
 
-    async def _check_types(self, keys: Sequence[tuple[str, Kind]]) -> None:
-        probes = [(_PROBES[kind.type][0], name, *_PROBES[kind.type][1:]) for name, kind in keys]
+    async def _probe_types(self, keys: Sequence[tuple[str, str]]) -> None:
+        probes = [(_PROBES[kind][0], name, *_PROBES[kind][1:]) for name, kind in keys]
         replies = await self.seam.read(*probes)
         for (name, _), reply in zip(keys, replies, strict=True):
             if isinstance(reply, AQMDatabaseError):

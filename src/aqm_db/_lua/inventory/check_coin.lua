@@ -1,18 +1,19 @@
 -- Looks at one public half and its entries in queues, and mends them, if asked to.
--- KEYS: meta, used, used_until, queues[tier], totals
+-- KEYS: meta, used, used_until, queues[tier], totals, aside
 -- ARGV: clock (ms), row_prefix, key_id, valid ('1' or '0'), mode ('look' or 'repair')
 -- ARGV: coin_ttl (ms), used_ttl (ms), caps[priority][tier] (count)
 --       valid: whether a coin may have the id.
 -- Returns: {OK, kind, detail, repaired, kind, detail, repaired, ...}
 -- Again: what was mended is no problem any more.
 -- Runs: HGET meta, HDEL meta, HINCRBY totals, ZSCORE queues, ZCARD queues, ZRANGE queues, ZADD queues
--- Runs: ZREM queues
--- Uses: encode_id, inspect_coin, note_problem, read_coin, read_time, recall_use, try_call
+-- Runs: ZREM queues, ZSCORE aside, ZADD aside, ZREM aside
+-- Uses: encode_id, inspect_coin, name_aside, note_problem, read_coin, read_time, recall_use, try_call
 local repair, reply = mode == 'repair', {OK}
 local shown = read_time()
 local now = clock or shown
 
-local kept = read_coin(row_prefix .. encode_id(key_id)) or {}
+local row = row_prefix .. encode_id(key_id)
+local kept = read_coin(row) or {}
 local tier = kept.coin_category
 local _, _, fault = inspect_coin(row_prefix, key_id, tier, now, coin_ttl)
 local own = queues[tier]
@@ -72,6 +73,14 @@ if listed == false then
   note_problem(reply, 'orphaned_row',
     'no queue lists it' .. (obstacle and ', and ' .. obstacle or ''), repair and back)
 end
+-- A row that no queue lists is noted, so that it goes with its contact.
+local noted = try_call('ZSCORE', aside, name_aside(row))
+local is_surplus = noted and (fault == 'dangling' or listed or back)
+local is_unnoted = noted == false and (fault == 'corrupt' or listed == false) and not back
+if is_surplus and not back then
+  note_problem(reply, 'dangling_entry', 'the index of rows that were set aside lists it, and '
+    .. (listed and 'a queue does, too' or 'there is no such row'), repair)
+end
 if not repair then
   return reply
 end
@@ -79,6 +88,10 @@ end
 -- Rehearsals: what can't be written is found out while nothing is.
 for _, queue in ipairs(wrong) do
   redis.call('ZREM', queue, '')
+end
+if is_surplus or is_unnoted then
+  redis.call('ZREM', aside, '')
+  redis.call('ZADD', aside, 'XX', 0, '')
 end
 if back then
   -- Its place is in what may have been looked through; and too many of them are harmless.
@@ -88,5 +101,10 @@ if back then
 end
 for _, queue in ipairs(wrong) do
   redis.call('ZREM', queue, key_id)
+end
+if is_surplus then
+  redis.call('ZREM', aside, name_aside(row))
+elseif is_unnoted then
+  redis.call('ZADD', aside, 0, name_aside(row))
 end
 return reply
