@@ -55,6 +55,10 @@ REPLICATED: Final = "select_coin, alone, on a cluster with replicas"
 PRIMARIES: Final = "select_coin, 64 callers, by primaries"
 MANY_OWNERS: Final = "register_contact, a new owner each time, by owners there are"
 CONNECTIONS: Final = "connections of a client"
+OWNER_ALONE: Final = "alone"
+OWNER_AMONG_OTHERS: Final = "among others"
+ENTRY: Final = "memory of a contact's entry in the index, with a UUID"
+RESERVE: Final = "a slot reserved for each of some contacts"
 ROUND: Final = "a round of maintenance, each of the owners"
 ROUND_BESIDE: Final = "select_coin, 1,000 per second, beside a round of maintenance"
 ALONE: Final = "alone"
@@ -99,6 +103,11 @@ def distance(milliseconds: float) -> str:
 def walk(operation: str) -> str:
     """Background work over everything that there is: seconds for a thousand of it."""
     return f"{operation}, per 1,000"
+
+
+def beside(server: str) -> str:
+    """An owner's operations beside the keys of others, on a kind of server."""
+    return f"an owner beside others, {server}"
 
 
 def among(count: int) -> str:

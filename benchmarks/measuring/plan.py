@@ -30,6 +30,9 @@ class Plan:
         round_owners: how many owners a round of maintenance comes to.
         round_windows: how often select_coin is measured beside a round, and without one.
         round_calls: calls each time.
+        other_keys: how many keys others have beside an owner.
+        cost_rounds: how often an owner's operations are measured there.
+        reserved: numbers of contacts that slots are reserved for, each twice the one before.
     """
 
     lone_rounds: int
@@ -53,6 +56,9 @@ class Plan:
     round_owners: int
     round_windows: int
     round_calls: int
+    other_keys: int
+    cost_rounds: int
+    reserved: tuple[int, ...]
 
 
 FULL: Final = Plan(
@@ -77,6 +83,9 @@ FULL: Final = Plan(
     round_owners=5_000,
     round_windows=20,
     round_calls=1_000,
+    other_keys=300_000,
+    cost_rounds=60,
+    reserved=(400, 800, 1_600),
 )
 QUICK: Final = Plan(
     lone_rounds=20,
@@ -100,6 +109,9 @@ QUICK: Final = Plan(
     round_owners=1_000,
     round_windows=6,
     round_calls=500,
+    other_keys=30_000,
+    cost_rounds=15,
+    reserved=(100, 200, 400),
 )
 SMOKE: Final = Plan(
     lone_rounds=1,
@@ -123,5 +135,7 @@ SMOKE: Final = Plan(
     round_owners=20,
     round_windows=1,
     round_calls=10,
+    other_keys=1_000,
+    cost_rounds=1,
+    reserved=(2, 4),
 )
-"""With ``--benchmark-disable``: everything works, nothing is measured."""

@@ -212,6 +212,28 @@ def _trend(run: Results) -> float:
     return median(times[half:]) / median(times[:half])
 
 
+def _beside_others(server: str, run: Results) -> float:
+    """The time of the operation that suffers most, as a multiple of its time alone."""
+    steps = run.group(names.beside(server)).values()
+    if not steps:
+        raise KeyError(server)
+    return max(step.extra["ratio"] for step in steps)
+
+
+def _entry(run: Results) -> float:
+    entries = run.group(names.ENTRY).values()
+    if not entries:
+        raise KeyError(names.ENTRY)
+    return max(entry.extra["memory_bytes"] for entry in entries)
+
+
+def _doubling(run: Results) -> float:
+    times = [result.extra["ms"] for result in run.group(names.RESERVE).values()]
+    if not times:
+        raise KeyError(names.RESERVE)
+    return times[-1] / times[-2]
+
+
 def _long_round(run: Results) -> float:
     """Seconds, from those of the owners that there were."""
     times = [result.extra["us"] for result in run.group(names.ROUND).values()]
@@ -324,6 +346,17 @@ GOALS = (
         1.3,
         "at most",
     ),
+    *(
+        Goal(
+            f"an owner's slowest operation beside others' keys, against alone, {server}",
+            partial(_beside_others, server),
+            1.2,
+            "at most",
+        )
+        for server in ("valkey-9.1", "valkey-8.1", "redis-6.2", "redis-8.2", "cluster")
+    ),
+    Goal("a contact's entry in the index, on any server", _entry, 100, "under", "bytes"),
+    Goal("reserving for twice as many contacts", _doubling, 2.2, "at most"),
     Goal("a round of maintenance over 100,000 owners", _long_round, 300, "at most", "s"),
     _batch("`select_coins` of 50 contacts against one hand-written pipeline", names.SELECT_50),
     _batch("the inventory's `store_keys` of 50 against one hand-written pipeline", names.STORE_50),
