@@ -254,8 +254,8 @@ class AsyncSecureVault:
         """
         if coin_category is not None:
             check_category("coin_category", coin_category)
-        await prepare_vault(self.scope)
-        return await private_halves.list_active_ids(self.scope, coin_category)
+        is_whole = await prepare_vault(self.scope)
+        return await private_halves.list_active_ids(self.scope, coin_category, is_whole=is_whole)
 
     async def purge_expired(self, max_age_days: int = config.VAULT_PURGE_MAX_AGE_DAYS) -> int:
         """Deletes active keys that are older than some days; malformed rows are logged and kept.

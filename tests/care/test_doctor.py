@@ -415,7 +415,8 @@ async def test_renamed_commands(face: str) -> None:
     )
     assert inventory.message == (
         "The inventory's server doesn't know PEXPIRE, "
-        "which inv_check_claim, inv_consume, inv_forget, inv_remember, inv_select must run."
+        "which inv_adopt, inv_check_claim, inv_check_contact, inv_consume, inv_forget, "
+        "inv_remember, inv_select must run."
     )
     assert "rename-command" in inventory.remedy
 

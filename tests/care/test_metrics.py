@@ -62,6 +62,7 @@ async def test_operations_are_counted_by_outcome(
     vault_client: Redis, inventory_client: Redis, reader: InMemoryMetricReader
 ) -> None:
     """What was done, for which tier, and how it ended."""
+    await inventory_client.set("inv:v1:schema", "2")
     db = AsyncClientDatabase(vault_client, inventory_client)
     instrument(db, provider(reader).get_meter("test"))
     await db.vault.store_key(**sample_key("k", "GOLD"))

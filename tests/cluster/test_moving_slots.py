@@ -106,7 +106,8 @@ def moved_to_the_node_of(first: str, cluster: RunningCluster, way: str) -> Migra
         migration.at_once()
         return migration
     migration.begin()
-    assert sum(migration.steps()) == 1
+    # The contact, and the index of contacts.
+    assert sum(migration.steps()) == 2
     if way == "key by key":
         migration.end()
     return migration

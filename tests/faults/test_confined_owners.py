@@ -173,8 +173,8 @@ async def test_a_confirmation_that_is_denied(confined: Confined, tally: Tally) -
             denied += 1
             changed = await confined.read() != before
             tally.add("an owner's rules", lost=changed, case=name)
-    # Whatever changes something, and what walks.
-    assert denied > 30
+    # Whatever changes something.
+    assert denied >= 30
 
 
 @pytest.mark.parametrize(("backend", "options", "face"), [(VALKEY_9, {}, ASYNC)])

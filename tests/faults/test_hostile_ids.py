@@ -54,7 +54,7 @@ OWNERS = st.tuples(st.none() | IDS, st.none() | IDS) | st.sampled_from(
     [("*", "a"), ("?", "a"), ("[a-z]", "a"), ("a*", "ab"), ("%2A", "*"), ("a}:inv", "a")]
 )
 NO_IDS: list[Any] = ["", "x" * 257, "\u00e9" * 129, "\ud800", "a\udfffb", "x" * 10_000_000]
-SHARED = (b"vault:v1:stats", b"vault:v1:expiry")
+SHARED = (b"vault:v1:stats", b"vault:v1:expiry", b"inv:v1:contacts", b"inv:v1:totals")
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,8 @@ def rows_of(client: Redis) -> dict[Any, Any]:
             reads.hgetall(key)
         elif kind == b"zset":
             reads.zrange(key, 0, -1, withscores=True)
+        elif kind == b"set":
+            reads.smembers(key)
         else:
             reads.get(key)
     return dict(zip(keys, reads.execute(), strict=True))
@@ -198,7 +200,7 @@ def test_what_is_done_for_one_is_done_for_nobody_else(
         theirs.settle()
         rows = rows_of(client)
         if shares_owner:
-            # The counters and the order of expiry are the owner's.
+            # The counters, the order of expiry, and who is registered are the owner's.
             rows = {key: row for key, row in rows.items() if not key.endswith(SHARED)}
         for step in Everything(client, one).steps(other):
             step()

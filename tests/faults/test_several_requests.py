@@ -15,6 +15,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from aqm_db._operations.batch import AT_ONCE
 from aqm_db._operations.outcome import Progress
 from aqm_db.errors import (
     AccessDeniedError,
@@ -145,16 +146,16 @@ async def test_a_batch_that_ends_halfway(
         act_halfway(patched, "vault_store", 2, hindrance.strike)
         outcomes = await scene.on.vault.store_keys(many_keys())
     hindrance.mend()
-    assert outcomes[:500] == [True] * 500
+    assert outcomes[:AT_ONCE] == [True] * AT_ONCE
     assert len(outcomes) == MANY
-    for outcome in outcomes[500:]:
+    for outcome in outcomes[AT_ONCE:]:
         assert isinstance(outcome, hindrance.error)
     # A link that broke may have taken the second portion along.
-    unsent = outcomes[1000 if kind == "down" else 500 :]
+    unsent = outcomes[2 * AT_ONCE if kind == "down" else AT_ONCE :]
     assert not any(isinstance(each, AQMDatabaseError) and each.outcome_unknown for each in unsent)
-    assert scene.count_keys("vault:v1:key:*") == 500
-    again = await scene.on.vault.store_keys(many_keys()[500:])
-    assert again == [True] * 700
+    assert scene.count_keys("vault:v1:key:*") == AT_ONCE
+    again = await scene.on.vault.store_keys(many_keys()[AT_ONCE:])
+    assert again == [True] * (MANY - AT_ONCE)
 
 
 async def test_a_caller_who_stops_halfway(

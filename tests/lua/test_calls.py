@@ -602,7 +602,6 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
         {
             "row": KEYS.vault("k1"),
             "expiry": KEYS.vault_expiry,
-            "clock": NOW,
             "key_id": "k1",
             "ttl": KEY_TTL,
         },
@@ -615,7 +614,6 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "used_until": BOB.used_until,
             "contacts": KEYS.inv_contacts,
             "forgotten": KEYS.inv_forgotten,
-            "clock": NOW,
             "contact_id": "bob",
             "used_ttl": USED_TTL,
         },

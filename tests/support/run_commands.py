@@ -80,6 +80,9 @@ def allow_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 def fill_database(url: str, owner: str | None = None, *, now: int = NOW) -> None:
     """Stores three keys in the vault, and three contacts with their coins in the inventory."""
     with sync.connect(url, owner=owner, clock=Clock(now)) as db:
+        # From here on nobody looks for what came without its indexes.
+        db.vault.get_all_active_ids()
+        db.inventory.get_inventory()
         for key_id in ("k1", "k2", "k3"):
             db.vault.store_key(**sample_key(key_id, "GOLD"))
         db.vault.burn_key("k1")

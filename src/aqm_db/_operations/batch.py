@@ -33,7 +33,7 @@ async def run_to_end(seam: Seam, call: Call) -> Reply:
 
 def is_unfinished(reply: Reply | AQMDatabaseError) -> bool:
     """Whether a call has to be run again, since it has done no more than a part."""
-    return isinstance(reply, list) and reply[0] == Code.UNFINISHED
+    return isinstance(reply, list) and reply[:1] == [Code.UNFINISHED]
 
 
 class TakeBack(NamedTuple, Generic[Item, Result]):

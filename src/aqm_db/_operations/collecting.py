@@ -39,7 +39,7 @@ async def find_garbage(scope: Scope, contact_ids: Sequence[str], inactive_ms: in
     found: list[str] = []
     left = list(contact_ids)
     while left:
-        names = (keys.inv_watch, keys.inv_aside, *keys.list_metas(left[:CONTACTS_AT_ONCE]))
+        names = (keys.inv_aside, *keys.list_metas(left[:CONTACTS_AT_ONCE]))
         reply = await scope.seam.run(Call(FIND_GARBAGE, names, arguments))
         looked_at, *places = check_reply(reply)
         found += [left[place] for place in places]

@@ -159,9 +159,12 @@ async def list_pages(scope: Scope) -> AsyncIterator[list[str]]:
         CorruptEntryError: what is stored in the index's place is malformed.
         SchemaVersionError: a later version of this library has written the database.
     """
-    await prepare_inventory(scope)
-    async for page in scope.seam.scan("*", scope.keys.inv_contacts):
-        contact_ids = [found for each in page if (found := parse_id(each)) is not None]
+    keys = scope.keys
+    is_whole = await prepare_inventory(scope)
+    walked = ("*", keys.inv_contacts) if is_whole else (keys.meta_pattern(),)
+    async for page in scope.seam.scan(*walked):
+        read = parse_id if is_whole else keys.meta_id
+        contact_ids = [found for each in page if (found := read(each)) is not None]
         if contact_ids:
             yield contact_ids
 

@@ -5,7 +5,7 @@ specification's names: it has no indexes, and no mark. Whoever first asks for al
 has its indexes made, in one walk, and marks it. Whatever an owner has was written with its indexes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,12 @@ from aqm_db._io.seam import Call, Seam
 from aqm_db._lua.loader import Script
 from aqm_db._model.keys import Keys
 from aqm_db._model.rows import parse_number
-from aqm_db.errors import CorruptEntryError, SchemaVersionError
+from aqm_db.errors import (
+    AccessDeniedError,
+    CorruptEntryError,
+    NotWritableError,
+    SchemaVersionError,
+)
 
 from . import Scope
 from .batch import AT_ONCE
@@ -53,48 +58,30 @@ async def check_layout(seam: Seam, keys: Keys) -> None:
             _read_mark(database, mark)
 
 
-async def prepare_vault(scope: Scope) -> None:
+async def prepare_vault(scope: Scope) -> bool:
     """Sees to it that all private halves are in their index.
 
+    Returns:
+        Whether they are; not where something isn't, and nothing can be written.
+
     Raises:
         SchemaVersionError: a later version has written them.
         CorruptEntryError: the mark is malformed, or an index.
     """
-    keys = scope.keys
-    if await _is_whole(scope, "vault", keys.vault_schema):
-        return
-    async for page in scope.seam.scan(keys.vault_pattern()):
-        key_ids = [found for key in page if (found := keys.vault_id(key)) is not None]
-        await _run_portions(scope, [build_adopt_half(scope, key_id) for key_id in key_ids])
-    _check_indexes(await scope.seam.read(("ZCARD", keys.vault_expiry)))
-    check_reply(await scope.seam.run(build_mark(keys.vault_schema)))
+    return await _prepare(scope, "vault", scope.keys.vault_schema, _adopt_halves)
 
 
-async def prepare_inventory(scope: Scope) -> None:
+async def prepare_inventory(scope: Scope) -> bool:
     """Sees to it that all contacts are in their index, and all rows that no queue lists.
 
+    Returns:
+        As of :func:`prepare_vault`.
+
     Raises:
         SchemaVersionError: a later version has written them.
         CorruptEntryError: the mark is malformed, or an index.
     """
-    keys = scope.keys
-    if await _is_whole(scope, "inventory", keys.inv_schema):
-        return
-    patterns = {keys.meta_pattern(): keys.meta_id, keys.used_pattern(): keys.used_id}
-    for pattern, read_id in patterns.items():
-        async for page in scope.seam.scan(pattern):
-            contact_ids = [found for key in page if (found := read_id(key)) is not None]
-            calls = [build_adopt_contact(scope, each) for each in dict.fromkeys(contact_ids)]
-            await _run_portions(scope, calls)
-    async for page in scope.seam.scan(keys.inv_pattern()):
-        ids = [pair for key in page if (pair := keys.inv_ids(key)) is not None]
-        await _run_portions(scope, [build_adopt_row(scope, *pair) for pair in ids])
-    _check_indexes(
-        await scope.seam.read(
-            ("SCARD", keys.inv_contacts), ("ZCARD", keys.inv_forgotten), ("ZCARD", keys.inv_aside)
-        )
-    )
-    check_reply(await scope.seam.run(build_mark(keys.inv_schema)))
+    return await _prepare(scope, "inventory", scope.keys.inv_schema, _adopt_contacts)
 
 
 def build_mark(name: str) -> Call:
@@ -105,8 +92,7 @@ def build_mark(name: str) -> Call:
 def build_adopt_half(scope: Scope, key_id: str) -> Call:
     """The call that lists a private half, if it's active."""
     keys = scope.keys
-    arguments = (scope.read_clock(), key_id, TTL_MS)
-    return Call(ADOPT_HALF, (keys.vault(key_id), keys.vault_expiry), arguments)
+    return Call(ADOPT_HALF, (keys.vault(key_id), keys.vault_expiry), (key_id, TTL_MS))
 
 
 def build_adopt_contact(scope: Scope, contact_id: str) -> Call:
@@ -115,7 +101,7 @@ def build_adopt_contact(scope: Scope, contact_id: str) -> Call:
     return Call(
         ADOPT_CONTACT,
         (names.meta, names.used, names.used_until, keys.inv_contacts, keys.inv_forgotten),
-        (scope.read_clock(), contact_id, USED_TTL_MS),
+        (contact_id, USED_TTL_MS),
     )
 
 
@@ -141,11 +127,47 @@ def _read_mark(database: "DatabaseName", mark: object) -> int | None:
     return version
 
 
-async def _is_whole(scope: Scope, database: "DatabaseName", name: str) -> bool:
-    """Whether the indexes of a database hold all that there is."""
-    [mark] = await scope.seam.read(("GET", name))
-    version = _read_mark(database, mark)
-    return bool(scope.keys.prefix) or version == LAYOUT
+async def _prepare(
+    scope: Scope, database: "DatabaseName", mark: str, adopt: Callable[[Scope], Awaitable[None]]
+) -> bool:
+    [found] = await scope.seam.read(("GET", mark))
+    version = _read_mark(database, found)
+    # Whatever an owner has was written with its indexes.
+    if scope.keys.prefix or version == LAYOUT:
+        return True
+    try:
+        await adopt(scope)
+        check_reply(await scope.seam.run(build_mark(mark)))
+    except (AccessDeniedError, NotWritableError):
+        # Whoever may write does it; who reads meanwhile walks over all that there is.
+        return False
+    return True
+
+
+async def _adopt_halves(scope: Scope) -> None:
+    keys = scope.keys
+    async for page in scope.seam.scan(keys.vault_pattern()):
+        key_ids = [found for key in page if (found := keys.vault_id(key)) is not None]
+        await _run_portions(scope, [build_adopt_half(scope, key_id) for key_id in key_ids])
+    _check_indexes(await scope.seam.read(("ZCARD", keys.vault_expiry)))
+
+
+async def _adopt_contacts(scope: Scope) -> None:
+    keys = scope.keys
+    patterns = {keys.meta_pattern(): keys.meta_id, keys.used_pattern(): keys.used_id}
+    for pattern, read_id in patterns.items():
+        async for page in scope.seam.scan(pattern):
+            contact_ids = [found for key in page if (found := read_id(key)) is not None]
+            calls = [build_adopt_contact(scope, each) for each in dict.fromkeys(contact_ids)]
+            await _run_portions(scope, calls)
+    async for page in scope.seam.scan(keys.inv_pattern()):
+        ids = [pair for key in page if (pair := keys.inv_ids(key)) is not None]
+        await _run_portions(scope, [build_adopt_row(scope, *pair) for pair in ids])
+    _check_indexes(
+        await scope.seam.read(
+            ("SCARD", keys.inv_contacts), ("ZCARD", keys.inv_forgotten), ("ZCARD", keys.inv_aside)
+        )
+    )
 
 
 def _check_indexes(counts: Sequence[object]) -> None:

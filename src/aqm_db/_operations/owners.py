@@ -64,8 +64,10 @@ async def scan_shares(
     for _ in range(2):
         seams = await make_share_seams(client, unavailable, user)
         shares = [Share(layer(seam)) for seam in seams]
-        before = await _read_layout(seams) if is_cluster(client) else []
+        before = await _read_layout(shares) if is_cluster(client) else []
         for share in shares:
+            if share.error is not None:
+                continue
             try:
                 async for page in share.seam.scan(pattern):
                     yield share, page
@@ -76,24 +78,26 @@ async def scan_shares(
         for share in shares:
             if share.error is not None:
                 raise share.error
-        if before is not None and (not before or before == await _read_layout(seams)):
+        if before is not None and (not before or before == await _read_layout(shares)):
             return
 
 
-async def _read_layout(seams: Sequence[Seam]) -> _Layout | None:
+async def _read_layout(shares: Sequence[Share]) -> _Layout | None:
     """Where all slots are; None if one is between two primaries, or nobody tells."""
-    layout: _Layout = []
-    for seam in seams:
+    layout: _Layout | None = []
+    for share in shares:
         try:
-            replies = await read_unless_refused(seam, ("CLUSTER", "NODES"))
-        except UnavailableError:
-            # The walk there says so as well, once those of the others are over.
-            return None
-        if replies is None:
-            return None
-        nodes = [line.split() for line in replies[0].splitlines()]
-        [slots] = [fields[8:] for fields in nodes if b"myself" in fields[2]]
-        if any(slot.startswith(b"[") for slot in slots):
-            return None
-        layout.append(slots)
+            replies = await read_unless_refused(share.seam, ("CLUSTER", "NODES"))
+        except UnavailableError as error:
+            # It was asked as often as it may be.
+            share.error, replies = error, None
+        slots = None if replies is None else _read_slots(replies[0])
+        layout = None if layout is None or slots is None else [*layout, slots]
     return layout
+
+
+def _read_slots(told: bytes) -> list[bytes] | None:
+    """The slots of whoever told this (CLUSTER NODES); None if one is on its way."""
+    nodes = [line.split() for line in told.splitlines()]
+    [slots] = [fields[8:] for fields in nodes if b"myself" in fields[2]]
+    return None if any(slot.startswith(b"[") for slot in slots) else slots

@@ -157,11 +157,19 @@ async def read_entries(
                 yield error
 
 
-async def list_active_ids(scope: Scope, coin_category: str | None) -> list[str]:
-    """The ids of active keys, of one tier or of all; malformed rows are logged and left out."""
+async def list_active_ids(
+    scope: Scope, coin_category: str | None, *, is_whole: bool = True
+) -> list[str]:
+    """The ids of active keys, of one tier or of all; malformed rows are logged and left out.
+
+    Args:
+        scope: whose they are.
+        coin_category: their tier.
+        is_whole: whether their index lists all of them; otherwise the database is walked over.
+    """
     # A walk may come by a key twice.
     found: dict[str, None] = {}
-    async for key_ids in _list_pages(scope):
+    async for key_ids in _list_pages(scope) if is_whole else _walk_pages(scope):
         rows = await scope.seam.read(
             *(("HMGET", scope.keys.vault(key_id), "status", "coin_category") for key_id in key_ids)
         )
@@ -247,6 +255,14 @@ async def _list_pages(scope: Scope) -> AsyncIterator[list[str]]:
     """The ids of all private halves, page by page; those of some that are gone, too."""
     async for entries in walk_index(scope, scope.keys.vault_expiry):
         key_ids = [key_id for member, _ in entries if (key_id := parse_id(member)) is not None]
+        if key_ids:
+            yield key_ids
+
+
+async def _walk_pages(scope: Scope) -> AsyncIterator[list[str]]:
+    """The same of what no index lists (SCAN)."""
+    async for page in scope.seam.scan(scope.keys.vault_pattern()):
+        key_ids = [key_id for key in page if (key_id := scope.keys.vault_id(key)) is not None]
         if key_ids:
             yield key_ids
 

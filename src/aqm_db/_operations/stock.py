@@ -163,7 +163,7 @@ def continue_select(contact_id: str, call: Call, reply: Reply | AQMDatabaseError
     _warn_of_aside(contact_id, aside)
     left = len(TIERS) - TIERS.index(tier.decode())
     keys = (*call.keys[:_FIRST_QUEUE], *call.keys[-left:])
-    return call._replace(keys=keys, arguments=(*call.arguments[:_TIER], tier, place))
+    return Call(SELECT, keys, (*call.arguments[:_TIER], tier, place), call.tier)
 
 
 def names_claim(call: Call, reply: object) -> bool:

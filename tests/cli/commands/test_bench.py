@@ -96,8 +96,8 @@ def test_its_own_coins_are_there_while_it_runs(
     monkeypatch.setattr(bench_rounds.Bench, "_remove", count_and_remove)
     before = read_content(server)
     assert run_command("bench", "--seconds", "0", "--url", url).code == 0
-    # A contact, its used coins, and a claim for each of them; at last nothing.
-    assert sizes == [bench_rounds.ROUND + 2] * 2 + [0]
+    # A contact, its used coins, a claim for each of them, and the owner's two; at last nothing.
+    assert sizes == [bench_rounds.ROUND + 4] * 2 + [0]
     assert read_content(server) == before
 
 

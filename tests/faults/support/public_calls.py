@@ -85,6 +85,9 @@ async def furnish(objects: Objects) -> InventoryEntry:
         await vault.store_key(key_id, tier, BLOB, b"nonce", b"tag")
     await vault.store_key("k4", "GOLD", BLOB, b"nonce", b"tag")
     await vault.burn_key("k4")
+    # Nothing here came without its indexes: nobody has to look for it.
+    await vault.get_all_active_ids()
+    await inventory.get_inventory()
     entries: list[InventoryEntry | None] = []
     for contact_id in (BOB, CAROL):
         await inventory.register_contact(contact_id, "BESTIE", contact_id.title())

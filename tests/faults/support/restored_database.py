@@ -8,19 +8,21 @@ from aqm_db import config
 from tests.support.samples import snapshot
 
 _EXPIRY = config.VAULT_EXPIRY_KEY.encode()
+_FORGOTTEN = config.INV_FORGOTTEN_KEY.encode()
 _WATCHES = {b"vault:v1:watch", b"inv:v1:watch"}
 
 
 async def read_content(client: Redis) -> dict[Any, Any]:
     """What a client's database holds, but for when it was written by the server's clock.
 
-    When private halves end goes by that clock, whatever others say, and so do notes of it: no two
-    runs of a call have that in common. What private halves are is told.
+    When private halves end goes by that clock, whatever others say, and so do notes of it, and the
+    end of what is remembered of a contact: no two runs of a call have that in common. What private
+    halves are is told.
     """
     return {
         key: {member: score % 1 for member, score in value}
         # A test may have made something else of it.
-        if key == _EXPIRY and isinstance(value, list)
+        if key in {_EXPIRY, _FORGOTTEN} and isinstance(value, list)
         else value
         for key, value in (await snapshot(client)).items()
         if key not in _WATCHES

@@ -106,10 +106,12 @@ class Bench:
 
     async def _remove(self, db: AsyncClientDatabase) -> None:
         # By name: a search would walk over the user's own data, round after round.
-        names = db.inventory.keys.of(_CONTACT)
+        keys = db.inventory.keys
+        names = keys.of(_CONTACT)
         await db.gates.inventory.read(
             (
                 "UNLINK",
+                *(keys.inv_contacts, keys.inv_totals),
                 *(names.meta, names.used, names.used_until, *names.queues),
                 *(names.row(_key_id(number)) for number in range(ROUND)),
                 *(names.claims + request_id for request_id in self._request_ids),

@@ -1,5 +1,5 @@
 -- Which of some contacts may have something to collect; it looks at so many coins at most.
--- KEYS: watch, aside, metas ...
+-- KEYS: aside, metas ...
 -- ARGV: clock (ms), meta_prefix, used_prefix, used_until_prefix, queue_prefix, row_prefix
 -- ARGV: coin_ttl (ms), inactive (ms), used_ttl (ms), most (count)
 --       prefixes: of all contacts' keys; inactive: as of collect.
@@ -7,9 +7,10 @@
 --          contacts: how many were looked at; places: in the list, of those that may have something
 -- Again: it only reads.
 -- Runs: HMGET metas, ZCARD queues, ZRANGE queues, HMGET row, ZCOUNT used, ZCOUNT used_until
--- Uses: confirm_time, encode_id, list_aside, parse_integer, read_time, try_call
+-- Uses: encode_id, list_aside, parse_integer, read_time, try_call
 local LOWEST = PRIORITIES[#PRIORITIES]
-local now = clock or confirm_time(watch, read_time(), true)
+-- Whoever collects knows whether the clock has jumped, and takes note of what it shows.
+local now = clock or read_time()
 local left = most
 local oldest_use, oldest_end = string.format('%.0f', now - used_ttl), string.format('%.0f', now)
 

@@ -5,6 +5,7 @@
 -- Again: the contact remembers the request that made it; once it was forgotten, the claim does.
 -- Runs: EXISTS claim, EXISTS meta, HGET meta, HSET meta, PERSIST meta, ZADD used, PERSIST used
 -- Runs: ZADD used_until, PERSIST used_until, SADD contacts, SREM contacts, ZREM forgotten
+-- Runs: SISMEMBER contacts, ZSCORE forgotten
 -- Uses: is_late, read_time
 if redis.call('EXISTS', claim) == 1 then
   return {OK, 1}
@@ -15,11 +16,16 @@ local shown = read_time()
 if not is_own and is_late(sent, shown) then
   return {UNKNOWN, shown}
 end
--- Rehearsals: what can't be written is found out while nothing is.
+if exists and redis.call('SISMEMBER', contacts, contact_id) == 1
+  and not redis.call('ZSCORE', forgotten, contact_id) then
+  return {OK, is_own and 1 or 0}
+end
+-- Rehearsals: what can't be written is found out while nothing is. ZADD is the first, since a server
+-- that is full refuses nothing any more after what makes room.
+redis.call('ZADD', used, 'XX', 0, '')
 redis.call('SREM', contacts, '')
 redis.call('ZREM', forgotten, '')
 if not exists then
-  redis.call('ZADD', used, 'XX', 0, '')
   redis.call('ZADD', used_until, 'XX', 0, '')
   redis.call('PERSIST', meta)
 end

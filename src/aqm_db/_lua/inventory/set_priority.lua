@@ -52,8 +52,8 @@ if #excess > 0 then
   redis.call('DEL', row_prefix)
   drop_use(used, used_until, '')
 end
-redis.call('HDEL', meta, '')
 redis.call('SET', claim, '', 'PX', 1, 'XX')
+redis.call('HDEL', meta, '')
 redis.call('HSET', meta, 'priority', priority)
 if more then
   redis.call('HSET', meta, 'excess', 1)

@@ -1,6 +1,6 @@
 -- Lists an active private half that something else has written in the index, unless it's listed.
 -- KEYS: row, expiry
--- ARGV: clock (ms), key_id, ttl (ms)
+-- ARGV: key_id, ttl (ms)
 -- Returns: {OK, listed}
 -- Again: it is listed by then.
 -- Runs: HMGET row, PTTL row, ZADD expiry
@@ -13,6 +13,6 @@ end
 local shown, left = read_time(), redis.call('PTTL', row)
 if left < 0 then
   -- Nothing ends it but a purge.
-  left = (parse_integer(fields[3]) or 0) + ttl - (clock or shown)
+  left = (parse_integer(fields[3]) or 0) + ttl - shown
 end
 return {OK, redis.call('ZADD', expiry, 'NX', format_score(shown + left, tier), key_id)}
