@@ -31,11 +31,12 @@ READING = {
     *("inventory.get_contact_meta", "inventory.get_inventory", "inventory.get_inventory()"),
     *("inventory.has_keys_for", "inventory.get_available_tiers", "inventory.contact_pages"),
     *("inventory.list_coins", "inventory.count_stale", "db.health", "db.check"),
+    "db.get_maintenance_progress",
     *("gc.dry_run", "gc.dry_run(0)"),
     *(name for name in CALLS if name.startswith("reporter.")),
 }
 NOTHING_TO_WRITE = {
-    *("vault.store_key(k1)", "vault.purge_expired"),
+    *("vault.store_key(k1)", "vault.purge_expired", "gc.garbage_collect"),
     *("inventory.register_contact", "inventory.store_key(B1)", "inventory.store_key(B2)"),
 }
 """Calls that find out, on the furnished database, that there is nothing for them to do."""
@@ -43,7 +44,7 @@ TAKING = {
     *("vault.burn_key", "vault.use_key", "vault.purge_expired(0)"),
     *("inventory.select_coin(GOLD)", "inventory.select_coin(BRONZE)", "inventory.select_coins"),
     *("inventory.consume_key", "inventory.set_contact_priority", "inventory.forget_contact"),
-    *("gc.garbage_collect", "gc.garbage_collect(0)", "gc.collect_single_contact"),
+    *("gc.garbage_collect(0)", "gc.collect_single_contact"),
 }
 """Calls that give memory back, or soon will."""
 

@@ -220,7 +220,7 @@ async def test_a_fresh_request_id_for_each_attempt(lab: Lab, operation: Operatio
     [
         (private_halves.STORE, "== request_id then", "== '' then", "vault.store_key"),
         (private_halves.BURN, "== request_id then", "== '' then", "vault.burn_key"),
-        (contacts.REGISTER, "== request_id then", "== '' then", "inventory.register_contact"),
+        (contacts.REGISTER, "== request_id", "== ''", "inventory.register_contact"),
         (stock.STORE, "== request_id and OK", "== '' and OK", "inventory.store_key"),
         (
             stock.SELECT,
@@ -277,7 +277,7 @@ async def test_a_store_without_a_claim(lab: Lab) -> None:
 @in_the_lab
 async def test_a_repeated_select_that_sets_aside(lab: Lab) -> None:
     """Claims: test_a_request_that_is_asked_again_sets_nothing_aside."""
-    lab.without(stock.SELECT, r"if #aside == 0 and [^\n]* then", "if false then")
+    lab.without(stock.SELECT, r"if #skipped == 0 and [^\n]* then", "if false then")
     await lab.is_noticed_by(of_repeats.test_a_request_that_is_asked_again_sets_nothing_aside)
 
 
@@ -501,7 +501,7 @@ async def test_a_clock_that_is_not_checked(lab: Lab, tmp_path: Path) -> None:
 @in_the_lab
 async def test_a_higher_priority_that_drops_coins(lab: Lab) -> None:
     """Only a downgrade trims: test_set_priority_upgrade_drops_nothing."""
-    lab.without(contacts.SET_PRIORITY, "local lowered = false", "local lowered = true")
+    lab.without(contacts.SET_PRIORITY, "local lowered = unfinished and", "local lowered = true or")
     await lab.is_noticed_by(of_the_inventory.test_set_priority_upgrade_drops_nothing)
 
 
@@ -644,8 +644,8 @@ async def test_an_expired_key_that_nobody_noticed(lab: Lab) -> None:
         ),
         (
             collecting.COLLECT,
-            r"drop_use\(used, used_until, ''\)",
-            "zrem",
+            r"redis.call\('DEL', row_prefix\)",
+            "del",
             "gc.collect_single_contact",
         ),
         (
