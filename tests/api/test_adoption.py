@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from aqm_db import AsyncGarbageCollector, AsyncSecureVault, AsyncSmartInventory
 from aqm_db.errors import CorruptEntryError, SchemaVersionError
 from aqm_db.types import GCResult
+from tests.support.backends import VALKEY_9, RunningServer
 from tests.support.samples import DAY_MS, Clock
 
 pytestmark = pytest.mark.asyncio
@@ -183,3 +184,24 @@ async def test_owners_need_no_mark(
     await vault_client.set("aqm:{alice}:vault:v1:schema", "3")
     with pytest.raises(SchemaVersionError):
         await halves.get_all_active_ids()
+
+
+async def test_who_may_not_write_reads_all_the_same(clock: Clock) -> None:
+    """A replica, a full server, and a user who may only read adopt nothing: the data is walked."""
+    with RunningServer(VALKEY_9) as server:
+        admin: Any = server.client(0)
+        await admin.execute_command("ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-@write")
+        await write_contact(admin, "carol", clock.now)
+        await write_half(admin, "k", clock.now)
+        await admin.set("inv:v1:meta:%", "none of ours")
+        await admin.hset("vault:v1:key:%", "status", "ACTIVE")
+        user = server.client(0, username="u", password="p")
+        assert set(await AsyncSmartInventory(user).get_inventory()) == {"carol"}
+        assert await AsyncSecureVault(user).get_all_active_ids() == ["k"]
+        assert await admin.exists("inv:v1:schema", "vault:v1:schema") == 0
+        for key in ("inv:v1:meta:carol", "inv:v1:meta:%", "vault:v1:key:k", "vault:v1:key:%"):
+            await admin.delete(key)
+        assert await AsyncSmartInventory(user).get_inventory() == {}
+        assert await AsyncSecureVault(user).get_all_active_ids() == []
+        await user.aclose()
+        await admin.aclose()

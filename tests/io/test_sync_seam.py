@@ -434,15 +434,15 @@ def test_many_calls_that_fail_are_unavailable(tmp_path: Path) -> None:
 
 
 def test_pages_come_until_the_last(tmp_path: Path) -> None:
-    """SCAN may give pages without keys."""
-    key = b"inv:v1:meta:bob"
-    pages = [
+    """SSCAN may give pages without members."""
+    answers = [
+        b"$1\r\n2\r\n",
         b"*2\r\n$1\r\n7\r\n*0\r\n",
-        b"*2\r\n$1\r\n0\r\n*1\r\n$%d\r\n%s\r\n" % (len(key), key),
+        b"*2\r\n$1\r\n0\r\n*1\r\n$3\r\nbob\r\n",
     ]
-    with scripted(tmp_path / "s", *pages) as (server, client):
+    with scripted(tmp_path / "s", *answers) as (server, client):
         assert list(SmartInventory(client).contact_pages()) == [["bob"]]
-        assert [request[1] for request in server.requests] == [b"0", b"7"]
+        assert [request[2] for request in server.requests[1:]] == [b"0", b"7"]
 
 
 def test_a_connection_keeps_its_policy(tmp_path: Path) -> None:

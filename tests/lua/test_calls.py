@@ -92,7 +92,7 @@ class Recorder:
         """There is one of everything, and nothing in it but a private half."""
         halves = [b"k1", b"1"] if commands and KEYS.vault_expiry in commands[0] else []
         replies: dict[Any, Any] = {"EXISTS": 1, "ZCARD": 0, "HGETALL": {}}
-        replies |= {"ZRANGEBYSCORE": halves, "ZRANGE": []}
+        replies |= {"ZRANGEBYSCORE": halves, "ZRANGE": [], "ZRANGEBYLEX": []}
         return [replies.get(command[0]) for command in commands]
 
     async def scan(self, pattern: str, within: str | None = None) -> AsyncIterator[list[bytes]]:
@@ -325,7 +325,6 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
     "inv_find_garbage": (
         send(collecting.FIND_GARBAGE, lambda scope: collecting.find_garbage(scope, ["bob"], 1)),
         {
-            "watch": KEYS.inv_watch,
             "aside": KEYS.inv_aside,
             "metas": [BOB.meta],
             "clock": NOW,

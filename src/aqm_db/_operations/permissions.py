@@ -66,7 +66,8 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "check": (
             "SCAN, HGETALL meta, EXISTS meta, EXISTS row, ZRANGE queues, ZCARD used, "
             "ZCARD used_until, STRLEN turn, HGET leases, ZCARD leases_until, HGET coming, "
-            "HGET totals, HGET watch, SCARD contacts, ZCARD forgotten, ZCARD aside, STRLEN schema"
+            "HGET totals, HGET watch, SCARD contacts, ZCARD forgotten, ZCARD aside, STRLEN schema, "
+            "SSCAN contacts, ZRANGEBYSCORE forgotten, ZRANGEBYLEX aside"
         ),
         "count_stale": "SSCAN contacts",
         "export_backup": (
@@ -99,6 +100,7 @@ _HARMLESS: dict[str, tuple[Argument, ...]] = {
     "PEXPIREAT": (1,),
     # A time that is none.
     "SET": ("", "PX", 0),
+    "SISMEMBER": ("",),
     "SREM": ("",),
     # A number that is none.
     "WAIT": ("", 0),
