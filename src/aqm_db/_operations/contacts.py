@@ -10,7 +10,7 @@ from aqm_db._model.keys import parse_id
 from aqm_db._model.rows import row_of
 from aqm_db._model.tiers import PRIORITIES, TIERS, name_count_field
 from aqm_db.errors import AQMDatabaseError, ContactNotRegisteredError, CorruptEntryError
-from aqm_db.types import ContactMeta, InventorySummary
+from aqm_db.types import ContactMeta, InventorySummary, Priority
 
 from . import Scope
 from .layout import prepare_inventory
@@ -22,7 +22,9 @@ SET_PRIORITY = Script("inventory/set_priority")
 FORGET = Script("inventory/forget")
 SUMMARIZE = Script("inventory/summarize")
 
-_PRIORITIES = {priority.encode(): priority for priority in PRIORITIES}
+_PRIORITIES: Mapping[bytes, Priority] = {
+    priority.encode(): check_priority("priority", priority) for priority in PRIORITIES
+}
 _COUNTS = [name_count_field(tier) for tier in TIERS]
 _log = logging.getLogger("aqm_db.inventory")
 
