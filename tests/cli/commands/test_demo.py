@@ -125,7 +125,7 @@ class TestStory:
             r"Alice's bob +BESTIE +0 +0 +0  5 GOLD, 4 SILVER, 1 BRONZE",
             r"Alice's carol +STRANGER +0 +0 +0  nothing",
             r"Alice: vault answers, 0 Redis keys; inventory answers, \d+ Redis keys\.",
-            r"Bob: vault answers, 13 Redis keys; inventory answers, 0 Redis keys\.",
+            r"Bob: vault answers, 13 Redis keys; inventory answers, 1 Redis keys\.",
             r"Nothing is left: the temporary directory was removed\.",
         ],
     )
