@@ -10,7 +10,7 @@ import pytest
 
 from aqm_db import config, connect, gc
 from aqm_db._io.confirming import UNCONFIRMED
-from aqm_db._io.seam import Call
+from aqm_db._io.seam import SCAN_COUNT, Call
 from aqm_db._lua.loader import Code, Script
 from aqm_db._model.keys import Keys
 from aqm_db._operations import Scope, batch, contacts, reservations
@@ -132,6 +132,37 @@ async def test_an_index_of_the_wrong_type_hides_nothing() -> None:
             await inventory.set("aqm:{alice}:inv:v1:aside", "x")
             with pytest.raises(CorruptEntryError):
                 await db.delete_owner("alice")
+        await client.aclose()
+
+
+async def test_many_rows_that_were_set_aside() -> None:
+    """They go with their owner, page by page."""
+    with RunningServer(VALKEY_9) as server:
+        async with connect(f"unix://{server.socket_path}", owner="alice") as db:
+            client = db.resources.clients[1]
+            rows = {f"bob:{number}": 0 for number in range(SCAN_COUNT + 1)}
+            await client.zadd("aqm:{alice}:inv:v1:aside", rows)
+            await client.mset({f"aqm:{{alice}}:inv:v1:key:{row}": "x" for row in rows})
+            assert await db.delete_owner("alice") == len(rows) + 1
+            assert await client.dbsize() == 0
+
+
+async def test_a_server_that_is_lost_while_it_is_walked() -> None:
+    """That is told once the others are over."""
+
+    class Lost:
+        async def scan(self, _: str) -> AsyncIterator[list[bytes]]:
+            yield [b"first"]
+            raise VaultUnavailableError("lost")
+
+    with RunningServer(VALKEY_9) as server:
+        client: Any = server.client(0)
+        lost: Any = Lost()
+        pages = scan_shares(client, VaultUnavailableError, "test", "aqm:*", lambda _: lost)
+        _, page = await anext(pages)
+        assert page == [b"first"]
+        with pytest.raises(VaultUnavailableError, match="lost"):
+            await anext(pages)
         await client.aclose()
 
 
