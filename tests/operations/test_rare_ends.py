@@ -10,7 +10,7 @@ import pytest
 
 from aqm_db import config, connect, gc
 from aqm_db._io.confirming import UNCONFIRMED
-from aqm_db._io.seam import SCAN_COUNT, Call
+from aqm_db._io.seam import SCAN_COUNT, Call, Undo
 from aqm_db._lua.loader import Code, Script
 from aqm_db._model.keys import Keys
 from aqm_db._operations import Scope, batch, contacts, reservations
@@ -80,7 +80,14 @@ async def test_what_can_not_be_taken_back_is_logged(
     """The cancellation goes on all the same."""
     monkeypatch.setattr(batch, "AT_ONCE", 1)
     seam: Any = Told([[Code.OK]], asyncio.CancelledError(), VaultUnavailableError("gone"))
-    take_back: TakeBack[str, str] = TakeBack(lambda _: lambda _: None, lambda _: CALL, 1000)
+
+    def undo(_: str) -> Undo:
+        return lambda _: None
+
+    def build(_: str) -> Call:
+        return CALL
+
+    take_back = TakeBack(undo, build, 1000)
     with pytest.raises(asyncio.CancelledError):
         await run_batch(seam, "ab", lambda _: CALL, lambda item, _: item, take_back)
     [record] = [each for each in caplog.records if each.msg == "outcome_unknown"]
