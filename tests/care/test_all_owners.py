@@ -179,6 +179,23 @@ async def test_memory_of_use_that_is_over_is_found(
     assert await inventory_client.zcard(used) < before
 
 
+async def test_what_was_set_aside_of_an_inactive_stranger_is_found(
+    db: AsyncClientDatabase, clock: Clock, inventory_client: Redis
+) -> None:
+    """No queue lists it, and the contact has nothing else that would call for a collector."""
+    one = db.for_owner("owner-3")
+    await one.inventory.register_contact("mallory", "STRANGER")
+    await one.vault.burn_key("k")
+    await one.inventory.forget_contact(BOB)
+    names = one.inventory.keys.of("mallory")
+    await inventory_client.hset(names.row("lost"), "coin_category", "GOLD")
+    await inventory_client.zadd(one.inventory.keys.inv_aside, {"mallory:lost": 0})
+    clock.advance(days=31)
+    assert await db.maintain_owners(sleep=at_once)
+    assert not await inventory_client.exists(names.row("lost"))
+    assert not await inventory_client.zcard(one.inventory.keys.inv_aside)
+
+
 async def test_a_crowd_of_contacts_is_left_to_the_collector(
     db: AsyncClientDatabase, clock: Clock
 ) -> None:

@@ -645,6 +645,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "turn": KEYS.maintenance,
             "contacts": KEYS.inv_contacts,
             "watch": KEYS.inv_watch,
+            "aside": KEYS.inv_aside,
             "clock": NOW,
             "round": 5,
             "visit": "me",

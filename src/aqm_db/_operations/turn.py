@@ -79,16 +79,11 @@ def build_visit(
         inactive_ms: a contact whose last message is longer ago is inactive.
     """
     keys = scope.keys
-    names = keys.of("")
-    prefixes = (
-        *(names.meta, names.used, names.used_until),
-        names.queues[0].rpartition("::")[0] + ":",
-        names.rows.removesuffix(":"),
-    )
+    prefixes = (keys.metas, keys.useds, keys.used_untils, keys.queues, keys.rows)
     times = (COIN_TTL_MS, inactive_ms, USED_TTL_MS)
     return Call(
         VISIT,
-        (keys.maintenance, keys.inv_contacts, keys.inv_watch),
+        (keys.maintenance, keys.inv_contacts, keys.inv_watch, keys.inv_aside),
         (
             *(scope.read_clock(), visit.began, visit.id, lasting_ms, working_ms),
             *(*prefixes, *times, _MOST_CONTACTS, _MOST_COINS),

@@ -1,5 +1,5 @@
 -- Takes an owner's turn for a round over all owners, and looks whether there is garbage to collect.
--- KEYS: turn, contacts, watch
+-- KEYS: turn, contacts, watch, aside
 -- ARGV: clock (ms), round, visit, lasting (ms), working (ms), meta_prefix, used_prefix
 -- ARGV: used_until_prefix, queue_prefix, row_prefix, coin_ttl (ms), inactive (ms), used_ttl (ms)
 -- ARGV: most_contacts (count), most_coins (count)
@@ -9,59 +9,26 @@
 --          passed: the owner was cared for in this round, or somebody else has the turn.
 --          busy: the owner is being cared for in this round.
 -- Again: the turn says that this visit has taken it.
--- Runs: GET turn, SET turn, SCARD contacts, SMEMBERS contacts, HMGET meta, ZCARD queues
--- Runs: ZRANGE queues, ZRANGEBYSCORE used, ZRANGEBYSCORE used_until
--- Uses: confirm_time, encode_id, inspect_coin, parse_integer, read_time
-local LOWEST = PRIORITIES[#PRIORITIES]
-
+-- Runs: GET turn, SET turn, SCARD contacts, SMEMBERS contacts
+-- Uses: confirm_time, encode_id, may_have_garbage, read_time
 local present = redis.call('GET', turn)
 local in_round, by, state = string.match(present or '', '^round:(%d+):([%w_-]+)(:?.*)$')
 if present and by ~= visit and not (in_round and tonumber(in_round) < tonumber(round)) then
   return {OK, in_round == round and state ~= '' and 'busy' or 'passed'}
 end
 
-local now = clock or confirm_time(watch, read_time())
-
-local function has_old(name, before)
-  return #redis.call('ZRANGEBYSCORE', name, '-inf', string.format('%.0f', before),
-    'LIMIT', 0, 1) > 0
-end
-
--- Whether a contact's turn has come; what is malformed is for the collector to tell.
-local function has_garbage(id, inspected)
-  local encoded = encode_id(id)
-  local contact = redis.call('HMGET', meta_prefix .. encoded, 'priority', 'last_msg_at')
-  local last_msg_at = parse_integer(contact[2])
-  local is_inactive = not last_msg_at or last_msg_at < now - inactive
-  if is_inactive and contact[1] ~= LOWEST or has_old(used_prefix .. encoded, now - used_ttl)
-    or has_old(used_until_prefix .. encoded, now) then
-    return true
-  end
-  for _, tier in ipairs(TIERS) do
-    local queue = queue_prefix .. encoded .. ':' .. tier
-    local coins = redis.call('ZCARD', queue)
-    if coins > 0 and is_inactive or coins > most_coins - inspected then
-      return true
-    end
-    inspected = inspected + coins
-    for _, coin_id in ipairs(coins > 0 and redis.call('ZRANGE', queue, 0, -1) or {}) do
-      local _, _, fault = inspect_coin(row_prefix .. encoded .. ':', coin_id, tier, now, coin_ttl)
-      if fault == 'stale' then
-        return true
-      end
-    end
-  end
-  return false, inspected
-end
+local about = {meta = meta_prefix, used = used_prefix, used_until = used_until_prefix,
+  queue = queue_prefix, row = row_prefix, now = clock or confirm_time(watch, read_time()),
+  inactive = inactive, used_ttl = used_ttl, coin_ttl = coin_ttl}
 
 local function find_work()
   if redis.call('SCARD', contacts) > most_contacts then
     return true
   end
-  local found, inspected = false, 0
+  local found, left = false, most_coins
   for _, id in ipairs(redis.call('SMEMBERS', contacts)) do
-    found, inspected = has_garbage(id, inspected)
-    if found then
+    found, left = may_have_garbage(encode_id(id), aside, left, about)
+    if found ~= false then
       return true
     end
   end
