@@ -111,6 +111,16 @@ async def test_rows_that_no_queue_lists_go_with_their_contact(
     assert await inventory_client.keys("inv:v1:key:*") == []
 
 
+async def test_the_names_of_rows_that_no_queue_lists_are_kept_as_they_stand(
+    inventory: AsyncSmartInventory, inventory_client: Redis, clock: Clock
+) -> None:
+    """Separators in ids don't mix up what belongs to whom."""
+    await write_contact(inventory_client, "b%3Ab", clock.now)
+    await write_coin(inventory_client, "b%3Ab", "k%3A1", clock.now)
+    await inventory.get_inventory()
+    assert await inventory_client.zrange("inv:v1:aside", 0, -1) == [b"b%3Ab:k%3A1"]
+
+
 async def test_what_comes_later_is_not_looked_for(
     inventory: AsyncSmartInventory,
     vault: AsyncSecureVault,

@@ -177,7 +177,7 @@ async def _leave_more(db: Any, inventory_client: Redis) -> None:
     await stock(db.inventory, BOB, "SILVER", "aside")
     keys = db.inventory.keys
     await inventory_client.zrem(keys.of(BOB).queues[1], "aside")
-    await inventory_client.zadd(keys.inv_aside, {keys.aside_member(BOB, "aside"): 0})
+    await inventory_client.zadd(keys.inv_aside, {f"{BOB}:aside": 0})
 
 
 async def _read_lasting(client: Redis) -> dict[bytes, Any]:

@@ -624,7 +624,6 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "aside": KEYS.inv_aside,
             "queues": dict(zip(TIERS, KEYS.of("b:b").queues, strict=True)),
             "key_id": "k1",
-            "member": "b%3Ab:k1",
         },
     ),
     "turn_take": (

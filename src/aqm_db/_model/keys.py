@@ -103,12 +103,8 @@ class Keys:
         contact_id, key_id = decode_id(contact), decode_id(coin)
         return None if contact_id is None or key_id is None else (contact_id, key_id)
 
-    def aside_member(self, contact_id: str, key_id: str) -> str:
-        """What stands for a public half in the index of those set aside."""
-        return f"{encode_id(contact_id)}:{encode_id(key_id)}"
-
     def aside_row(self, member: bytes) -> bytes:
-        """The name of the public half that a member of this index stands for."""
+        """The name of the public half that a member of the index of those set aside stands for."""
         return self.rows.encode() + member
 
     def meta_pattern(self) -> str:

@@ -108,11 +108,7 @@ def build_adopt_contact(scope: Scope, contact_id: str) -> Call:
 def build_adopt_row(scope: Scope, contact_id: str, key_id: str) -> Call:
     """The call that notes a public half, if no queue lists it."""
     names = scope.keys.of(contact_id)
-    return Call(
-        ADOPT_ROW,
-        (names.row(key_id), scope.keys.inv_aside, *names.queues),
-        (key_id, scope.keys.aside_member(contact_id, key_id)),
-    )
+    return Call(ADOPT_ROW, (names.row(key_id), scope.keys.inv_aside, *names.queues), (key_id,))
 
 
 def _read_mark(database: "DatabaseName", mark: object) -> int | None:

@@ -1,11 +1,10 @@
 -- Notes a public half that no queue lists, so that it goes with its contact.
 -- KEYS: row, aside, queues[tier]
--- ARGV: key_id, member
---       member: what stands for the row in the index of those set aside.
+-- ARGV: key_id
 -- Returns: {OK, noted}
 -- Again: it is noted by then.
 -- Runs: EXISTS row, ZSCORE queues, ZADD aside
--- Uses: try_call
+-- Uses: name_aside, try_call
 if redis.call('EXISTS', row) == 0 then
   return {OK, 0}
 end
@@ -14,4 +13,4 @@ for _, queue in pairs(queues) do
     return {OK, 0}
   end
 end
-return {OK, redis.call('ZADD', aside, 'NX', 0, member)}
+return {OK, redis.call('ZADD', aside, 'NX', 0, name_aside(row))}

@@ -74,7 +74,8 @@ if listed == false then
     'no queue lists it' .. (obstacle and ', and ' .. obstacle or ''), repair and back)
 end
 -- A row that no queue lists is noted, so that it goes with its contact.
-local noted = try_call('ZSCORE', aside, name_aside(row))
+local member = name_aside(row)
+local noted = try_call('ZSCORE', aside, member)
 local is_surplus = noted and (fault == 'dangling' or listed or back)
 local is_unnoted = noted == false and (fault == 'corrupt' or listed == false) and not back
 if is_surplus and not back then
@@ -103,8 +104,8 @@ for _, queue in ipairs(wrong) do
   redis.call('ZREM', queue, key_id)
 end
 if is_surplus then
-  redis.call('ZREM', aside, name_aside(row))
+  redis.call('ZREM', aside, member)
 elseif is_unnoted then
-  redis.call('ZADD', aside, 0, name_aside(row))
+  redis.call('ZADD', aside, 0, member)
 end
 return reply
