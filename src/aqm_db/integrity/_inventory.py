@@ -71,14 +71,13 @@ async def check_inventory(inventory: AsyncSmartInventory, inspection: Inspection
     # A walk may come by a key twice.
     public_halves: set[str] = set()
     contacts: set[str] = set()
-    own = {"public_half", "queue", "contact", "claim", "used_coins", "used_coins_until"}
+    own = {"public_half", "queue", "contact", "claim"}
     async for page in inspection.walk(own):
         rows = page["public_half"]
         public_halves.update(row.name for row in rows)
         contacts.update(found.name for found in page["contact"])
         await _check_contacts(inspection, page["contact"])
         memories = [*page["used_coins"], *page["used_coins_until"]]
-        await inspection.check_types(memories, "zset")
         listed = dict.fromkeys(found.ids[0] for found in (*page["contact"], *memories))
         await inspection.examine(map(contact, listed))
         await inspection.examine(coin(row.ids[0], row.ids[1].encode()) for row in rows)

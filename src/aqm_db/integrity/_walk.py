@@ -84,30 +84,26 @@ class Inspection:
     async def walk(self, own: Collection[str]) -> AsyncIterator[dict[str, list[FoundKey]]]:
         """Walks over the keys of some kinds, page by page, by kind.
 
-        Names that aren't ours are noted on the way, and keys of all other kinds whose value has
-        the wrong type.
+        Names that aren't ours are noted on the way, and keys whose value has the wrong type.
 
         Args:
-            own: the kinds that the caller looks at by itself.
+            own: the kinds whose values the caller looks at by itself.
         """
         async for page in self.seam.scan(all_pattern(self.keys, self._kinds)):
             found: dict[str, list[FoundKey]] = defaultdict(list)
-            others: list[tuple[str, str]] = []
+            others: list[tuple[str, Kind]] = []
             for key in page:
                 name = decode_name(key)
                 read = parse_name(self.keys, key, self._kinds)
                 if read is None:
                     self.note_foreign(name)
-                elif read[0].name in own:
-                    found[read[0].name].append(FoundKey(name, read[1]))
-                else:
-                    others.append((name, read[0].type))
-            await self._probe_types(others)
+                    continue
+                kind, ids = read
+                found[kind.name].append(FoundKey(name, ids))
+                if kind.name not in own:
+                    others.append((name, kind))
+            await self._check_types(others)
             yield found
-
-    async def check_types(self, keys: Sequence[FoundKey], kind: str) -> None:
-        """Notes the keys whose value is of another type than it should be."""
-        await self._probe_types([(key.name, kind) for key in keys])
 
     async def examine(self, items: Iterable[Item]) -> list[bytes]:
         """Runs the script that looks at each of some keys, and notes what it finds.
@@ -154,8 +150,8 @@ class Inspection:
         """Takes a key whose value is of another type than all of its kind."""
         self.note("wrong_type", key, "the value has the wrong type")
 
-    async def _probe_types(self, keys: Sequence[tuple[str, str]]) -> None:
-        probes = [(_PROBES[kind][0], name, *_PROBES[kind][1:]) for name, kind in keys]
+    async def _check_types(self, keys: Sequence[tuple[str, Kind]]) -> None:
+        probes = [(_PROBES[kind.type][0], name, *_PROBES[kind.type][1:]) for name, kind in keys]
         replies = await self.seam.read(*probes)
         for (name, _), reply in zip(keys, replies, strict=True):
             if isinstance(reply, AQMDatabaseError):
