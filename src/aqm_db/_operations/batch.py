@@ -17,11 +17,13 @@ Result = TypeVar("Result")
 
 AT_ONCE = 200
 """Calls in one round trip: whoever else asks meanwhile waits for no more than these."""
+ROWS_AT_ONCE = 100
+"""The same of whole rows, with a key in each: whoever else uses the event loop waits a little."""
 
 
-def split(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """Portions of some items, in order."""
-    return (items[first : first + AT_ONCE] for first in range(0, len(items), AT_ONCE))
+def split(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
+    """Portions of some items, in order, of so many at most."""
+    return (items[first : first + most] for first in range(0, len(items), most))
 
 
 async def run_to_end(seam: Seam, call: Call) -> Reply:
@@ -97,7 +99,7 @@ async def run_portions(
             are left, unless there is nothing to tell of any.
     """
     outcomes: list[Result | AQMDatabaseError] = []
-    for portion in split(items):
+    for portion in split(items, AT_ONCE):
         try:
             outcomes += await run(portion)
         except AQMDatabaseError as error:
@@ -160,7 +162,7 @@ class _Batch(NamedTuple, Generic[Item, Result]):
         if self.take_back is None or not self.taken:
             return
         build = self.take_back.build
-        steps = (_make_step(self.seam, build, portion) for portion in split(self.taken))
+        steps = (_make_step(self.seam, build, portion) for portion in split(self.taken, AT_ONCE))
         if not await finish_after(error, steps, self.take_back.timeout / 1000):
             warn_of_delay([build(self.taken[0])])
 

@@ -13,6 +13,7 @@ from aqm_db.errors import AQMDatabaseError, ContactNotRegisteredError, CorruptEn
 from aqm_db.types import ContactMeta, InventorySummary, Priority
 
 from . import Scope
+from .batch import split
 from .layout import prepare_inventory
 from .outcome import Progress, check_reply
 from .stock import CLAIM_TTL_MS, CONTACTS_AT_ONCE, PORTION, USED_TTL_MS
@@ -206,8 +207,7 @@ async def _summarize_page(
 ) -> list[InventorySummary | AQMDatabaseError]:
     width = 1 + len(TIERS)
     summaries: list[InventorySummary | AQMDatabaseError] = []
-    for first in range(0, len(contact_ids), CONTACTS_AT_ONCE):
-        some = contact_ids[first : first + CONTACTS_AT_ONCE]
+    for some in split(contact_ids, CONTACTS_AT_ONCE):
         call = Call(SUMMARIZE, scope.keys.list_metas(some), (scope.keys.metas, scope.keys.queues))
         found = check_reply(await scope.seam.run(call))
         summaries += [

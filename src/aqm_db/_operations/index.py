@@ -7,6 +7,7 @@ from aqm_db._io.seam import SCAN_COUNT
 from aqm_db.errors import AQMDatabaseError
 
 from . import Scope
+from .batch import split
 
 _INDEXES_AT_ONCE = 20
 """Indexes that are read in one round trip: most are short, and all pages together stay small."""
@@ -51,8 +52,7 @@ async def walk_indexes(
 
     What has the wrong type is passed over.
     """
-    for first in range(0, len(names), _INDEXES_AT_ONCE):
-        some = names[first : first + _INDEXES_AT_ONCE]
+    for some in split(names, _INDEXES_AT_ONCE):
         commands = [_list_command(name, "-inf", SCAN_COUNT) for name in some]
         replies = await scope.seam.read(*commands)
         for name, reply in zip(some, replies, strict=True):

@@ -22,7 +22,7 @@ from aqm_db.errors import (
 )
 
 from . import Scope
-from .batch import AT_ONCE
+from .batch import AT_ONCE, split
 from .outcome import check_reply
 from .private_halves import TTL_MS
 from .stock import USED_TTL_MS
@@ -174,8 +174,8 @@ def _check_indexes(counts: Sequence[object]) -> None:
 
 
 async def _run_portions(scope: Scope, calls: Sequence[Call]) -> None:
-    for first in range(0, len(calls), AT_ONCE):
-        for reply in await scope.seam.run_all(calls[first : first + AT_ONCE]):
+    for portion in split(calls, AT_ONCE):
+        for reply in await scope.seam.run_all(portion):
             # What is malformed isn't listed, and an integrity check tells of it.
             if not isinstance(reply, CorruptEntryError):
                 check_reply(reply)

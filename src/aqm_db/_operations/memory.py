@@ -11,7 +11,7 @@ from aqm_db._model.keys import ContactKeys, parse_id
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
 
 from . import Scope
-from .batch import AT_ONCE
+from .batch import AT_ONCE, split
 from .contacts import list_pages
 from .index import walk_index, walk_indexes
 from .outcome import Progress, check_reply
@@ -102,13 +102,13 @@ async def remember_used(scope: Scope, coins: Sequence[UsedCoin], progress: Progr
         names = scope.keys.of(contact_id)
         indexes = (scope.keys.inv_forgotten, scope.keys.inv_aside)
         keys = (names.meta, names.used, names.used_until, *names.queues, *indexes)
-        for first in range(0, len(own), AT_ONCE):
+        for portion in split(own, AT_ONCE):
             items: list[Argument] = []
-            for coin in own[first : first + AT_ONCE]:
+            for coin in portion:
                 items += (coin.key_id, _write(coin.used_at), _write(coin.ends))
             arguments = (scope.read_clock(), contact_id, names.rows, USED_TTL_MS, *items)
             check_reply(await scope.seam.run(Call(REMEMBER_USED, keys, arguments)))
-            progress.add([len(items) // 3])
+            progress.add([len(portion)])
 
 
 async def remember_spent(scope: Scope, halves: Sequence[SpentHalf], progress: Progress) -> None:
@@ -120,9 +120,8 @@ async def remember_spent(scope: Scope, halves: Sequence[SpentHalf], progress: Pr
         CorruptEntryError: the stored counters are malformed.
     """
     keys = (scope.keys.vault_stats, scope.keys.vault_expiry, scope.keys.vault_spent)
-    for first in range(0, len(halves), AT_ONCE):
+    for portion in split(halves, AT_ONCE):
         items: list[Argument] = []
-        portion = halves[first : first + AT_ONCE]
         for half in portion:
             items += half
         fixed = (scope.read_clock(), scope.request_ids(), scope.keys.vault_prefix, GRACE_MS)

@@ -20,6 +20,7 @@ from aqm_db.errors import (
 from aqm_db.types import NewKey, VaultEntry, VaultStats
 
 from . import Scope
+from .batch import ROWS_AT_ONCE, split
 from .index import walk_index
 from .outcome import Progress, check_reply
 
@@ -33,8 +34,6 @@ _log = logging.getLogger("aqm_db.vault")
 TTL_MS: int = config.VAULT_KEY_TTL_SECONDS * 1000
 GRACE_MS: int = config.VAULT_BURN_GRACE_SECONDS * 1000
 SPENT_TTL_MS: int = config.VAULT_SPENT_TTL_SECONDS * 1000
-_ROWS_AT_ONCE = 100
-"""Rows that are read in one round trip: whoever else waits for the event loop waits a little."""
 _EXPIRED_AT_ONCE = 1000
 """Expired keys taken off the counters by one script call: a few milliseconds of the server's."""
 _FORGOTTEN_AT_ONCE = 10
@@ -145,8 +144,7 @@ async def read_entries(
     scope: Scope, key_ids: Sequence[str]
 ) -> AsyncIterator[VaultEntry | CorruptEntryError]:
     """Private halves, read in portions; a malformed one is an error, and one that is gone none."""
-    for first in range(0, len(key_ids), _ROWS_AT_ONCE):
-        some = key_ids[first : first + _ROWS_AT_ONCE]
+    for some in split(key_ids, ROWS_AT_ONCE):
         reads = (("HGETALL", scope.keys.vault(key_id)) for key_id in some)
         for key_id, fields in zip(some, await scope.seam.read(*reads), strict=True):
             try:

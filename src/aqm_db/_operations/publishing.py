@@ -13,15 +13,13 @@ from aqm_db.errors import AQMDatabaseError, CorruptEntryError
 from aqm_db.types import CoinCategory, NewKey
 
 from . import Scope
-from .batch import run_batch
+from .batch import ROWS_AT_ONCE, run_batch, split
 from .outcome import Progress, check_reply
 from .private_halves import TTL_MS, build_store, read_store
 
 PUBLISHED = Script("vault/published")
 
 _log = logging.getLogger("aqm_db.vault")
-_ROWS_AT_ONCE = 100
-"""Rows that are read, or changed, in one round trip: others of the event loop wait little."""
 _FIELDS = ("status", "coin_category", "coin_version", "created_at", "public_key", "signature")
 
 
@@ -101,7 +99,7 @@ async def list_pending(scope: Scope, limit: int) -> list[PublicHalf]:
     start: Argument = "-inf"
     passed: list[bytes] = []
     while len(found) < limit:
-        page = await _read_page(scope, start, passed, min(limit - len(found), _ROWS_AT_ONCE))
+        page = await _read_page(scope, start, passed, min(limit - len(found), ROWS_AT_ONCE))
         known = set(passed)
         left = {key_id: score for key_id, score in page if key_id not in known}
         if not left:
@@ -131,7 +129,7 @@ async def take_off_published(scope: Scope, key_ids: Sequence[str]) -> int:
 
 async def _take_off(scope: Scope, key_ids: Sequence[bytes], reason: str) -> int:
     with Progress("mark_published") as progress:
-        for first in range(0, len(key_ids), _ROWS_AT_ONCE):
+        for portion in split(key_ids, ROWS_AT_ONCE):
             replies = await scope.seam.run_all(
                 [
                     Call(
@@ -139,7 +137,7 @@ async def _take_off(scope: Scope, key_ids: Sequence[bytes], reason: str) -> int:
                         (_row_of(scope, key_id), scope.keys.vault_unpublished),
                         (key_id, reason),
                     )
-                    for key_id in key_ids[first : first + _ROWS_AT_ONCE]
+                    for key_id in portion
                 ]
             )
             progress.add(replies)

@@ -28,7 +28,7 @@ from aqm_db.errors import (
 from aqm_db.types import CoinCategory, NewCoin
 
 from . import Scope
-from .batch import is_unfinished, run_batch, run_portions, split
+from .batch import AT_ONCE, is_unfinished, run_batch, run_portions, split
 from .contacts import summarize_pages
 from .outcome import check_reply
 from .stock import build_store, read_store
@@ -111,7 +111,8 @@ class Reservations:
         leases: Leases = {}
         measured = _UNMEASURED
         try:
-            for contact_ids in split([each for each in wanted if any(wanted[each].values())]):
+            needed = [each for each in wanted if any(wanted[each].values())]
+            for contact_ids in split(needed, AT_ONCE):
                 portion = {contact_id: wanted[contact_id] for contact_id in contact_ids}
                 names, reply = await self._try_reserve(portion, lasting_ms, measured)
                 while _is_stale(reply):
@@ -143,7 +144,7 @@ class Reservations:
         names = [lease.name for lease in leases if isinstance(lease, Lease) and lease.slots]
         ended = 0
         try:
-            for some in split(names):
+            for some in split(names, AT_ONCE):
                 check_reply(await self._scope.seam.run(self._build_unreserve(some)))
                 ended += len(some)
         except AQMDatabaseError as error:

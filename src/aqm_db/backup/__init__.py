@@ -17,6 +17,7 @@ from os import PathLike
 from typing import TypeVar
 
 from aqm_db._model.checks import check_items, check_path
+from aqm_db._operations.batch import ROWS_AT_ONCE, split
 from aqm_db._operations.memory import (
     list_spent,
     list_used,
@@ -219,20 +220,16 @@ _HINDRANCES: tuple[type[AQMDatabaseError], ...] = (
 """What is no fault of the key that it's said of, so that the next one fares no better."""
 
 
-_AT_ONCE = 100
-"""Keys that are restored in one round trip: whoever waits for the event loop waits a little."""
-
-
 async def _restore_all(
-    restore: Callable[[list[T]], Awaitable[list[bool | AQMDatabaseError]]],
-    items: list[T],
+    restore: Callable[[Sequence[T]], Awaitable[list[bool | AQMDatabaseError]]],
+    items: Sequence[T],
     hindrances: tuple[type[AQMDatabaseError], ...],
     progress: Progress,
 ) -> int:
     """Restores keys; returns how many there are more than before."""
     count = 0
-    for first in range(0, len(items), _AT_ONCE):
-        outcomes = await restore(items[first : first + _AT_ONCE])
+    for some in split(items, ROWS_AT_ONCE):
+        outcomes = await restore(some)
         progress.add(outcomes)
         for outcome in outcomes:
             if isinstance(outcome, hindrances):
