@@ -8,8 +8,8 @@ from aqm_db._io.seam import Seam
 from aqm_db.errors import UnsafeServerError
 
 _log = logging.getLogger("aqm_db")
-_FULL_PERCENT = 80
-"""Of its memory limit: from here on the doctor warns, too."""
+NEARLY_FULL_PERCENT = 80
+"""Of its memory limit: from here on a server may soon refuse to store keys."""
 
 
 class Defect(NamedTuple):
@@ -66,7 +66,7 @@ def find_memory_risk(facts: Facts) -> Defect | None:
             "Set maxmemory-policy to noeviction.",
         )
     limit, used = facts.memory_limit, facts.used_memory or 0
-    if limit and used * 100 >= limit * _FULL_PERCENT:
+    if limit and used * 100 >= limit * NEARLY_FULL_PERCENT:
         return Defect(
             "The server's memory is nearly full, and it will refuse all owners' writes "
             f"({used} of {limit} bytes).",

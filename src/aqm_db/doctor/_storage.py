@@ -3,13 +3,16 @@
 from typing import Final
 
 from aqm_db._io.facts import Facts, Settings
-from aqm_db._operations.safety import find_eviction
+from aqm_db._operations.safety import NEARLY_FULL_PERCENT, find_eviction
 from aqm_db.embedded import Disk
 
 from ._findings import Finding, FindingName, Severity, admit_ignorance
 
 _MIB_BITS: Final = 20
-_FULL_PERCENT: Final[tuple[tuple[Severity, int], ...]] = (("error", 95), ("warning", 80))
+_FULL_PERCENT: Final[tuple[tuple[Severity, int], ...]] = (
+    ("error", 95),
+    ("warning", NEARLY_FULL_PERCENT),
+)
 
 
 def examine_persistence(facts: Facts, settings: Settings) -> list[Finding]:
