@@ -160,25 +160,6 @@ class AsyncClientDatabase:
         """
         return self._open_owner(check_id("owner", owner))
 
-    def _open_owner(self, owner: str | None) -> "AsyncClientDatabase":
-        confirming = self._confirming
-        other = AsyncClientDatabase(
-            *self.resources.clients,
-            resources=self.resources,
-            owner=owner,
-            budget_caps=self.inventory.budget_caps,
-            budget_bytes=self.inventory.budget_bytes,
-            clock=self.inventory.clock,
-            request_ids=self.inventory.request_ids,
-            confirm_replicas=confirming.replicas,
-            confirm_timeout=confirming.timeout,
-            confirm_fsync=confirming.fsync,
-            settle_timeout=confirming.settle_timeout,
-        )
-        for layer in self.gates.layers:
-            other.gates.add_layer(layer)
-        return other
-
     async def iter_owners(self) -> AsyncIterator[str]:
         """The owners that have any data here, each once, in no order; data without one isn't told.
 
@@ -436,6 +417,25 @@ class AsyncClientDatabase:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    def _open_owner(self, owner: str | None) -> "AsyncClientDatabase":
+        confirming = self._confirming
+        other = AsyncClientDatabase(
+            *self.resources.clients,
+            resources=self.resources,
+            owner=owner,
+            budget_caps=self.inventory.budget_caps,
+            budget_bytes=self.inventory.budget_bytes,
+            clock=self.inventory.clock,
+            request_ids=self.inventory.request_ids,
+            confirm_replicas=confirming.replicas,
+            confirm_timeout=confirming.timeout,
+            confirm_fsync=confirming.fsync,
+            settle_timeout=confirming.settle_timeout,
+        )
+        for layer in self.gates.layers:
+            other.gates.add_layer(layer)
+        return other
 
 
 class Connecting:

@@ -21,6 +21,10 @@ from aqm_db.errors import CorruptEntryError
 from aqm_db.sync import ClientDatabase
 from aqm_db.types import GCResult, MaintenanceProgress
 
+_InactiveDays = Annotated[
+    int, typer.Option(metavar="N", help="Days without a message that make a contact inactive.")
+]
+
 
 def gc(
     *,
@@ -29,9 +33,7 @@ def gc(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be deleted.")
     ] = False,
-    days: Annotated[
-        int, typer.Option(metavar="N", help="Days without a message that make a contact inactive.")
-    ] = config.INV_GC_INACTIVE_DAYS,
+    days: _InactiveDays = config.INV_GC_INACTIVE_DAYS,
     yes: Yes = False,
     json: Json = False,
     debug: Debug = False,
@@ -90,9 +92,7 @@ def maintain(
     every: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long after a round another one is due.")
     ] = 3600.0,
-    days: Annotated[
-        int, typer.Option(metavar="N", help="Days without a message that make a contact inactive.")
-    ] = config.INV_GC_INACTIVE_DAYS,
+    days: _InactiveDays = config.INV_GC_INACTIVE_DAYS,
     yes: Yes = False,
     json: Json = False,
     debug: Debug = False,
