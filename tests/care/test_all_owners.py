@@ -10,7 +10,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from aqm_db import AsyncClientDatabase, connect
-from aqm_db._io.seam import Call, Reply, Seam, Undo
+from aqm_db._io.seam import Call, Reply, Undo
 from aqm_db.errors import (
     AccessDeniedError,
     CorruptEntryError,
@@ -22,6 +22,7 @@ from aqm_db.errors import (
 from aqm_db.types import MaintenanceProgress, NewCoin
 from tests.conftest import INVENTORY_DB, VAULT_DB
 from tests.support.backends import VALKEY_9, RunningServer
+from tests.support.layers import Passing
 from tests.support.samples import BOB, Clock, halves, sample_key, stock
 
 pytestmark = pytest.mark.asyncio
@@ -31,20 +32,6 @@ OWNERS = [f"owner-{number}" for number in range(8)]
 async def at_once(_: float) -> None:
     """No time passes."""
     await asyncio.sleep(0)
-
-
-class Passing:
-    """A layer that passes everything on.
-
-    Args:
-        behind: what is behind it.
-    """
-
-    def __init__(self, behind: Seam) -> None:
-        self._behind = behind
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._behind, name)
 
 
 def note_calls(db: AsyncClientDatabase, before: Callable[[Call], None]) -> None:

@@ -26,6 +26,7 @@ from aqm_db.errors import EmbeddedServerError, NotWritableError
 from aqm_db.types import NewCoin
 from tests.support.diagnoses import FACES, diagnose, pick_finding
 from tests.support.full_disks import LIMITED_SERVER, NEEDS_LIMITS, FullDisk, read_all
+from tests.support.layers import Passing
 from tests.support.samples import always
 
 pytestmark = NEEDS_LIMITS
@@ -579,16 +580,6 @@ def test_a_server_that_dies_then(directory: Path, log: pytest.LogCaptureFixture)
     assert pick_record(log, "file_cut_off")
 
 
-class Layer:
-    """A seam over another, as metrics put one over a gate."""
-
-    def __init__(self, seam: Any) -> None:
-        self._seam = seam
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._seam, name)
-
-
 def count_rewrites(disk: FullDisk) -> int:
     """How often a rewrite was asked for."""
     return int(disk.info("commandstats").get("cmdstat_bgrewriteaof", {"calls": 0})["calls"])
@@ -608,7 +599,7 @@ async def test_the_file_is_written_anew(face: str, layered: bool, directory: Pat
 
     def end(disk: FullDisk, gates: Gates) -> None:
         if layered:
-            gates.add_layer(cast("Any", Layer))
+            gates.add_layer(cast("Any", Passing))
         assert count_rewrites(disk) == 0
         disk.free()
         disk.wait_for_writes()

@@ -10,10 +10,11 @@ import pytest
 from redis.asyncio import Redis
 
 from aqm_db import AsyncClientDatabase, connect
-from aqm_db._io.seam import Command, Seam
+from aqm_db._io.seam import Command
 from aqm_db.errors import AQMDatabaseError, InvalidArgumentError
 from tests.conftest import INVENTORY_DB, VAULT_DB
 from tests.support.backends import RunningServer
+from tests.support.layers import Passing
 from tests.support.samples import BOB, Clock, sample_key, stock
 
 pytestmark = pytest.mark.asyncio
@@ -305,24 +306,6 @@ async def test_a_rewrite_that_is_refused_and_not_going_on(
         async with db.maintenance(sleep=turns, every=0.001):
             await turns.delays.get()
     assert events(caplog) == [expected]
-
-
-class Passing:
-    """A layer that passes everything on.
-
-    Args:
-        behind: what is behind it.
-    """
-
-    def __init__(self, behind: Seam) -> None:
-        self._behind = behind
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._behind, name)
-
-    async def read(self, *commands: Command) -> list[Any]:
-        """Passes reading commands on."""
-        return await self._behind.read(*commands)
 
 
 def kept_on_disk(directory: Path) -> bytes:
