@@ -3,6 +3,7 @@
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,7 +27,12 @@ from benchmarks.measuring.loops import (
     open_loop,
     summary,
 )
-from benchmarks.measuring.plan import FULL, QUICK, SMOKE, Plan
+from benchmarks.measuring.plan import FULL, QUICK, SMOKE, WHOLE, Plan
+from benchmarks.measuring.revisions import Revision, RevisionError, find_revision, unpacked
+from benchmarks.measuring.sides import Side, side
+
+AGAINST = pytest.StashKey[Revision]()
+"""The commit that is measured beside this one, if there is one."""
 
 
 class Settling(Protocol):
@@ -121,7 +127,39 @@ class AsyncBenchmark(BenchmarkFixture):
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds options of how much is measured."""
     parser.addoption("--owners", type=int, help="how many owners a round of maintenance comes to")
-    parser.addoption("--quick", action="store_true", help="measure less: done within two minutes")
+    parser.addoption("--quick", action="store_true", help="measure less: coarse, and soon done")
+    parser.addoption("--whole", action="store_true", help="measure also what takes minutes")
+    parser.addoption("--against", metavar="REV", help="a commit to measure beside this one")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Looks for the other commit, before anything is measured."""
+    name: str | None = config.getoption("--against")
+    if name is not None:
+        try:
+            config.stash[AGAINST] = find_revision(name)
+        except RevisionError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+@pytest.fixture(scope="session")
+def other_code(pytestconfig: pytest.Config) -> Iterator[Path | None]:
+    """The folder with the other commit's code; None if there is no other."""
+    if AGAINST not in pytestconfig.stash:
+        yield None
+        return
+    with unpacked(pytestconfig.stash[AGAINST]) as code:
+        yield code
+
+
+@pytest.fixture
+def sides(other_code: Path | None) -> Iterator[list[Side]]:
+    """Processes of this commit, and then of the other one."""
+    with ExitStack() as stack:
+        found = [stack.enter_context(side())]
+        if other_code is not None:
+            found.append(stack.enter_context(side(other_code)))
+        yield found
 
 
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
@@ -134,8 +172,11 @@ def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
 
 
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """Notes how much was measured."""
+    """Notes how much was measured, and beside what."""
     output_json["quick"] = bool(config.getoption("--quick"))
+    if AGAINST in config.stash:
+        other = config.stash[AGAINST]
+        output_json["against"] = {"commit": other.commit, "title": other.title}
 
 
 @pytest.fixture
@@ -155,7 +196,9 @@ def plan(request: pytest.FixtureRequest, benchmark: AsyncBenchmark) -> Plan:
     """How much to measure."""
     if benchmark.disabled:
         return SMOKE
-    return QUICK if request.config.getoption("--quick") else FULL
+    if request.config.getoption("--quick"):
+        return QUICK
+    return WHOLE if request.config.getoption("--whole") else FULL
 
 
 @pytest.fixture(scope="module")

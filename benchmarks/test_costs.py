@@ -1,178 +1,166 @@
-"""What an owner's operations cost: beside others' keys, and for more contacts of their own."""
+"""What owners' operations cost: beside others' keys, for more of their own, and in another commit.
 
-import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from statistics import median
-from time import perf_counter
-from typing import Any, Final, TypeAlias
+Everything here is measured in processes of its own, which ``--against`` has two of.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final
 
 import pytest
-import redis
-from redis.asyncio import Redis
-from redis.asyncio.cluster import RedisCluster
+from redis import Redis, RedisCluster
 
-from aqm_db import AsyncClientDatabase, connect
-from aqm_db._operations.reservations import Reservations
 from benchmarks.conftest import AsyncBenchmark
 from benchmarks.measuring import names
+from benchmarks.measuring.places import Figures
 from benchmarks.measuring.plan import Plan
+from benchmarks.measuring.sides import Rounds, Side
 from benchmarks.measuring.sites import cluster_of
-from benchmarks.measuring.stock import all_of
-from tests.support.backends import REAL_BACKENDS, Backend, RunningServer
-
-pytestmark = pytest.mark.asyncio
+from tests.support.backends import REAL_BACKENDS, REDIS_8, VALKEY_9, Backend, RunningServer
 
 OWNER: Final = "alice"
 CROWD: Final = 1_000
 """The owners that all other keys belong to."""
 AT_ONCE: Final = 5_000
-
-Step: TypeAlias = Callable[[AsyncClientDatabase, str], Awaitable[object]]
-STEPS: Final[Mapping[str, Step]] = {
-    "store_key, within the budget": lambda db, tag: db.inventory.store_key(
-        "bob", f"e{tag}", "SILVER", b"p", b"s", enforce_budget=True
-    ),
-    "get_inventory": lambda db, _: db.inventory.get_inventory(),
-    "get_all_active_ids": lambda db, _: db.vault.get_all_active_ids(),
-    "purge_expired": lambda db, _: db.vault.purge_expired(),
-    "garbage_collect": lambda db, _: db.gc.garbage_collect(),
-    "get_full_dashboard": lambda db, _: db.reporter.get_full_dashboard(),
-    "collect_single_contact": lambda db, _: db.gc.collect_single_contact("bob"),
-    "forget_contact": lambda db, _: db.inventory.forget_contact("bob"),
-    "delete_owner": lambda db, _: db.delete_owner(OWNER),
-}
-"""What is measured, in an order in which each finds something to do."""
+WARM: Final = 10
+"""The size of what teaches servers their scripts, and processes their code."""
+SWEEPS: Final = 3
+"""How often an owner's operations are done before it's the other server's turn."""
+HOT_BACKENDS: Final = (VALKEY_9, REDIS_8)
+ON_SERVERS: Final = pytest.mark.parametrize("backend", REAL_BACKENDS, ids=lambda each: each.name)
 
 
-@pytest.mark.parametrize("backend", REAL_BACKENDS, ids=lambda backend: backend.name)
-async def test_beside_others(async_benchmark: AsyncBenchmark, plan: Plan, backend: Backend) -> None:
+@ON_SERVERS
+def test_beside_others(
+    benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan, backend: Backend
+) -> None:
     """An owner alone on a server, and one among many on another, in turns."""
     with RunningServer(backend) as alone, RunningServer(backend) as crowded:
         with crowded.sync_client(0) as client:
             fill(client, plan.other_keys)
-        places: dict[str, Redis | RedisCluster] = {
-            names.OWNER_ALONE: alone.client(0),
-            names.OWNER_AMONG_OTHERS: crowded.client(0),
-        }
-        async with databases(places) as found:
-            await compare(async_benchmark, names.beside(backend.name), found, plan)
+        compare(benchmark, sides, plan, backend.name, url_of(alone), url_of(crowded))
 
 
-async def test_beside_others_on_a_cluster(async_benchmark: AsyncBenchmark, plan: Plan) -> None:
+def test_beside_others_on_a_cluster(
+    benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan
+) -> None:
     """The same on two clusters."""
     with cluster_of(3) as alone, cluster_of(3) as crowded:
-        with redis.RedisCluster(host="127.0.0.1", port=crowded.nodes[0].port) as client:
-            for owner in range(CROWD):
-                keys = plan.other_keys // CROWD
-                for number in range(keys):
-                    client.hset(name_key(owner, number), "a", "b")
-        async with AsyncExitStack() as stack:
-            found = {
-                name: await stack.enter_async_context(connect(cluster.url, owner=OWNER))
-                for name, cluster in (
-                    (names.OWNER_ALONE, alone),
-                    (names.OWNER_AMONG_OTHERS, crowded),
-                )
-            }
-            await compare(async_benchmark, names.beside("cluster"), found, plan)
+        with crowded.sync_client() as client:
+            fill(client, plan.other_keys)
+        compare(benchmark, sides, plan, names.CLUSTER, alone.url, crowded.url)
 
 
-@pytest.mark.parametrize("backend", REAL_BACKENDS, ids=lambda backend: backend.name)
-async def test_entry(async_benchmark: AsyncBenchmark, plan: Plan, backend: Backend) -> None:
+@pytest.mark.parametrize("backend", HOT_BACKENDS, ids=lambda each: each.name)
+def test_hot_path(
+    benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan, backend: Backend
+) -> None:
+    """What programs do most, in small portions that take turns."""
+    sizes = {
+        names.SELECT_LONE: plan.lone_calls,
+        names.STORE_LONE: plan.lone_calls,
+        names.SELECT_CROWD: plan.crowd_calls,
+    }
+    with RunningServer(backend) as server:
+        for task, size in sizes.items():
+            rounds = plan.crowd_rounds if task == names.SELECT_CROWD else plan.lone_rounds
+            on_server = names.on(task, backend.name)
+            wanted = {names.sized(size): asking(task, url_of(server), size)}
+            # The first calls teach processes and the server what to do.
+            Rounds(sides).measure(1, wanted)
+            record(benchmark, on_server, Rounds(sides).measure(rounds, wanted))
+
+
+@pytest.mark.parametrize("task", [names.RESERVE, names.OVERGIVEN, names.REFUSED, names.STALE])
+def test_growth(benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan, task: str) -> None:
+    """What is more and more."""
+    grown = {
+        names.RESERVE: plan.reserved,
+        names.OVERGIVEN: plan.overgiven,
+        names.REFUSED: plan.queued,
+        names.STALE: plan.queued,
+    }
+    measure(benchmark, sides, task, grown[task], plan.growth_rounds)
+
+
+@pytest.mark.parametrize(
+    "task", [names.SELECT_MANY, names.EXPORT, names.IMPORT_MANY, names.PUBLISH]
+)
+def test_many(benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan, task: str) -> None:
+    """What does much at once, beside other callers."""
+    measure(benchmark, sides, task, (plan.many,), plan.growth_rounds)
+
+
+def test_rest(benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan) -> None:
+    """Nothing, for as long as other tasks take: what stalls the machine itself has."""
+    measure(benchmark, sides[:1], names.REST, (plan.rest,), plan.cost_rounds)
+
+
+@pytest.mark.parametrize("task", [names.LOOK, names.COLLECT])
+def test_walk(benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan, task: str) -> None:
+    """What goes over all of an owner's contacts."""
+    measure(benchmark, sides, task, plan.walks[:1], plan.cost_rounds)
+
+
+@ON_SERVERS
+def test_entry(
+    benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan, backend: Backend
+) -> None:
     """What the index of contacts takes of the memory, for each of them."""
     with RunningServer(backend) as server:
-        async with databases({"": server.client(0)}) as found:
-            inventory = found[""].inventory
-            contacts = [str(uuid.uuid4()) for _ in range(plan.walks[0])]
-            await all_of([_register(found[""], each) for each in contacts])
-            with server.sync_client(0) as client:
-                memory: Any = client.memory_usage(inventory.keys.inv_contacts, samples=0)
-            each = memory / len(contacts)
-    async_benchmark.record(names.ENTRY, backend.name, [0.0], memory_bytes=each)
+        figures = asking(names.FILL_INDEX, url_of(server), plan.walks[0])(sides[0])
+    benchmark.record(names.ENTRY, backend.name, [0.0], memory_bytes=figures[names.BYTES])
 
 
-async def test_reservations(async_benchmark: AsyncBenchmark, plan: Plan) -> None:
-    """Slots of more and more contacts."""
-    with RunningServer(REAL_BACKENDS[0]) as server:
-        async with databases({"": server.client(0)}) as found:
-            database, known = found[""], list[str]()
-            for count in plan.reserved:
-                contacts = [str(uuid.uuid4()) for _ in range(count - len(known))]
-                await all_of([_register(database, each) for each in contacts])
-                known += contacts
-                samples: list[float] = []
-                for _ in range(plan.walk_rounds * 2):
-                    reservations = Reservations(database.inventory)
-                    begin = perf_counter()
-                    leases = await reservations.reserve({each: {"BRONZE": 1} for each in known})
-                    samples.append(perf_counter() - begin)
-                    await reservations.end(leases.values())
-                async_benchmark.record(
-                    names.RESERVE, names.among(count), samples, ms=min(samples) * 1e3
-                )
-
-
-async def compare(
-    benchmark: AsyncBenchmark, group: str, places: Mapping[str, AsyncClientDatabase], plan: Plan
+def measure(
+    benchmark: AsyncBenchmark, sides: Sequence[Side], task: str, sizes: Sequence[int], rounds: int
 ) -> None:
-    """Measures all steps in each of some databases, in turns."""
-    times: dict[str, dict[str, list[float]]] = {
-        step: {name: [] for name in places} for step in STEPS
-    }
-    for number in range(-2, plan.cost_rounds):
-        for name, database in places.items():
-            await database.inventory.register_contact("bob", "BESTIE")
-            await database.inventory.store_key("bob", f"g{number}", "GOLD", b"p", b"s")
-            await database.vault.store_key(f"k{number}", "GOLD", b"b", b"i", b"t")
-            for step, act in STEPS.items():
-                begin = perf_counter()
-                await act(database, str(number))
-                # The first ones teach servers their scripts.
-                if number >= 0:
-                    times[step][name].append(perf_counter() - begin)
-    for step, samples in times.items():
-        alone, among = samples[names.OWNER_ALONE], samples[names.OWNER_AMONG_OTHERS]
-        ratios = sorted(one / other for one, other in zip(among, alone, strict=True))
-        benchmark.record(
-            group,
-            step,
-            among,
-            alone_ms=median(alone) * 1e3,
-            among_ms=median(among) * 1e3,
-            ratio=median(among) / median(alone),
-            least=ratios[len(ratios) // 10],
-            most=ratios[-len(ratios) // 10],
-        )
+    """Measures a task at each of some sizes."""
+    with RunningServer(VALKEY_9) as server:
+        url = url_of(server)
+        Rounds(sides).measure(1, {"": asking(task, url, WARM)})
+        wanted = {names.sized(size): asking(task, url, size) for size in sizes}
+        record(benchmark, task, Rounds(sides).measure(rounds, wanted))
 
 
-@asynccontextmanager
-async def databases(
-    clients: Mapping[str, Redis | RedisCluster],
-) -> AsyncGenerator[dict[str, AsyncClientDatabase]]:
-    """An owner's database over each of some clients, and the clients closed in the end."""
-    yield {
-        name: AsyncClientDatabase(client, client, owner=OWNER, budget_bytes=10**9)
-        for name, client in clients.items()
-    }
-    for client in clients.values():
-        await client.aclose()
+def compare(
+    benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan, server: str, *urls: str
+) -> None:
+    """Measures an owner's operations alone, and beside others, in turns."""
+    places = dict(zip((names.ALONE, names.BESIDE_OTHERS), urls, strict=True))
+    for each in sides:
+        # The other commit may walk over all that there is, each time.
+        rounds, size = (plan.growth_rounds, 1) if each.is_other else (plan.cost_rounds, SWEEPS)
+        wanted = {place: asking(names.OWN, url, size) for place, url in places.items()}
+        Rounds([each]).measure(1, wanted)
+        record(benchmark, names.beside(server), Rounds([each]).measure(rounds, wanted))
 
 
-def fill(client: redis.Redis, keys: int) -> None:
+def record(
+    benchmark: AsyncBenchmark, task: str, measured: Mapping[str, Mapping[str, Sequence[float]]]
+) -> None:
+    """Adds a result for each figure of a task."""
+    for figure, series in measured.items():
+        for name, samples in series.items():
+            benchmark.record(names.cost(task, figure), name, samples)
+
+
+def asking(task: str, url: str, size: int) -> Callable[[Side], Figures]:
+    """What has a side do a task."""
+    return lambda side: side.measure(task, url, OWNER, size)
+
+
+def url_of(server: RunningServer) -> str:
+    """Where a server is."""
+    return f"unix://{server.socket_path}"
+
+
+def fill(client: Redis | RedisCluster, keys: int) -> None:
     """Writes keys of other owners."""
-    pipeline = client.pipeline(transaction=False)
-    for number in range(keys):
-        pipeline.hset(name_key(number % CROWD, number), "a", "b")
-        if number % AT_ONCE == AT_ONCE - 1:
-            pipeline.execute()
-    pipeline.execute()
-
-
-def name_key(owner: int, number: int) -> str:
-    """The name of another owner's key."""
-    return f"aqm:{{other-{owner}}}:inv:v1:key:bob:{number}"
-
-
-def _register(database: AsyncClientDatabase, contact_id: str) -> Callable[[], Awaitable[bool]]:
-    return lambda: database.inventory.register_contact(contact_id, "BESTIE")
+    numbers = iter(range(keys))
+    while some := list(islice(numbers, AT_ONCE)):
+        pipeline: Any = client.pipeline()
+        for number in some:
+            name = f"aqm:{{other-{number % CROWD}}}:inv:v1:key:bob:{number}"
+            pipeline.hset(name, "a", "b")
+        pipeline.execute()

@@ -35,6 +35,31 @@ def pipeline_of(size: int) -> str:
     return f"one hand-written pipeline of {size} scripts"
 
 
+# What is measured of a task, each in a group of its own
+TIME: Final = "time"
+LONGEST: Final = "longest script"
+STALL: Final = "longest stall of the loop"
+BYTES: Final = "bytes"
+IN_SERVER: Final = "time of the script in the server"
+
+# Tasks
+RESERVE: Final = "a slot reserved for each of some contacts"
+OVERGIVEN: Final = "a source that gives one coin too many"
+REFUSED: Final = "a store that a full queue refuses"
+STALE: Final = "select_coin over stale coins"
+SELECT_MANY: Final = "select_coins"
+EXPORT: Final = "export"
+IMPORT_MANY: Final = "import"
+PUBLISH: Final = "mark_published"
+LOOK: Final = "get_inventory"
+COLLECT: Final = "garbage_collect"
+SELECT_LONE: Final = "select_coin, alone"
+SELECT_CROWD: Final = "select_coin, 64 callers"
+STORE_LONE: Final = "inventory.store_key, alone"
+REST: Final = "nothing"
+OWN: Final = "an owner's operations"
+FILL_INDEX: Final = "an index of contacts"
+
 # Groups
 SELECT: Final = "select_coin, alone"
 STORE: Final = "inventory.store_key, alone"
@@ -55,10 +80,9 @@ REPLICATED: Final = "select_coin, alone, on a cluster with replicas"
 PRIMARIES: Final = "select_coin, 64 callers, by primaries"
 MANY_OWNERS: Final = "register_contact, a new owner each time, by owners there are"
 CONNECTIONS: Final = "connections of a client"
-OWNER_ALONE: Final = "alone"
-OWNER_AMONG_OTHERS: Final = "among others"
+CLUSTER: Final = "cluster"
+BESIDE_OTHERS: Final = "beside others"
 ENTRY: Final = "memory of a contact's entry in the index, with a UUID"
-RESERVE: Final = "a slot reserved for each of some contacts"
 ROUND: Final = "a round of maintenance, each of the owners"
 ROUND_BESIDE: Final = "select_coin, 1,000 per second, beside a round of maintenance"
 ALONE: Final = "alone"
@@ -67,6 +91,7 @@ GROWTH: Final = "select_coin, alone, by number of contacts"
 _CALLERS: Final = "select_coin, callers: "
 _CONFIRMED: Final = "select_coin, confirmed or not, callers: "
 _RATE: Final = "select_coin, arrivals per second: "
+_OTHER: Final = ", the other commit"
 _DISTANCE: Final = "select_coin, ms of round trip added: "
 
 
@@ -108,6 +133,31 @@ def walk(operation: str) -> str:
 def beside(server: str) -> str:
     """An owner's operations beside the keys of others, on a kind of server."""
     return f"an owner beside others, {server}"
+
+
+def cost(task: str, figure: str) -> str:
+    """One figure of a task."""
+    return f"cost of {task}: {figure}"
+
+
+def on(task: str, server: str) -> str:
+    """A task on a kind of server."""
+    return f"{task}, {server}"
+
+
+def against(name: str) -> str:
+    """The same of the other commit."""
+    return f"{name}{_OTHER}"
+
+
+def is_other(name: str) -> bool:
+    """Whether a variant is the other commit's."""
+    return name.endswith(_OTHER)
+
+
+def sized(count: int) -> str:
+    """How much of something a task has before it."""
+    return f"{count:,}"
 
 
 def among(count: int) -> str:

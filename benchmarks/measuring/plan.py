@@ -1,6 +1,6 @@
 """How much is measured: enough for the tails, or little for a quick look."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 
@@ -32,7 +32,12 @@ class Plan:
         round_calls: calls each time.
         other_keys: how many keys others have beside an owner.
         cost_rounds: how often an owner's operations are measured there.
+        growth_rounds: how often that is measured which takes long in some commits.
         reserved: numbers of contacts that slots are reserved for, each twice the one before.
+        overgiven: numbers of contacts whose coins come from a source that gives too many.
+        queued: coins of a queue that takes no more, or has nothing but stale ones.
+        many: what is selected, exported, imported or published at once.
+        rest: milliseconds in which nothing is done.
     """
 
     lone_rounds: int
@@ -58,7 +63,12 @@ class Plan:
     round_calls: int
     other_keys: int
     cost_rounds: int
+    growth_rounds: int
     reserved: tuple[int, ...]
+    overgiven: tuple[int, ...]
+    queued: tuple[int, ...]
+    many: int
+    rest: int
 
 
 FULL: Final = Plan(
@@ -84,9 +94,16 @@ FULL: Final = Plan(
     round_windows=20,
     round_calls=1_000,
     other_keys=300_000,
-    cost_rounds=60,
-    reserved=(400, 800, 1_600),
+    cost_rounds=30,
+    growth_rounds=5,
+    reserved=(100, 200, 400, 800, 1_600),
+    overgiven=(50, 100, 200),
+    queued=(5, 50, 500, 5_000),
+    many=20_000,
+    rest=500,
 )
+WHOLE: Final = replace(FULL, overgiven=(*FULL.overgiven, 400))
+"""All that goals speak of, where another commit takes half a minute for it each time."""
 QUICK: Final = Plan(
     lone_rounds=20,
     lone_calls=25,
@@ -110,8 +127,13 @@ QUICK: Final = Plan(
     round_windows=6,
     round_calls=500,
     other_keys=30_000,
-    cost_rounds=15,
+    cost_rounds=10,
+    growth_rounds=3,
     reserved=(100, 200, 400),
+    overgiven=(25, 50),
+    queued=(5, 50, 500),
+    many=4_000,
+    rest=100,
 )
 SMOKE: Final = Plan(
     lone_rounds=1,
@@ -137,5 +159,10 @@ SMOKE: Final = Plan(
     round_calls=10,
     other_keys=1_000,
     cost_rounds=1,
+    growth_rounds=1,
     reserved=(2, 4),
+    overgiven=(2, 4),
+    queued=(2, 4),
+    many=10,
+    rest=10,
 )

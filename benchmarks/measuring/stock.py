@@ -3,16 +3,18 @@
 import os
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, config
-from aqm_db.types import CoinCategory, Priority
+from aqm_db.types import CoinCategory, NewKey, Priority
 from benchmarks.measuring.loops import Call, closed_loop
 
+PORTION = 500
 _AT_ONCE = 64
+_DAY_MS = 86_400_000
 _SIGNATURE_BYTES = {"GOLD": 2420, "SILVER": 64, "BRONZE": 64}
 _SECRET_BYTES = {"GOLD": 2400, "SILVER": 2400, "BRONZE": 32}
 """An ML-KEM-768 decapsulation key (FIPS 203); an X25519 private key."""
@@ -30,10 +32,14 @@ class Clock:
         """Milliseconds since the epoch."""
         return int(time.time() * 1000) - self._behind
 
-    @contextmanager
-    def an_hour_ago(self) -> Generator[None]:
+    def an_hour_ago(self) -> AbstractContextManager[None]:
         """Coins wait for hours as a rule, and one of the last 30 seconds costs a write more."""
-        self._behind = 3_600_000
+        return self.days_ago(1 / 24)
+
+    @contextmanager
+    def days_ago(self, days: float) -> Generator[None]:
+        """What is stored meanwhile is as old afterwards."""
+        self._behind = int(days * _DAY_MS)
         try:
             yield
         finally:
@@ -99,6 +105,18 @@ def keeping(vault: AsyncSecureVault, secret: Secret) -> Call:
 async def all_of(calls: Sequence[Call]) -> None:
     """Makes calls quickly, for their effect."""
     await closed_loop(calls, _AT_ONCE)
+
+
+async def store_all(inventory: AsyncSmartInventory, coins: Sequence[Coin]) -> None:
+    """Stores coins."""
+    await all_of([storing(inventory, coin) for coin in coins])
+
+
+async def keep_all(vault: AsyncSecureVault, secrets: Sequence[Secret]) -> None:
+    """Stores private halves, many in a call."""
+    keys = [NewKey(each.key_id, each.tier, each.blob, each.iv, each.tag) for each in secrets]
+    for first in range(0, len(keys), PORTION):
+        assert all(await vault.store_keys(keys[first : first + PORTION])), "a key wasn't stored"
 
 
 async def new_contacts(

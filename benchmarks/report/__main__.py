@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmarks.measuring import names
-from benchmarks.report import owners
+from benchmarks.report import costs, owners
 from benchmarks.report.goals import ALLOWED, GOALS, Goal
-from benchmarks.report.results import Result, Results
-from benchmarks.report.tables import milliseconds, section, table
+from benchmarks.report.results import Result, Results, Spread
+from benchmarks.report.tables import figure, milliseconds, section, spread, table
 
 CALLERS = (1, 8, 16, 64, 512)
 CONFIRMED = (1, 64, 512)
@@ -41,6 +41,7 @@ def text_of(run: Results, date: str) -> str:
         _synchronous(run),
         _memory(run),
         *owners.sections(run),
+        *costs.sections(run),
         _imports(run),
     )
     return "\n\n".join(part for part in sections if part) + "\n"
@@ -56,6 +57,8 @@ def _head(run: Results, date: str) -> str:
     listed = "\n".join(f"- {name}: {version}" for name, version in versions.items())
     cpu = machine["cpu"]
     size = " This was a quick run: its tails are coarse." if run.content["quick"] else ""
+    other = run.content.get("against")
+    beside = f"\n\nThe other commit is {other['title']}." if other else ""
     return f"""# What an operation costs
 
 Made on {date} by `nox -s bench`, on {cpu.get("count")} cores of {cpu.get("brand_raw")},
@@ -65,7 +68,7 @@ Made on {date} by `nox -s bench`, on {cpu.get("count")} cores of {cpu.get("brand
 
 Variants take turns within one run, so what else the machine does hits all alike: ratios mean more
 than times. A GOLD coin is 3,604 bytes. The default client is `redis.asyncio.Redis` as it comes,
-with a pool that is never too small."""
+with a pool that is never too small.{beside}"""
 
 
 def _goals(run: Results) -> str:
@@ -76,13 +79,13 @@ def _goals(run: Results) -> str:
 def _goal(run: Results, goal: Goal) -> tuple[str, ...] | None:
     """A goal's row; None if it wasn't measured."""
     try:
-        figure = goal.measure(run)
-        possible = "" if goal.possible is None else _figure(goal.possible(run), goal.unit)
+        measured = goal.measure(run)
+        possible = "" if goal.possible is None else _show(goal.possible(run), goal.unit)
     except (KeyError, ZeroDivisionError):
         return None
-    wanted = f"{goal.side} {_figure(goal.bound, goal.unit)}"
-    verdict = "met" if goal.is_met(figure) else f"**not met**{_reason(run, goal)}"
-    return goal.text, wanted, _figure(figure, goal.unit), verdict, possible
+    wanted = f"{goal.side} {figure(goal.bound, goal.unit)}"
+    verdict = "met" if goal.is_met(measured) else f"**not met**{_reason(run, goal)}"
+    return goal.text, wanted, _show(measured, goal.unit), verdict, possible
 
 
 def _reason(run: Results, goal: Goal) -> str:
@@ -95,8 +98,8 @@ def _reason(run: Results, goal: Goal) -> str:
         return ""
 
 
-def _figure(value: float, unit: str) -> str:
-    return f"{value:.4g}x" if unit == "x" else f"{value:.4g} {unit}"
+def _show(value: float | Spread, unit: str) -> str:
+    return spread(value, unit) if isinstance(value, Spread) else figure(value, unit)
 
 
 def _latencies(group: str, results: Iterable[Result]) -> str:

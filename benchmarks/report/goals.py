@@ -7,12 +7,21 @@ from statistics import median
 from typing import Literal, TypeAlias
 
 from benchmarks.measuring import names
-from benchmarks.report.results import Results
+from benchmarks.measuring.owner_steps import STEPS
+from benchmarks.report import costs
+from benchmarks.report.results import Results, Spread
 
 ALLOWED = 0.01
 """The share of calls that may take longer than 2 ms at a rate that counts as held."""
 
-Measure: TypeAlias = Callable[[Results], float]
+WALKING = "954ddfd"
+"""The last commit in which what an owner did walked over the whole database."""
+SLOW_SELECT = "d78437c"
+"""The commit that ``select_coin`` is compared with."""
+ANY = ""
+"""Any commit."""
+
+Measure: TypeAlias = Callable[[Results], float | Spread]
 Reason: TypeAlias = Callable[[Results], str]
 
 
@@ -39,8 +48,9 @@ class Goal:
     possible: Measure | None = None
     reason: Reason | None = None
 
-    def is_met(self, figure: float) -> bool:
-        """Whether a figure is on the good side."""
+    def is_met(self, measured: float | Spread) -> bool:
+        """Whether a figure is on the good side; the round in the middle decides."""
+        figure = measured.middle if isinstance(measured, Spread) else measured
         if self.side == "at least":
             return figure >= self.bound
         return figure < self.bound if self.side == "under" else figure <= self.bound
@@ -212,12 +222,73 @@ def _trend(run: Results) -> float:
     return median(times[half:]) / median(times[:half])
 
 
-def _beside_others(server: str, run: Results) -> float:
+def _beside_others(server: str, run: Results) -> Spread:
     """The time of the operation that suffers most, as a multiple of its time alone."""
-    steps = run.group(names.beside(server)).values()
-    if not steps:
-        raise KeyError(server)
-    return max(step.extra["ratio"] for step in steps)
+    return _suffering(server, _suffers_most(server, run), run)
+
+
+def _suffers_most(server: str, run: Results) -> str:
+    """The operation whose time is the largest multiple."""
+    return max(STEPS, key=lambda step: _suffering(server, step, run).middle)
+
+
+def _suffering(server: str, step: str, run: Results) -> Spread:
+    return run.paired_ratio(costs.beside(server, step), names.BESIDE_OTHERS, names.ALONE)
+
+
+def _longest(figure: str, run: Results) -> Spread:
+    """Of all tasks at all sizes that of the longest, in ms."""
+    return run.spread(*_worst(figure, run)).times(1e3)
+
+
+def _worst(figure: str, run: Results) -> tuple[str, str]:
+    """The group and the size of the longest."""
+    found = list(costs.limited(run, figure))
+    if not found:
+        raise KeyError(figure)
+    return max(found, key=lambda each: run.spread(*each).middle)
+
+
+def _at_work(figure: str, run: Results) -> str:
+    group, size = _worst(figure, run)
+    return f"{costs.task_of(group, figure)}, {size}"
+
+
+def _idle(run: Results) -> Spread:
+    """How long the loop of a process that does nothing stands still, in ms."""
+    group = names.cost(names.REST, names.STALL)
+    return run.spread(group, costs.own_sizes(run, group)[0]).times(1e3)
+
+
+def _against(
+    text: str,
+    commit: str,
+    task: str,
+    bound: float,
+    *,
+    figure: str = names.TIME,
+    gain: bool = False,
+) -> Goal:
+    """The time of a task at its largest size, as a multiple of the other commit's.
+
+    Args:
+        text: what is measured.
+        commit: the one that the goal is about.
+        task: the task.
+        bound: the figure that is wanted.
+        figure: what is measured of it, if it isn't the time.
+        gain: whether it's how many times faster it is.
+    """
+    group = names.cost(task, figure)
+
+    def measure(run: Results) -> Spread:
+        sizes = costs.own_sizes(run, group)
+        if not sizes or not run.is_against(commit):
+            raise KeyError(group)
+        both = sizes[-1], names.against(sizes[-1])
+        return run.paired_ratio(group, *(reversed(both) if gain else both))
+
+    return Goal(text, measure, bound, "at least" if gain else "at most")
 
 
 def _entry(run: Results) -> float:
@@ -227,11 +298,12 @@ def _entry(run: Results) -> float:
     return max(entry.extra["memory_bytes"] for entry in entries)
 
 
-def _doubling(run: Results) -> float:
-    times = [result.extra["ms"] for result in run.group(names.RESERVE).values()]
-    if not times:
-        raise KeyError(names.RESERVE)
-    return times[-1] / times[-2]
+def _doubling(run: Results) -> Spread:
+    group = names.cost(names.RESERVE, names.TIME)
+    sizes = costs.own_sizes(run, group)
+    if not sizes:
+        raise KeyError(group)
+    return run.paired_ratio(group, sizes[-1], sizes[-2])
 
 
 def _long_round(run: Results) -> float:
@@ -250,7 +322,7 @@ def _more_connections(run: Results) -> float:
     return after - before
 
 
-def _import(run: Results) -> float:
+def _import(run: Results) -> Spread:
     return run.paired_ratio(names.IMPORT, "aqm_db", "redis.asyncio")
 
 
@@ -352,11 +424,55 @@ GOALS = (
             partial(_beside_others, server),
             1.2,
             "at most",
+            reason=partial(_suffers_most, server),
         )
-        for server in ("valkey-9.1", "valkey-8.1", "redis-6.2", "redis-8.2", "cluster")
+        for server in costs.SERVERS
+    ),
+    Goal(
+        "the longest script, whatever the size",
+        *(partial(_longest, names.LONGEST), 5, "at most", "ms"),
+        reason=partial(_at_work, names.LONGEST),
+    ),
+    Goal(
+        "the longest stall of the event loop, whatever the size",
+        *(partial(_longest, names.STALL), 20, "at most", "ms"),
+        possible=_idle,
+        reason=partial(_at_work, names.STALL),
     ),
     Goal("a contact's entry in the index, on any server", _entry, 100, "under", "bytes"),
     Goal("reserving for twice as many contacts", _doubling, 2.2, "at most"),
+    _against("reserving for the most contacts, against then", WALKING, names.RESERVE, 1 / 20),
+    _against("a source that gives too many, against then", WALKING, names.OVERGIVEN, 1 / 30),
+    _against("`get_inventory` of 1,000 contacts, against then", WALKING, names.LOOK, 0.4),
+    _against("`garbage_collect` of 1,000 contacts, against then", WALKING, names.COLLECT, 0.4),
+    *(
+        goal
+        for server in costs.HOT_SERVERS
+        for goal in (
+            _against(
+                f"a lone `select_coin` against the other commit, {server}",
+                *(ANY, names.on(names.SELECT_LONE, server), 1.03),
+            ),
+            _against(
+                f"`store_key` against the other commit, {server}",
+                *(ANY, names.on(names.STORE_LONE, server), 1.03),
+            ),
+            _against(
+                f"a lone `select_coin` against then, {server}",
+                *(SLOW_SELECT, names.on(names.SELECT_LONE, server), 0.92),
+            ),
+            _against(
+                f"the server's time for `select_coin` against then, {server}",
+                *(SLOW_SELECT, names.on(names.SELECT_LONE, server), 0.8),
+                figure=names.IN_SERVER,
+            ),
+            _against(
+                f"64 callers of `select_coin` against then, {server}, throughput",
+                *(SLOW_SELECT, names.on(names.SELECT_CROWD, server), 1.12),
+                gain=True,
+            ),
+        )
+    ),
     Goal("a round of maintenance over 100,000 owners", _long_round, 300, "at most", "s"),
     _batch("`select_coins` of 50 contacts against one hand-written pipeline", names.SELECT_50),
     _batch("the inventory's `store_keys` of 50 against one hand-written pipeline", names.STORE_50),

@@ -11,7 +11,6 @@ PRIMARY_BYTES = 64e9
 USED_SHARE = 0.75
 """The rest is kept free: buffers of replicas, copies while a snapshot is written, claims."""
 OWNERS = 100_000_000
-SERVERS = ("valkey-9.1", "valkey-8.1", "redis-6.2", "redis-8.2", "cluster")
 
 
 def sections(run: Results) -> list[str]:
@@ -23,9 +22,6 @@ def sections(run: Results) -> list[str]:
         _lone(run, names.REPLICATED),
         _primaries(run),
         _many(run),
-        *(_beside(run, server) for server in SERVERS),
-        _reserving(run),
-        _entries(run),
     ]
 
 
@@ -102,7 +98,7 @@ def _primaries(run: Results) -> str:
         (
             name,
             f"{result.extra['operations_per_second']:,.0f}",
-            f"{run.paired_ratio(group, next(iter(results)), name):.2f}x",
+            f"{run.paired_ratio(group, next(iter(results)), name).middle:.2f}x",
             *_cores(run, group, name),
         )
         for name, result in results.items()
@@ -136,34 +132,3 @@ def _many(run: Results) -> str:
     text = f"""One client, 16 calls at once, `for_owner` included. The client's connections:
 {", ".join(counts)}, which redis-py asks for the topology."""
     return section("Owner after owner", ("owners", "us for each new one"), rows, text)
-
-
-def _beside(run: Results, server: str) -> str:
-    group = names.beside(server)
-    rows = [
-        (
-            result.name,
-            *(milliseconds(result.extra[key]) for key in ("alone_ms", "among_ms")),
-            f"{result.extra['ratio']:.2f}x",
-            f"{result.extra['least']:.2f}x to {result.extra['most']:.2f}x",
-        )
-        for result in run.group(group).values()
-    ]
-    columns = ("", "alone (ms)", "among others (ms)", "", "eight of ten pairs")
-    return section(group, columns, rows, "Two servers in turns, one with keys of 1,000 others.")
-
-
-def _reserving(run: Results) -> str:
-    rows = [
-        (result.name.removeprefix("among "), milliseconds(result.extra["ms"]))
-        for result in run.group(names.RESERVE).values()
-    ]
-    return section(names.RESERVE, ("contacts", "ms"), rows)
-
-
-def _entries(run: Results) -> str:
-    rows = [
-        (result.name, f"{result.extra['memory_bytes']:.0f} B")
-        for result in run.group(names.ENTRY).values()
-    ]
-    return section(names.ENTRY, ("", ""), rows)

@@ -1,6 +1,7 @@
 """What a run measured, read from pytest-benchmark's JSON."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -22,6 +23,32 @@ class Result:
     name: str
     samples: list[float]
     extra: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A figure of several rounds.
+
+    Attributes:
+        middle: of the round in the middle.
+        least: of the lowest round, or where there are ten and more, of the lowest of eight in ten.
+        most: of the highest, in the same way.
+    """
+
+    middle: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, samples: Iterable[float]) -> "Spread":
+        """The spread of some rounds' figures."""
+        ascending = sorted(samples)
+        cut = len(ascending) // 10
+        return cls(median(ascending), ascending[cut], ascending[-1 - cut])
+
+    def times(self, factor: float) -> "Spread":
+        """The same in another unit."""
+        return Spread(factor * self.middle, factor * self.least, factor * self.most)
 
 
 class Results:
@@ -59,10 +86,27 @@ class Results:
         """How many times as long a variant's calls take as another's."""
         return self.figure(group, variant, "p50_ms") / self.figure(group, other, "p50_ms")
 
-    def paired_ratio(self, group: str, variant: str, other: str) -> float:
-        """The same by rounds: in the middle, how many times as long a round takes."""
+    def spread(self, group: str, variant: str) -> Spread:
+        """What the rounds of a variant measured.
+
+        Raises:
+            KeyError: it wasn't measured.
+        """
+        return Spread.of(self._groups[group][variant].samples)
+
+    def paired_ratio(self, group: str, variant: str, other: str) -> Spread:
+        """The same by rounds: how many times as long one takes as the other's in the same round.
+
+        Raises:
+            KeyError: it wasn't measured.
+        """
         samples, others = (self._groups[group][name].samples for name in (variant, other))
-        return median(one / two for one, two in zip(samples, others, strict=True))
+        return Spread.of(one / two for one, two in zip(samples, others, strict=True))
+
+    def is_against(self, commit: str) -> bool:
+        """Whether this is the other commit that took part."""
+        other = self.content.get("against")
+        return other is not None and other["commit"].startswith(commit)
 
     def rates(self) -> list[float]:
         """The arrival rates that were measured, in rising order."""
