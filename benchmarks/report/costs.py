@@ -82,8 +82,8 @@ def _growing(run: Results) -> str:
             rows.append((f"{task}, {size}", *own, *_others(run, groups, size)))
     columns = ("", *_titles(""), *_titles("other commit, "), "against it")
     shown = columns[: max(map(len, rows), default=0)]
-    text = f"""Valkey 9.1. A script is the server's longest one (SLOWLOG; 0 is less than 0.1 ms), and a
-stall is how long the client's event loop did nothing else. {_RANGE}"""
+    text = f"""On Valkey 9.1. A script is the server's longest one (SLOWLOG; 0 is less than 0.1 ms),
+and a stall is how long the client's event loop did nothing else. {_RANGE}"""
     return section("What grows with what there is", shown, rows, text)
 
 
