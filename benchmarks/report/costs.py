@@ -43,6 +43,18 @@ def own_sizes(run: Results, group: str) -> list[str]:
     return [name for name in run.group(group) if not names.is_other(name)]
 
 
+def largest(run: Results, group: str) -> str:
+    """The largest of them.
+
+    Raises:
+        KeyError: nothing was measured.
+    """
+    sizes = own_sizes(run, group)
+    if not sizes:
+        raise KeyError(group)
+    return sizes[-1]
+
+
 def task_of(group: str, figure: str) -> str:
     """Whose figure a group is."""
     return next(task for task in SIZED if names.cost(task, figure) == group)

@@ -257,7 +257,7 @@ def _at_work(figure: str, run: Results) -> str:
 def _idle(run: Results) -> Spread:
     """How long the loop of a process that does nothing stands still, in ms."""
     group = names.cost(names.REST, names.STALL)
-    return run.spread(group, costs.own_sizes(run, group)[0]).times(1e3)
+    return run.spread(group, costs.largest(run, group)).times(1e3)
 
 
 def _against(
@@ -284,10 +284,9 @@ def _against(
     group = names.cost(task, figure)
 
     def measure(run: Results) -> Spread:
-        sizes = costs.own_sizes(run, group)
-        if not sizes or not run.is_against(commit):
-            raise KeyError(group)
-        own = sizes[-1] if size is None else names.sized(size)
+        if not run.is_against(commit):
+            raise KeyError(commit)
+        own = costs.largest(run, group) if size is None else names.sized(size)
         both = own, names.against(own)
         return run.paired_ratio(group, *(reversed(both) if gain else both))
 
@@ -303,10 +302,8 @@ def _entry(run: Results) -> float:
 
 def _doubling(run: Results) -> Spread:
     group = names.cost(names.RESERVE, names.TIME)
-    sizes = costs.own_sizes(run, group)
-    if not sizes:
-        raise KeyError(group)
-    return run.paired_ratio(group, sizes[-1], sizes[-2])
+    most = costs.largest(run, group)
+    return run.paired_ratio(group, most, costs.own_sizes(run, group)[-2])
 
 
 def _long_round(run: Results) -> float:

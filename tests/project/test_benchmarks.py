@@ -2,11 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Generator, Sequence
+import re
+import subprocess
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis.crc import key_slot
@@ -24,10 +27,15 @@ from benchmarks.measuring.loops import (
     percentile,
     summary,
 )
+from benchmarks.measuring.owner_steps import STEPS
+from benchmarks.measuring.places import Figures
+from benchmarks.measuring.revisions import RevisionError, find_revision, unpacked
+from benchmarks.measuring.sides import MissingError, Rounds, Side, side
 from benchmarks.measuring.sites import spread
 from benchmarks.report.__main__ import text_of
-from benchmarks.report.goals import GOALS
-from benchmarks.report.results import Results
+from benchmarks.report.goals import GOALS, WALKING
+from benchmarks.report.results import Results, Spread
+from tests.support.backends import VALKEY_9, RunningServer
 
 
 def test_percentiles_are_values_that_occurred() -> None:
@@ -288,3 +296,181 @@ def test_report_says_what_servers_take_that_share_the_cores() -> None:
     assert "| 1.375x | **not met**: all servers share 2 cores, where a call takes 150 us" in missed
     assert f"| {names.CLUSTER_OF_SIX} | 0.220 | 1.000 | 1.10x | 1.38x | 90 | 150 |" in text
     assert "| 3 primaries | 3,000 | 1.00x |  |  |" in text
+
+
+def times(group: str, name: str, *seconds: float) -> dict[str, Any]:
+    """A result of some rounds."""
+    return {"group": group, "name": name, "stats": {"data": seconds}, "extra_info": {}}
+
+
+def test_the_range_leaves_a_fifth_of_many_rounds_out() -> None:
+    """Of few rounds it's all of them."""
+    assert Spread.of([3, 1, 2]) == Spread(2, 1, 3)
+    assert Spread.of(range(1, 21)) == Spread(10.5, 3, 18)
+    assert Spread(2, 1, 3).times(10) == Spread(20, 10, 30)
+
+
+def test_ratios_are_of_the_same_round() -> None:
+    """A machine that gets slower from round to round makes no difference to them."""
+    run = run_of(times("group", "a", 2, 4, 20), times("group", "b", 1, 2, 10))
+    assert run.paired_ratio("group", "a", "b") == Spread(2, 2, 2)
+    with pytest.raises(KeyError):
+        run.paired_ratio("group", "a", "c")
+
+
+def test_report_shows_an_owner_beside_others_and_the_other_commit() -> None:
+    """The goal is about the operation that suffers most, and about this commit."""
+    alone, beside = names.ALONE, names.BESIDE_OTHERS
+    results: list[dict[str, Any]] = []
+    for step in STEPS:
+        group = names.cost(names.beside("valkey-9.1"), step)
+        factor = 1.5 if step == "forget_contact" else 1
+        results += [
+            times(group, alone, 0.001, 0.002),
+            times(group, beside, 0.001 * factor, 0.002 * factor),
+            times(group, names.against(alone), 0.001),
+            times(group, names.against(beside), 0.1),
+        ]
+    lines = text_of(run_of(*results), "").splitlines()
+    [goal] = [line for line in lines if line.startswith("| an owner's slowest operation")]
+    assert "| 1.5x (1.5 to 1.5) | **not met**: forget_contact |" in goal
+    [row] = [line for line in lines if line.startswith("| forget_contact |")]
+    assert (
+        row == "| forget_contact | 1.5 | 2.25 | 1.5x (1.5 to 1.5) | 1 | 100 | 100x (100 to 100) |"
+    )
+
+
+def test_report_names_what_stalls_longest() -> None:
+    """Of all tasks and sizes; a limit holds whatever the size."""
+    results = [
+        times(names.cost(task, figure), names.sized(size), seconds)
+        for task, size, seconds in ((names.STALE, 5, 0.001), (names.EXPORT, 4_000, 0.021))
+        for figure in (names.TIME, names.LONGEST, names.STALL)
+    ]
+    results.append(times(names.cost(names.REST, names.STALL), "500", 0.0005))
+    lines = text_of(run_of(*results), "").splitlines()
+    [goal] = [line for line in lines if line.startswith("| the longest stall")]
+    assert "| 21 ms (21 to 21) | **not met**: export, 4,000 | 0.5 ms (0.5 to 0.5) |" in goal
+    [row] = [line for line in lines if line.startswith("| export, 4,000 |")]
+    assert row == "| export, 4,000 | 21 ms (21 to 21) | 21 ms (21 to 21) | 21 ms (21 to 21) |"
+
+
+@pytest.mark.parametrize(
+    ("commit", "rows"),
+    [
+        (f"{WALKING}abc", ["at most 0.05x | 0.025x (0.025 to 0.025) | met"]),
+        ("0123456", []),
+        (None, []),
+    ],
+)
+def test_some_goals_are_about_one_other_commit(commit: str | None, rows: list[str]) -> None:
+    """They are left out where it's another one, or none."""
+    run = run_of(
+        *(
+            times(names.cost(names.RESERVE, figure), name, seconds)
+            for figure in (names.TIME, names.LONGEST, names.STALL)
+            for size, ours, other in ((800, 0.05, 1.0), (1_600, 0.1, 4.0))
+            for name, seconds in (
+                (names.sized(size), ours),
+                (names.against(names.sized(size)), other),
+            )
+        )
+    )
+    if commit is not None:
+        run.content["against"] = {"commit": commit, "title": "its title"}
+    lines = text_of(run, "").splitlines()
+    found = [line for line in lines if line.startswith("| reserving for 1,600 contacts")]
+    assert [" | ".join(line.split(" | ")[1:4]) for line in found] == rows
+    assert ("The other commit is its title." in lines) == (commit is not None)
+
+
+def test_sides_take_turns_and_one_may_be_unable() -> None:
+    """Each measures each thing once a round; what the other commit has not is left out."""
+    ours, other = (Side(cast("Any", None), is_other=each) for each in (False, True))
+    asked: list[tuple[str, bool]] = []
+
+    def asking(thing: str, unable: Side | None = None) -> Callable[[Side], Figures]:
+        def ask(side: Side) -> Figures:
+            asked.append((thing, side.is_other))
+            if side is unable:
+                raise MissingError(thing)
+            return {"time": len(asked)}
+
+        return ask
+
+    rounds = Rounds([ours, other])
+    measured = rounds.measure(3, {"a": asking("a"), "b": asking("b", other)})
+    assert [thing for thing, _ in asked] == ["a", "a", "b", "b"] * 3
+    assert {len(set(asked[first : first + 2])) for first in range(0, 12, 2)} == {2}
+    counts = {name: len(samples) for name, samples in measured["time"].items()}
+    assert counts == {"a": 3, names.against("a"): 3, "b": 3}
+    with pytest.raises(MissingError):
+        rounds.measure(1, {"c": asking("c", ours)})
+
+
+def test_a_side_measures_in_a_process_of_its_own() -> None:
+    """It says what a task took, and that it failed."""
+    with RunningServer(VALKEY_9) as server, side() as ours:
+        url = f"unix://{server.socket_path}"
+        figures = ours.measure(names.REST, url, "alice", 20)
+        assert figures[names.TIME] >= 0.02
+        assert figures[names.LONGEST] == 0
+        assert ours.measure(names.FILL_INDEX, url, "alice", 10)[names.BYTES] > 36
+        with pytest.raises(RuntimeError, match="this commit failed at nobody's task"):
+            ours.measure("nobody's task", url, "alice", 1)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository whose first commit has no library, and whose second one has."""
+    commit = ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m")
+    module = tmp_path / "src" / "aqm_db" / "__init__.py"
+    module.parent.mkdir(parents=True)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, *commit, "nothing", "--allow-empty")
+    module.write_text("NUMBER = 1\n")
+    git(tmp_path, "add", ".")
+    git(tmp_path, *commit, "a library")
+    module.write_text("NUMBER = 2\n")
+    return tmp_path
+
+
+def git(folder: Path, *arguments: str) -> None:
+    """Does something to a repository."""
+    subprocess.run(["git", "-C", str(folder), *arguments], check=True)  # noqa: S607 - any git
+
+
+def test_another_commit_is_unpacked_as_it_was(repository: Path) -> None:
+    """What is being worked on doesn't count."""
+    revision = find_revision("HEAD", repository)
+    assert revision.title == f"{revision.commit[: revision.title.index(' ')]} a library"
+    with unpacked(revision, repository) as code:
+        assert (code / "aqm_db" / "__init__.py").read_text() == "NUMBER = 1\n"
+    assert not code.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nobody", "git knows no commit 'nobody'"),
+        ("--all", "git knows no commit '--all'"),
+        ("HEAD^{tree}", "git knows no commit"),
+        ("", "git knows no commit ''"),
+        ("HEAD~1", "commit 'HEAD~1' has no src/aqm_db"),
+    ],
+)
+def test_what_is_no_commit_of_the_library_is_refused(
+    repository: Path, name: str, reason: str
+) -> None:
+    """Before anything is measured."""
+    with pytest.raises(RevisionError, match=re.escape(reason)):
+        find_revision(name, repository)
+
+
+def test_without_git_there_is_no_other_commit(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says so."""
+    monkeypatch.setenv("PATH", str(repository))
+    with pytest.raises(RevisionError, match="there is no git"):
+        find_revision("HEAD", repository)
