@@ -69,12 +69,9 @@ def _beside(run: Results, server: str) -> str:
     rows: list[tuple[str, ...]] = []
     for step in STEPS:
         group = beside(server, step)
-        cells: list[str] = []
-        for name in (lambda place: place, names.against):
-            alone, crowded = name(names.ALONE), name(names.BESIDE_OTHERS)
-            if alone in run.group(group):
-                times = (f"{_MS * run.spread(group, each).middle:.3g}" for each in (alone, crowded))
-                cells += [*times, spread(run.paired_ratio(group, crowded, alone))]
+        own = names.ALONE, names.BESIDE_OTHERS
+        other = names.against(own[0]), names.against(own[1])
+        cells = [cell for places in (own, other) for cell in _compare(run, group, *places)]
         if cells:
             rows.append((step, *cells))
     columns = ("alone (ms)", "beside others (ms)", "")
@@ -82,6 +79,14 @@ def _beside(run: Results, server: str) -> str:
     shown = ("", *columns, *others)[: max(map(len, rows), default=0)]
     text = f"Two servers in turns, one with keys of 1,000 others. {_RANGE}"
     return section(names.beside(server), shown, rows, text)
+
+
+def _compare(run: Results, group: str, alone: str, crowded: str) -> tuple[str, ...]:
+    """An operation alone, beside others, and the ratio; nothing if it wasn't measured."""
+    if alone not in run.group(group):
+        return ()
+    times = (f"{_MS * run.spread(group, each).middle:.3g}" for each in (alone, crowded))
+    return (*times, spread(run.paired_ratio(group, crowded, alone)))
 
 
 def _growing(run: Results) -> str:
