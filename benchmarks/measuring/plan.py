@@ -102,8 +102,8 @@ FULL: Final = Plan(
     many=20_000,
     rest=500,
 )
-WHOLE: Final = replace(FULL, overgiven=(*FULL.overgiven, 400))
-"""All that goals speak of, where another commit takes half a minute for it each time."""
+WHOLE: Final = replace(FULL, overgiven=(*FULL.overgiven, 400), growth_rounds=3)
+"""All that goals speak of, though another commit takes half a minute for some of it each time."""
 QUICK: Final = Plan(
     lone_rounds=20,
     lone_calls=25,
