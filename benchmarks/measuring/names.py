@@ -43,7 +43,7 @@ BYTES: Final = "bytes"
 IN_SERVER: Final = "time of the script in the server"
 
 # Tasks
-RESERVE: Final = "a slot reserved for each of some contacts"
+RESERVE: Final = "all slots of some contacts reserved"
 OVERGIVEN: Final = "a source that gives one coin too many"
 REFUSED: Final = "a store that a full queue refuses"
 STALE: Final = "select_coin over stale coins"

@@ -45,15 +45,14 @@ _SILENT_SHARE: Final = 100
 
 
 async def reserve(place: Place, size: int) -> Figures:
-    """A slot of each contact."""
+    """All slots of each contact."""
     # The one part that no public method has alone.
     from aqm_db._operations.reservations import Reservations  # noqa: PLC0415
 
     contacts = await _contacts(place, size)
     reservations = Reservations(place.database.inventory)
-    return await place.longest(
-        partial(reservations.reserve, {each: {"BRONZE": 1} for each in contacts})
-    )
+    wanted: Any = dict.fromkeys(contacts, config.BUDGET_CAPS["BESTIE"])
+    return await place.longest(partial(reservations.reserve, wanted))
 
 
 async def overgive(place: Place, size: int) -> Figures:
