@@ -16,7 +16,7 @@ from benchmarks.measuring.places import Figures
 from benchmarks.measuring.plan import Plan
 from benchmarks.measuring.sides import Rounds, Side
 from benchmarks.measuring.sites import cluster_of
-from tests.support.backends import REAL_BACKENDS, REDIS_8, VALKEY_9, Backend, RunningServer
+from tests.support.backends import REAL_BACKENDS, REDIS_6, REDIS_8, VALKEY_9, Backend, RunningServer
 
 OWNER: Final = "alice"
 CROWD: Final = 1_000
@@ -27,6 +27,8 @@ WARM: Final = 10
 SWEEPS: Final = 3
 """How often an owner's operations are done before it's the other server's turn."""
 HOT_BACKENDS: Final = (VALKEY_9, REDIS_8)
+CLUSTER_BACKENDS: Final = (VALKEY_9, REDIS_6)
+"""A walk over an owner's keys goes over a slot of newer clusters, and over a node of older ones."""
 ON_SERVERS: Final = pytest.mark.parametrize("backend", REAL_BACKENDS, ids=lambda each: each.name)
 
 
@@ -41,14 +43,15 @@ def test_beside_others(
         compare(benchmark, sides, plan, backend.name, url_of(alone), url_of(crowded))
 
 
+@pytest.mark.parametrize("backend", CLUSTER_BACKENDS, ids=lambda each: each.name)
 def test_beside_others_on_a_cluster(
-    benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan
+    benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan, backend: Backend
 ) -> None:
     """The same on two clusters."""
-    with cluster_of(3) as alone, cluster_of(3) as crowded:
+    with cluster_of(3, backend) as alone, cluster_of(3, backend) as crowded:
         with crowded.sync_client() as client:
             fill(client, plan.other_keys)
-        compare(benchmark, sides, plan, names.CLUSTER, alone.url, crowded.url)
+        compare(benchmark, sides, plan, names.cluster(backend.name), alone.url, crowded.url)
 
 
 @pytest.mark.parametrize("backend", HOT_BACKENDS, ids=lambda each: each.name)
@@ -91,9 +94,9 @@ def test_many(benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan, task
     measure(benchmark, sides, task, (plan.many,), plan.growth_rounds)
 
 
-def test_rest(benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan) -> None:
-    """Nothing, for as long as other tasks take: what stalls the machine itself has."""
-    measure(benchmark, sides[:1], names.REST, (plan.rest,), plan.cost_rounds)
+def test_idling(benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan) -> None:
+    """Next to nothing, for as long as other tasks take: what the machine itself adds."""
+    measure(benchmark, sides[:1], names.IDLING, (plan.idling,), plan.growth_rounds)
 
 
 @pytest.mark.parametrize("task", [names.LOOK, names.COLLECT])

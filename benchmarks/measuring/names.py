@@ -56,7 +56,7 @@ COLLECT: Final = "garbage_collect"
 SELECT_LONE: Final = "select_coin, alone"
 SELECT_CROWD: Final = "select_coin, 64 callers"
 STORE_LONE: Final = "inventory.store_key, alone"
-REST: Final = "nothing"
+IDLING: Final = "scripts that do nothing, for some ms"
 OWN: Final = "an owner's operations"
 FILL_INDEX: Final = "an index of contacts"
 
@@ -80,7 +80,6 @@ REPLICATED: Final = "select_coin, alone, on a cluster with replicas"
 PRIMARIES: Final = "select_coin, 64 callers, by primaries"
 MANY_OWNERS: Final = "register_contact, a new owner each time, by owners there are"
 CONNECTIONS: Final = "connections of a client"
-CLUSTER: Final = "cluster"
 BESIDE_OTHERS: Final = "beside others"
 ENTRY: Final = "memory of a contact's entry in the index, with a UUID"
 ROUND: Final = "a round of maintenance, each of the owners"
@@ -133,6 +132,11 @@ def walk(operation: str) -> str:
 def beside(server: str) -> str:
     """An owner's operations beside the keys of others, on a kind of server."""
     return f"an owner beside others, {server}"
+
+
+def cluster(server: str) -> str:
+    """A cluster of a kind of server."""
+    return f"cluster of {server}"
 
 
 def cost(task: str, figure: str) -> str:

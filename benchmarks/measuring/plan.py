@@ -37,7 +37,7 @@ class Plan:
         overgiven: numbers of contacts whose coins come from a source that gives too many.
         queued: coins of a queue that takes no more, or has nothing but stale ones.
         many: what is selected, exported, imported or published at once.
-        rest: milliseconds in which nothing is done.
+        idling: milliseconds in which nothing is done.
     """
 
     lone_rounds: int
@@ -68,7 +68,7 @@ class Plan:
     overgiven: tuple[int, ...]
     queued: tuple[int, ...]
     many: int
-    rest: int
+    idling: int
 
 
 FULL: Final = Plan(
@@ -100,7 +100,7 @@ FULL: Final = Plan(
     overgiven=(50, 100, 200),
     queued=(5, 50, 500, 5_000),
     many=20_000,
-    rest=500,
+    idling=2_000,
 )
 WHOLE: Final = replace(FULL, overgiven=(*FULL.overgiven, 400), growth_rounds=3)
 """All that goals speak of, though another commit takes half a minute for some of it each time."""
@@ -133,7 +133,7 @@ QUICK: Final = Plan(
     overgiven=(25, 50),
     queued=(5, 50, 500),
     many=4_000,
-    rest=100,
+    idling=500,
 )
 SMOKE: Final = Plan(
     lone_rounds=1,
@@ -164,5 +164,5 @@ SMOKE: Final = Plan(
     overgiven=(2, 4),
     queued=(2, 4),
     many=10,
-    rest=10,
+    idling=10,
 )

@@ -78,7 +78,7 @@ def side(code: Path = OURS) -> Generator[Side]:
 
 
 class Rounds:
-    """Rounds in which each side measures each of some things once, in an order that changes.
+    """Rounds in which each side measures each of some things once, all in an order that changes.
 
     Args:
         sides: this commit, or another, or both.
@@ -103,13 +103,14 @@ class Rounds:
             all rounds, in their order. The other side is left out where it has not what it takes.
         """
         measured: dict[str, dict[str, list[float]]] = {}
-        order = list(self._sides)
+        order, things = list(self._sides), list(wanted)
         for _ in range(rounds):
-            for name, ask in wanted.items():
+            self._shuffle(things)
+            for name in things:
                 self._shuffle(order)
                 for each in order:
                     try:
-                        figures = ask(each)
+                        figures = wanted[name](each)
                     except MissingError:
                         if not each.is_other:
                             raise

@@ -15,7 +15,7 @@ from aqm_db._model.keys import Keys
 from benchmarks.measuring import checks
 from benchmarks.measuring.loops import Call, Variant, closed_loop
 from benchmarks.measuring.stock import CLOCK, all_of, new_coins, storing
-from tests.support.backends import VALKEY_9
+from tests.support.backends import VALKEY_9, Backend
 from tests.support.clusters import Node, RunningCluster, RunningPrimary
 
 PARTS = 6
@@ -91,9 +91,11 @@ async def sites(places: Mapping[str, Servers], owners: int) -> AsyncGenerator[li
         yield found
 
 
-def cluster_of(primaries: int, *, with_replicas: bool = False) -> RunningCluster:
+def cluster_of(
+    primaries: int, backend: Backend = VALKEY_9, *, with_replicas: bool = False
+) -> RunningCluster:
     """A running cluster."""
-    return RunningCluster(VALKEY_9, primaries=primaries, with_replicas=with_replicas)
+    return RunningCluster(backend, primaries=primaries, with_replicas=with_replicas)
 
 
 def single(*, with_replica: bool = False) -> RunningPrimary:

@@ -3,12 +3,12 @@
 A task takes a place and a size, prepares what it needs untimed, and returns what it measured.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
@@ -193,9 +193,15 @@ async def store_lone(place: Place, size: int) -> Figures:
     )
 
 
-async def rest(place: Place, size: int) -> Figures:
-    """Nothing for so many ms: what the machine itself adds."""
-    return await place.longest(partial(asyncio.sleep, size / 1000))
+async def idle(place: Place, size: int) -> Figures:
+    """Scripts that do nothing for so many ms: what the machine itself adds."""
+
+    async def run() -> None:
+        end = perf_counter() + size / 1000
+        while perf_counter() < end:
+            await place.client.eval("return 1", 0)
+
+    return await place.longest(run)
 
 
 async def fill_index(place: Place, size: int) -> Figures:
@@ -220,7 +226,7 @@ TASKS: Final[Mapping[str, Task]] = {
     names.SELECT_LONE: select_lone,
     names.SELECT_CROWD: select_crowd,
     names.STORE_LONE: store_lone,
-    names.REST: rest,
+    names.IDLING: idle,
     names.OWN: do_steps,
     names.FILL_INDEX: fill_index,
 }

@@ -7,7 +7,10 @@ from benchmarks.measuring.owner_steps import STEPS
 from benchmarks.report.results import Results
 from benchmarks.report.tables import section, spread
 
-SERVERS = ("valkey-9.1", "valkey-8.1", "redis-6.2", "redis-8.2", names.CLUSTER)
+SERVERS = (
+    *("valkey-9.1", "valkey-8.1", "redis-6.2", "redis-8.2"),
+    *(names.cluster(server) for server in ("valkey-9.1", "redis-6.2")),
+)
 HOT = (names.SELECT_LONE, names.SELECT_CROWD, names.STORE_LONE)
 HOT_SERVERS = ("valkey-9.1", "redis-8.2")
 GROWING = (names.RESERVE, names.OVERGIVEN, names.REFUSED, names.STALE)
@@ -99,7 +102,7 @@ def _growing(run: Results) -> str:
             rows.append((f"{task}, {size}", *own, *_others(run, groups, size)))
     columns = ("", *_titles(""), *_titles("other commit, "), "against it")
     shown = columns[: max(map(len, rows), default=0)]
-    text = f"""On Valkey 9.1. A script is the server's longest one (SLOWLOG; 0 is less than 0.1 ms),
+    text = f"""On Valkey 9.1. A script is the server's longest one (SLOWLOG; 0 is less than 1 ms),
 and a stall is how long the client's event loop did nothing else. {_RANGE}"""
     return section("What grows with what there is", shown, rows, text)
 

@@ -254,9 +254,9 @@ def _at_work(figure: str, run: Results) -> str:
     return f"{costs.task_of(group, figure)}, {size}"
 
 
-def _idle(run: Results) -> Spread:
-    """How long the loop of a process that does nothing stands still, in ms."""
-    group = names.cost(names.REST, names.STALL)
+def _idle(figure: str, run: Results) -> Spread:
+    """The same of what does nothing, in ms: what the machine itself adds."""
+    group = names.cost(names.IDLING, figure)
     return run.spread(group, costs.largest(run, group)).times(1e3)
 
 
@@ -430,13 +430,12 @@ GOALS = (
     ),
     Goal(
         "the longest script, whatever the size",
-        *(partial(_longest, names.LONGEST), 5, "at most", "ms"),
+        *(partial(_longest, names.LONGEST), 5, "at most", "ms", partial(_idle, names.LONGEST)),
         reason=partial(_at_work, names.LONGEST),
     ),
     Goal(
         "the longest stall of the event loop, whatever the size",
-        *(partial(_longest, names.STALL), 20, "at most", "ms"),
-        possible=_idle,
+        *(partial(_longest, names.STALL), 20, "at most", "ms", partial(_idle, names.STALL)),
         reason=partial(_at_work, names.STALL),
     ),
     Goal("a contact's entry in the index, on any server", _entry, 100, "under", "bytes"),
