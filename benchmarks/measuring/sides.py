@@ -100,7 +100,8 @@ class Rounds:
 
         Returns:
             By figure, and by name, with :func:`names.against` for the other side: the samples of
-            all rounds, in their order. The other side is left out where it has not what it takes.
+            all rounds, in their order. Names are in the order of what is wanted. The other side is
+            left out where it has not what it takes.
         """
         measured: dict[str, dict[str, list[float]]] = {}
         order, things = list(self._sides), list(wanted)
@@ -118,4 +119,8 @@ class Rounds:
                     own = names.against(name) if each.is_other else name
                     for figure, value in figures.items():
                         measured.setdefault(figure, {}).setdefault(own, []).append(value)
-        return measured
+        ordered = [own for name in wanted for own in (name, names.against(name))]
+        return {
+            figure: {own: series[own] for own in ordered if own in series}
+            for figure, series in measured.items()
+        }

@@ -402,13 +402,16 @@ def test_sides_take_turns_and_one_may_be_unable() -> None:
         return ask
 
     rounds = Rounds([ours, other])
-    measured = rounds.measure(3, {"a": asking("a"), "b": asking("b", other)})
-    pairs = [sorted(asked[first : first + 2]) for first in range(0, 12, 2)]
-    assert sorted(pairs) == sorted([[(thing, False), (thing, True)] for thing in "ab"] * 3)
-    rounds_of = zip(pairs[::2], pairs[1::2], strict=True)
-    assert all(first != second for first, second in rounds_of), "something was measured twice"
-    counts = {name: len(samples) for name, samples in measured["time"].items()}
-    assert counts == {"a": 3, names.against("a"): 3, "b": 3}
+    wanted = {thing: asking(thing, other if thing == "b" else None) for thing in "abcde"}
+    measured = rounds.measure(4, wanted)
+    pairs = [sorted(asked[first : first + 2]) for first in range(0, 40, 2)]
+    orders = [[thing for [(thing, _), _] in pairs[first : first + 5]] for first in (0, 5, 10, 15)]
+    assert all(sorted(order) == list("abcde") for order in orders)
+    assert len({"".join(order) for order in orders}) > 1
+    assert all(is_other == [False, True] for is_other in ([each for _, each in p] for p in pairs))
+    names_of = [own for thing in "abcde" for own in (thing, names.against(thing))]
+    assert list(measured["time"]) == [each for each in names_of if each != names.against("b")]
+    assert {len(samples) for samples in measured["time"].values()} == {4}
     with pytest.raises(MissingError):
         rounds.measure(1, {"c": asking("c", ours)})
 
