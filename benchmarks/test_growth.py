@@ -140,17 +140,18 @@ class Walks:
     async def purge_expired(self) -> None:
         """A few private halves are too old."""
         vault, client, keys = self.link.vault, self.link.vault_client, Keys()
-        secrets = [new_secret("BRONZE") for _ in range(self.size)]
-        old = secrets[: int(self.size * REMOVED_SHARE)]
-        await all_of([keeping(vault, secret) for secret in secrets[len(old) :]])
+        count = int(self.size * REMOVED_SHARE)
+        await all_of([keeping(vault, new_secret("BRONZE")) for _ in range(self.size - count)])
 
         async def prepare() -> None:
+            # Others each time: what has expired isn't stored again.
+            old = [new_secret("BRONZE") for _ in range(count)]
             await all_of([keeping(vault, secret) for secret in old])
             for secret in old:
                 await client.hset(keys.vault(secret.key_id), "created_at", "0")
 
         await self._measure(
-            "purge_expired", vault.purge_expired, prepare, lambda purged: purged == len(old)
+            "purge_expired", vault.purge_expired, prepare, lambda purged: purged == count
         )
 
     async def _measure(

@@ -21,7 +21,8 @@ from aqm_db._lua.loader import Code
 from aqm_db._sync_support import unwrap
 from aqm_db.embedded import EmbeddedServer
 from benchmarks.conftest import AsyncBenchmark
-from benchmarks.measuring import names
+from benchmarks.measuring import checks, names
+from benchmarks.measuring.scripts import dated
 
 PAIRS = 5000
 WARM_UP = 200
@@ -111,7 +112,9 @@ def selecting(client: redis.Redis, plain: redis.Redis) -> Pair:
 
     def evalsha() -> object:
         script, keys, arguments, _ = next(calls)
-        return plain.evalsha(script.sha, len(keys), *keys, *arguments)
+        reply = plain.evalsha(script.sha, len(keys), *keys, *cast("Any", arguments))
+        checks.script_coins([reply])
+        return reply
 
     return lambda: inventory.select_coin("bob", "GOLD"), evalsha
 
@@ -123,7 +126,7 @@ def recorded(client: redis.Redis, count: int) -> Sequence[Call]:
     own.scope = own.scope.replace_seam(cast("Any", recorder))
     for _ in range(count):
         inventory.select_coin("bob", "GOLD")
-    return recorder.calls
+    return dated(recorder.calls)
 
 
 def fetching(client: redis.Redis, plain: redis.Redis) -> Pair:

@@ -1,6 +1,7 @@
 """The library's scripts, with the arguments that it would send, for other clients to send."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -47,7 +48,19 @@ async def recorded(
     for call in calls(store):
         await call()
     await client.script_load(recorder.calls[0].script.source)
-    return recorder.calls
+    return dated(recorder.calls)
+
+
+def dated(calls: Sequence[ScriptCall]) -> list[ScriptCall]:
+    """Calls with what their seam would add: that they were first sent now, by the server's clock.
+
+    Servers take that for half a minute.
+    """
+    sent = int(time.time() * 1000)
+    return [
+        ScriptCall(script, keys, (sent, *arguments) if script.is_dated else arguments)
+        for script, keys, arguments, _ in calls
+    ]
 
 
 async def selections(link: Link, count: int) -> list[ScriptCall]:
