@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -431,6 +432,8 @@ def test_a_side_measures_in_a_process_of_its_own() -> None:
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A repository whose first commit has no library, and whose second one has."""
+    if shutil.which("git") is None:
+        pytest.skip("there is no git on this machine")
     commit = ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m")
     module = tmp_path / "src" / "aqm_db" / "__init__.py"
     module.parent.mkdir(parents=True)
