@@ -19,6 +19,7 @@ from ._background import (
     delay_cancellation,
     import_anyio,
     run_beside,
+    share_out,
 )
 from ._model.checks import check_callable, check_count, check_kind, check_seconds, check_tiers
 from ._model.defaults import Sleep, read_elapsed
@@ -34,7 +35,7 @@ from .errors import (
 from .inventory import AsyncSmartInventory
 from .types import CoinCategory, InventorySummary, NewCoin
 
-_anyio: Any = import_anyio(__name__)
+import_anyio(__name__)
 _log = logging.getLogger("aqm_db.replenisher")
 _MOST_UNREPORTED: int = config.INV_UNREPORTED_COINS
 
@@ -203,31 +204,33 @@ class AsyncReplenisher:
         """
         missing = await self._find_missing(contact_id)
         leases = await self._reservations.reserve(missing, self._lease_ms)
-        limiter = _anyio.CapacityLimiter(self._concurrency)
         results: list[Replenished] = []
+        orders: dict[str, _Order] = {}
+        for (whose, tier), lease in leases.items():
+            needed = missing[whose][tier]
+            if isinstance(lease, AQMDatabaseError):
+                results.append(Replenished(whose, tier, needed, error=lease))
+            elif not lease.slots:
+                results.append(Replenished(whose, tier, needed, error=lease.refusal))
+            else:
+                orders[lease.name] = _Order(whose, tier, needed, lease)
 
         async def fill(order: _Order) -> None:
-            try:
-                async with limiter:
-                    # From here on there may be coins that exist nowhere else.
-                    with delay_cancellation():
-                        results.append(await self._fill(order))
-            finally:
-                with delay_cancellation():
+            # From here on there may be coins that exist nowhere else.
+            with delay_cancellation():
+                try:
+                    results.append(await self._fill(order))
+                finally:
+                    del orders[order.lease.name]
                     await self._reservations.end([order.lease])
 
         try:
-            async with _anyio.create_task_group() as group:
-                for (whose, tier), lease in leases.items():
-                    needed = missing[whose][tier]
-                    if isinstance(lease, AQMDatabaseError):
-                        results.append(Replenished(whose, tier, needed, error=lease))
-                    elif not lease.slots:
-                        results.append(Replenished(whose, tier, needed, error=lease.refusal))
-                    else:
-                        group.start_soon(fill, _Order(whose, tier, needed, lease))
+            # Not a task for each: whoever else uses the event loop would wait until all have begun.
+            await share_out(_give_out(list(orders.values())), [fill] * self._concurrency)
         except BaseException:
             self._keep(results)
+            with delay_cancellation():
+                await self._reservations.end([order.lease for order in orders.values()])
             raise
         return ReplenishReport(tuple(results))
 
@@ -435,6 +438,11 @@ class _Order:
         return Replenished(
             self.contact_id, self.tier, self.needed, asked=self.lease.slots, **result
         )
+
+
+async def _give_out(orders: Iterable[_Order]) -> AsyncGenerator[_Order]:
+    for order in orders:
+        yield order
 
 
 def _read_elapsed_ms() -> int:
