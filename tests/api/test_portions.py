@@ -22,7 +22,10 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A portion is two coins, a page one contact."""
     for module in (contacts, collecting, of_stock):
         monkeypatch.setattr(module, "PORTION", 2)
+    for module in (collecting, of_stock):
         monkeypatch.setattr(module, "CONTACTS_AT_ONCE", 2)
+    monkeypatch.setattr(collecting, "COLLECTED_AT_ONCE", 2)
+    monkeypatch.setattr(contacts, "COUNTED_AT_ONCE", 2)
 
 
 async def fill(inventory: AsyncSmartInventory, contact_id: str = BOB) -> None:

@@ -356,7 +356,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "used_ttl": USED_TTL,
             "claim_ttl": CLAIM_TTL,
             "mode": "count",
-            "most": stock.PORTION,
+            "most": collecting.COLLECTED_AT_ONCE,
             "first": 2,
             "place": 3,
         },
@@ -526,7 +526,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "row_prefix": KEYS.vault_prefix,
             "clock": NOW,
             "spent_ttl": SPENT_TTL,
-            "most": 1000,
+            "most": 500,
         },
     ),
     "vault_explain": (

@@ -28,8 +28,8 @@ def check_id(argument: str, value: object) -> str:
     if not isinstance(value, str):
         raise InvalidIdentifierError(argument, f"must be a str, not {type(value).__name__}")
     # The length comes first: encoding a huge string to refuse it is work for nothing.
-    if not 0 < len(value) <= config.MAX_ID_BYTES or not 0 < _measure_utf8(value) <= (
-        config.MAX_ID_BYTES
+    if not 0 < len(value) <= config.MAX_ID_BYTES or not (
+        value.isascii() or 0 < _measure_utf8(value) <= config.MAX_ID_BYTES
     ):
         raise InvalidIdentifierError(
             argument, f"must be 1 to {config.MAX_ID_BYTES} bytes of valid UTF-8"

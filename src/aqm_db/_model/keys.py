@@ -6,7 +6,7 @@ keys, and an ordinary id reads as itself. ``_lua/shared/encode.lua`` does the sa
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
@@ -89,8 +89,11 @@ class Keys:
         """All that is kept of one contact."""
         return _name_contact_keys(self.prefix, contact_id)
 
-    def list_metas(self, contact_ids: Iterable[str]) -> list[str]:
+    def list_metas(self, contact_ids: Sequence[str]) -> list[str]:
         """Contacts, of which nothing else is named."""
+        # Most are ordinary, and one look at all of them takes a tenth of a look at each.
+        if _STRUCTURE.search("".join(contact_ids)) is None:
+            return [self.metas + contact_id for contact_id in contact_ids]
         return [self.metas + encode_id(contact_id) for contact_id in contact_ids]
 
     def inv_pattern(self) -> str:

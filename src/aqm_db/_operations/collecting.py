@@ -20,6 +20,8 @@ Mode: TypeAlias = Literal["delete", "count"]
 """Whether to remove, or to tell what would be removed."""
 Counts: TypeAlias = list[int]
 """Of one contact: whether it was cleaned, and the coins that were removed, by tier and of none."""
+COLLECTED_AT_ONCE = 100
+"""Coins of one contact that one script collects: it writes for each."""
 _START = (1, 0)
 """Where collecting begins: a tier's number, and a place in its queue."""
 
@@ -98,7 +100,8 @@ def build_collect(
         scope.keys.inv_aside,
     )
     times = (COIN_TTL_MS, inactive_ms, USED_TTL_MS, CLAIM_TTL_MS)
-    return Call(COLLECT, keys, (scope.read_clock(), names.rows, *times, mode, PORTION, *start))
+    portion = (mode, COLLECTED_AT_ONCE, *start)
+    return Call(COLLECT, keys, (scope.read_clock(), names.rows, *times, *portion))
 
 
 def _count_changes(counts: Reply) -> int:

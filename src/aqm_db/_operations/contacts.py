@@ -8,7 +8,7 @@ from aqm_db._lua.loader import Code, Script
 from aqm_db._model.checks import check_id, check_priority, check_text
 from aqm_db._model.keys import parse_id
 from aqm_db._model.rows import row_of
-from aqm_db._model.tiers import PRIORITIES, TIERS, name_count_field
+from aqm_db._model.tiers import PRIORITIES, TIERS
 from aqm_db.errors import AQMDatabaseError, ContactNotRegisteredError, CorruptEntryError
 from aqm_db.types import ContactMeta, InventorySummary, Priority
 
@@ -16,17 +16,18 @@ from . import Scope
 from .batch import split
 from .layout import prepare_inventory
 from .outcome import Progress, check_reply
-from .stock import CLAIM_TTL_MS, CONTACTS_AT_ONCE, PORTION, USED_TTL_MS
+from .stock import CLAIM_TTL_MS, PORTION, USED_TTL_MS
 
 REGISTER = Script("inventory/register")
 SET_PRIORITY = Script("inventory/set_priority")
 FORGET = Script("inventory/forget")
 SUMMARIZE = Script("inventory/summarize")
 
-_PRIORITIES: Mapping[bytes, Priority] = {
+_PRIORITIES: Mapping[bytes | int, Priority] = {
     priority.encode(): check_priority("priority", priority) for priority in PRIORITIES
 }
-_COUNTS = [name_count_field(tier) for tier in TIERS]
+COUNTED_AT_ONCE = 250
+"""Contacts of one script that does no more than count."""
 _log = logging.getLogger("aqm_db.inventory")
 
 
@@ -207,12 +208,13 @@ async def _summarize_page(
 ) -> list[InventorySummary | AQMDatabaseError]:
     width = 1 + len(TIERS)
     summaries: list[InventorySummary | AQMDatabaseError] = []
-    for some in split(contact_ids, CONTACTS_AT_ONCE):
+    for some in split(contact_ids, COUNTED_AT_ONCE):
         call = Call(SUMMARIZE, scope.keys.list_metas(some), (scope.keys.metas, scope.keys.queues))
         found = check_reply(await scope.seam.run(call))
+        parts = (found[part::width] for part in range(width))
         summaries += [
-            _read_summary(contact_id, found[place], found[place + 1 : place + width])
-            for contact_id, place in zip(some, range(0, len(found), width), strict=True)
+            _read_summary(contact_id, priority, counts)
+            for contact_id, priority, *counts in zip(some, *parts, strict=True)
         ]
     return summaries
 
@@ -220,14 +222,19 @@ async def _summarize_page(
 def _read_summary(
     contact_id: str, priority: bytes | int | None, counts: list[int]
 ) -> InventorySummary | AQMDatabaseError:
-    name = f"contact {contact_id!r}"
+    known = _PRIORITIES.get(priority or b"")
+    if known is None or min(counts) < 0:
+        return _explain(f"contact {contact_id!r}", priority, counts)
+    gold, silver, bronze = counts
+    return InventorySummary(contact_id, gold, silver, bronze, known)
+
+
+def _explain(name: str, priority: bytes | int | None, counts: list[int]) -> AQMDatabaseError:
+    """Why there is no summary of a contact."""
     if min(counts) < 0:
         return CorruptEntryError(f"{name}: an index has the wrong type")
     if priority is None:
         return ContactNotRegisteredError(f"{name} is not registered")
     if isinstance(priority, int):
         return CorruptEntryError(f"{name}: not a hash")
-    known = _PRIORITIES.get(priority)
-    if known is None:
-        return CorruptEntryError(f"{name}: field priority is missing or malformed")
-    return InventorySummary(contact_id, priority=known, **dict(zip(_COUNTS, counts, strict=True)))
+    return CorruptEntryError(f"{name}: field priority is missing or malformed")

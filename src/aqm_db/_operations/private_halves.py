@@ -34,7 +34,7 @@ _log = logging.getLogger("aqm_db.vault")
 TTL_MS: int = config.VAULT_KEY_TTL_SECONDS * 1000
 GRACE_MS: int = config.VAULT_BURN_GRACE_SECONDS * 1000
 SPENT_TTL_MS: int = config.VAULT_SPENT_TTL_SECONDS * 1000
-_EXPIRED_AT_ONCE = 1000
+_EXPIRED_AT_ONCE = 500
 """Expired keys taken off the counters by one script call: a few milliseconds of the server's."""
 _FORGOTTEN_AT_ONCE = 10
 """Ids forgotten when one is burned: more than come, and no work that others wait for."""

@@ -34,10 +34,10 @@ _log = logging.getLogger("aqm_db.inventory")
 COIN_TTL_MS: int = config.INV_COIN_TTL_SECONDS * 1000
 USED_TTL_MS: int = config.INV_USED_TTL_SECONDS * 1000
 CLAIM_TTL_MS: int = config.INV_CLAIM_TTL_SECONDS * 1000
-PORTION = 400
+PORTION = 200
 """Coins that one script looks at, or drops: others wait for it."""
-CONTACTS_AT_ONCE = 200
-"""Contacts that one script looks at."""
+CONTACTS_AT_ONCE = 125
+"""Contacts whose coins one script looks at."""
 _FIRST_QUEUE, _TIER = 6, 3
 """Where a selection names its queues, and its tier."""
 

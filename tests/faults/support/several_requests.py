@@ -101,8 +101,8 @@ async def tell_what_was_done(
     await several.prepare(scene)
     before = await asyncio.to_thread(several.count_left, scene)
     with monkeypatch.context() as patched:
-        for module in (contacts, collecting):
-            patched.setattr(module, "PORTION", 2)
+        patched.setattr(contacts, "PORTION", 2)
+        patched.setattr(collecting, "COLLECTED_AT_ONCE", 2)
         act_halfway(patched, several.due, several.times, hindrance.strike)
         with pytest.raises(hindrance.error) as caught:
             await several.call(scene)

@@ -19,7 +19,7 @@ end
 
 local about = {meta = meta_prefix, used = used_prefix, used_until = used_until_prefix,
   queue = queue_prefix, row = row_prefix, now = clock or confirm_time(watch, read_time()),
-  inactive = inactive, used_ttl = used_ttl, coin_ttl = coin_ttl}
+  inactive = inactive, used_ttl = used_ttl, coin_ttl = coin_ttl, call = redis.call}
 
 local function find_work()
   if redis.call('SCARD', contacts) > most_contacts then
