@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 
-from aqm_db import AsyncClientDatabase, connect, sync
+from aqm_db import AsyncClientDatabase, config, connect, sync
 from aqm_db._io.gate import Gate
+from aqm_db._operations.batch import ROWS_AT_ONCE
 from aqm_db._operations.publishing import FreshCoin, list_pending, store_fresh, take_off_published
 from aqm_db.backup import _file, export_backup, import_backup
-from aqm_db.types import NewKey
+from aqm_db.types import NewCoin, NewKey
+from tests.support.samples import BOB
 
 MANY = 700
 _MOST = 500
 """What a portion may hold, at most."""
+_PLENTY = {each: dict.fromkeys(caps, MANY) for each, caps in config.BUDGET_CAPS.items()}
 
 
 @pytest.fixture
@@ -84,6 +87,30 @@ def test_a_backup_without_an_event_loop(tmp_path: Path, threads: list[threading.
         db.vault.store_keys(_make_keys())
         sync.export_backup(db, tmp_path / "backup")
     assert set(threads) == {threading.current_thread()}
+
+
+@pytest.mark.asyncio
+async def test_many_coins_are_listed(portions: list[int]) -> None:
+    """In portions, all of them in order."""
+    async with connect("memory://", budget_caps=_PLENTY) as db:
+        key_ids = await _stock(db, BOB, MANY)
+        portions.clear()
+        assert [coin.key_id for coin in await db.inventory.list_coins(BOB)] == key_ids
+        assert max(portions) <= ROWS_AT_ONCE
+
+
+async def _stock(
+    db: AsyncClientDatabase, contact_id: str, count: int, prefix: str = "g"
+) -> list[str]:
+    """Stores GOLD coins of a contact; returns their ids."""
+    await db.inventory.register_contact(contact_id, "BESTIE")
+    key_ids = [f"{prefix}{number}" for number in range(count)]
+    for outcome in await db.inventory.store_keys(
+        [NewCoin(contact_id, key_id, "GOLD", b"p", b"s") for key_id in key_ids]
+    ):
+        if isinstance(outcome, Exception):
+            raise outcome
+    return key_ids
 
 
 @pytest.mark.asyncio

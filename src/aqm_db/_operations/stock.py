@@ -1,8 +1,8 @@
 """Public halves: stored, handed out, released, consumed, listed, counted."""
 
 import logging
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
 
 from aqm_db import config
 from aqm_db._io.seam import Argument, Call, Reply
@@ -22,6 +22,7 @@ from aqm_db.errors import (
 from aqm_db.types import InventoryEntry, NewCoin
 
 from . import Scope
+from .batch import ROWS_AT_ONCE, split
 from .outcome import check_reply
 
 STORE = Script("inventory/store")
@@ -265,26 +266,55 @@ async def list_tiers(scope: Scope, contact_id: str) -> list[str]:
 
 async def list_coins(scope: Scope, contact_id: str) -> list[InventoryEntry]:
     """A contact's coins, best tier and oldest first; malformed rows are logged and left out."""
+    places = [(contact_id, key_id) for key_id in await list_key_ids(scope, contact_id)]
+    return [coin async for some in read_coins(scope, places) for coin in some]
+
+
+async def list_key_ids(scope: Scope, contact_id: str) -> list[str]:
+    """The ids of a contact's coins, best tier and oldest first.
+
+    Raises:
+        CorruptEntryError: an index has the wrong type.
+    """
     check_id("contact_id", contact_id)
-    names = scope.keys.of(contact_id)
-    queues = await scope.seam.read(*(("ZRANGE", queue, 0, -1) for queue in names.queues))
+    queues = scope.keys.of(contact_id).queues
+    return read_key_ids(await scope.seam.read(*(("ZRANGE", queue, 0, -1) for queue in queues)))
+
+
+def read_key_ids(queues: Sequence[Any]) -> list[str]:
+    """The ids in some queues, as a server gives them (ZRANGE).
+
+    Raises:
+        CorruptEntryError: one of them has the wrong type.
+    """
     key_ids: list[str] = []
     for queue in queues:
         if isinstance(queue, AQMDatabaseError):
             raise queue
         key_ids += [key_id.decode("utf-8", "replace") for key_id in queue]
-    # A server takes no empty pipeline.
-    reads = [("HGETALL", names.row(key_id)) for key_id in key_ids]
-    rows = await scope.seam.read(*reads) if reads else []
-    coins: list[InventoryEntry] = []
-    for key_id, fields in zip(key_ids, rows, strict=True):
-        try:
-            row = row_of(f"coin {key_id!r}", fields)
-            coins += [] if row is None else [_read_row(contact_id, key_id, row)]
-        except CorruptEntryError:
-            about = {"contact_id": contact_id, "key_id": key_id}
-            _log.warning("corrupt_entry", extra=about)
-    return coins
+    return key_ids
+
+
+async def read_coins(
+    scope: Scope, places: Sequence[tuple[str, str]]
+) -> AsyncIterator[list[InventoryEntry]]:
+    """Coins, in portions; malformed rows are logged and left out.
+
+    Args:
+        scope: whose they are.
+        places: of each its contact, and its id.
+    """
+    for some in split(places, ROWS_AT_ONCE):
+        reads = [("HGETALL", scope.keys.of(contact).row(key_id)) for contact, key_id in some]
+        coins: list[InventoryEntry] = []
+        for (contact_id, key_id), fields in zip(some, await scope.seam.read(*reads), strict=True):
+            try:
+                row = row_of(f"coin {key_id!r}", fields)
+                coins += [] if row is None else [_read_row(contact_id, key_id, row)]
+            except CorruptEntryError:
+                about = {"contact_id": contact_id, "key_id": key_id}
+                _log.warning("corrupt_entry", extra=about)
+        yield coins
 
 
 async def count_stale(
