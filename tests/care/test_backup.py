@@ -206,6 +206,20 @@ async def test_what_went_away_meanwhile_is_left_out(
     assert await export_backup(db, path) == BackupReport(0, 0, 0, 0)
 
 
+async def test_a_contact_that_a_walk_comes_by_twice(
+    db: AsyncClientDatabase, clock: Clock, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It's in the file once, and so are its coins."""
+    await filled(db, clock)
+
+    async def pages() -> AsyncIterator[list[str]]:
+        yield [BOB, BOB]
+        yield [BOB]
+
+    monkeypatch.setattr(db.inventory, "contact_pages", pages)
+    assert await export_backup(db, path) == BackupReport(2, 1, 2, 0)
+
+
 async def test_the_file_is_private(db: AsyncClientDatabase, clock: Clock, path: Path) -> None:
     """Its owner alone can read it, and nothing is left beside it."""
     await filled(db, clock)
@@ -401,6 +415,27 @@ async def test_a_record_that_is_not_understood_is_refused(
             await import_backup(db, path)
         assert await db.vault.get_all_active_ids() == []
     assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_what_was_altered_need_not_be_understood(db: AsyncClientDatabase, path: Path) -> None:
+    """The checksum is looked at before what any record says, and after whether each is JSON."""
+    sealed(path, HEADER, {"kind": "other"}, {"kind": "another"})
+    content = content_of(path)
+    put(path, content.replace(b"another", b"brother"))
+    with pytest.raises(InvalidArgumentError, match="^path: was altered: its checksum differs$"):
+        await import_backup(db, path)
+    put(path, content.replace(b'"another"', b"another"))
+    with pytest.raises(InvalidArgumentError, match="line 3 is no JSON$"):
+        await import_backup(db, path)
+
+
+async def test_lines_that_end_otherwise(db: AsyncClientDatabase, clock: Clock, path: Path) -> None:
+    """A carriage return before a line's end is no part of it, as JSON has it."""
+    private = {**PRIVATE, "created_at": clock()}
+    body = b"".join(json.dumps(line).encode() + b"\r\n" for line in (HEADER, private))
+    seal = json.dumps({"sha256": hashlib.sha256(body).hexdigest()})
+    put(path, body + seal.encode())
+    assert await import_backup(db, path) == BackupReport(1, 0, 0, 0)
 
 
 async def test_a_file_that_holds_less_than_it_should_is_refused(

@@ -1,5 +1,6 @@
 """Calls on many keys: they go out in portions, and what blocks is done beside the event loop."""
 
+import hashlib
 import json
 import threading
 from collections.abc import Sequence
@@ -13,14 +14,16 @@ from aqm_db import AsyncClientDatabase, config, connect, sync
 from aqm_db._io.gate import Gate
 from aqm_db._operations.batch import ROWS_AT_ONCE
 from aqm_db._operations.publishing import FreshCoin, list_pending, store_fresh, take_off_published
-from aqm_db.backup import _file, export_backup, import_backup
-from aqm_db.types import NewCoin, NewKey
+from aqm_db.backup import BackupReport, _file, _records, export_backup, import_backup
+from aqm_db.errors import KeyAlreadyUsedError
+from aqm_db.types import NewCoin, NewKey, VaultEntry
 from tests.support.samples import BOB
 
 MANY = 700
 _MOST = 500
 """What a portion may hold, at most."""
 _PLENTY = {each: dict.fromkeys(caps, MANY) for each, caps in config.BUDGET_CAPS.items()}
+_CONTACTS = 150
 
 
 @pytest.fixture
@@ -44,19 +47,40 @@ def portions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
-    """Those that wrote or read a file's lines."""
+    """Those that wrote or read a file."""
     seen: list[threading.Thread] = []
 
-    def note(function: Any) -> Any:
-        def noted(*args: Any, **kwargs: Any) -> Any:
-            seen.append(threading.current_thread())
-            return function(*args, **kwargs)
+    def note() -> Any:
+        seen.append(threading.current_thread())
+        return hashlib.sha256()
 
-        return noted
-
-    noted = SimpleNamespace(dumps=note(json.dumps), loads=note(json.loads))
-    monkeypatch.setattr(_file, "json", noted)
+    monkeypatch.setattr(_file, "hashlib", SimpleNamespace(sha256=note))
     return seen
+
+
+@pytest.fixture
+def living(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many parsed records there were after each that was parsed."""
+    counts: list[int] = []
+    alive = 0
+
+    def watch(kind: Any) -> Any:
+        def begin(record: Any, **given: Any) -> None:
+            nonlocal alive
+            kind.__init__(record, **given)
+            alive += 1
+            counts.append(alive)
+
+        def end(_: object) -> None:
+            nonlocal alive
+            alive -= 1
+
+        members = {"__slots__": (), "__init__": begin, "__del__": end}
+        return type(kind.__name__, (kind,), members)
+
+    for kind in (VaultEntry, NewCoin):
+        monkeypatch.setattr(_records, kind.__name__, watch(kind))
+    return counts
 
 
 def _make_keys() -> list[NewKey]:
@@ -77,7 +101,7 @@ async def test_a_backup_of_many_keys(
         assert (await import_backup(db, path)).private_halves == MANY
         assert len(await db.vault.get_all_active_ids()) == MANY
     assert max(portions) <= _MOST
-    assert len(threads) >= 2 * MANY
+    assert len(threads) == 2
     assert threading.main_thread() not in threads
 
 
@@ -90,6 +114,25 @@ def test_a_backup_without_an_event_loop(tmp_path: Path, threads: list[threading.
 
 
 @pytest.mark.asyncio
+async def test_an_import_holds_one_portion(tmp_path: Path, living: list[int]) -> None:
+    """Objects stop all threads when the garbage collector looks at them, and when they are freed.
+
+    While a file is checked, too; so each record is parsed twice.
+    """
+    path = tmp_path / "backup"
+    async with connect("memory://", budget_caps=_PLENTY) as db:
+        await db.vault.store_keys(_make_keys())
+        await _stock(db, BOB, MANY)
+        await export_backup(db, path)
+    async with connect("memory://", budget_caps=_PLENTY) as db:
+        assert await import_backup(db, path, inventory=True) == BackupReport(MANY, 1, MANY, 0)
+    assert len(living) == 2 * 2 * MANY
+    # One more is being parsed where the last portion is still at hand.
+    assert max(living) <= 2 * ROWS_AT_ONCE
+    assert living[MANY] == living[0] == 1
+
+
+@pytest.mark.asyncio
 async def test_many_coins_are_listed(portions: list[int]) -> None:
     """In portions, all of them in order."""
     async with connect("memory://", budget_caps=_PLENTY) as db:
@@ -97,6 +140,43 @@ async def test_many_coins_are_listed(portions: list[int]) -> None:
         portions.clear()
         assert [coin.key_id for coin in await db.inventory.list_coins(BOB)] == key_ids
         assert max(portions) <= ROWS_AT_ONCE
+
+
+@pytest.mark.asyncio
+async def test_an_export_of_a_contact_with_many_coins(portions: list[int], tmp_path: Path) -> None:
+    """It has all of them, in order."""
+    path = tmp_path / "backup"
+    async with connect("memory://", budget_caps=_PLENTY) as db:
+        key_ids = await _stock(db, BOB, MANY)
+        portions.clear()
+        assert await export_backup(db, path) == BackupReport(0, 1, MANY, 0)
+        assert max(portions) <= _MOST
+    records = map(json.loads, path.read_bytes().splitlines())
+    assert [each["key_id"] for each in records if each.get("kind") == "public"] == key_ids
+
+
+@pytest.mark.asyncio
+async def test_many_contacts(portions: list[int], tmp_path: Path) -> None:
+    """They are asked for, and registered, in few round trips, and not one after the other."""
+    path = tmp_path / "backup"
+    async with connect("memory://") as db:
+        for number in range(_CONTACTS):
+            await db.inventory.register_contact(f"c{number}", "BESTIE")
+            await _stock(db, f"c{number}", 1)
+            assert await db.inventory.select_coin(f"c{number}", "GOLD") is not None
+            await _stock(db, f"c{number}", 1, "d")
+        portions.clear()
+        assert await export_backup(db, path) == BackupReport(0, _CONTACTS, _CONTACTS, 0)
+        assert len(portions) < _CONTACTS
+        assert max(portions) <= _MOST
+    async with connect("memory://") as db:
+        portions.clear()
+        report = await import_backup(db, path, inventory=True)
+        assert report == BackupReport(0, _CONTACTS, _CONTACTS, 0)
+        assert len(portions) < _CONTACTS
+        assert max(portions) <= _MOST
+        with pytest.raises(KeyAlreadyUsedError):
+            await _stock(db, "c0", 1)
 
 
 async def _stock(

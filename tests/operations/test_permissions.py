@@ -25,7 +25,7 @@ READS = {
     "HMGET": {"get_all_active_ids", "pending_upload", "enforce_budget"},
     "HGET": {"purge_expired", "check"},
     "ZCARD": {"get_available_tiers", "check"},
-    "ZRANGE": {"list_coins", "pending_upload", "check"},
+    "ZRANGE": {"list_coins", "pending_upload", "check", "export_backup"},
     "ZRANGEBYLEX": {"delete_owner", "check"},
     "ZRANGEBYSCORE": {
         *("check", "export_backup", "get_all_active_ids", "purge_expired", "delete_owner"),

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 from aqm_db._io.seam import Argument, Call, Reply
 from aqm_db._lua.loader import Code, Script
@@ -13,7 +14,7 @@ from aqm_db.errors import AQMDatabaseError, ContactNotRegisteredError, CorruptEn
 from aqm_db.types import ContactMeta, InventorySummary, Priority
 
 from . import Scope
-from .batch import split
+from .batch import run_batch, split
 from .layout import prepare_inventory
 from .outcome import Progress, check_reply
 from .stock import CLAIM_TTL_MS, PORTION, USED_TTL_MS
@@ -58,6 +59,29 @@ def read_register(contact_id: str, reply: Reply) -> bool:
     """Whether the contact is new."""
     [created] = check_reply(reply, contact_id=contact_id)
     return bool(created)
+
+
+async def register_all(
+    scope: Scope, contacts: Sequence[tuple[str, str, str]]
+) -> list[bool | AQMDatabaseError]:
+    """Registers contacts, in few round trips; those that are registered stay as they are.
+
+    Args:
+        scope: whose they are.
+        contacts: of each the id, the priority and the name.
+
+    Returns:
+        For each True, or the error that registering it alone would have raised.
+    """
+
+    def build(contact: tuple[str, str, str]) -> Call:
+        return build_register(scope, *contact)
+
+    def read(contact: tuple[str, str, str], reply: Reply | AQMDatabaseError) -> bool:
+        check_reply(reply, contact_id=contact[0])
+        return True
+
+    return await run_batch(scope.seam, contacts, build, read)
 
 
 async def set_priority(
@@ -145,6 +169,15 @@ async def read_meta(scope: Scope, contact_id: str) -> ContactMeta | None:
     """A contact; None if there is none."""
     check_id("contact_id", contact_id)
     [fields] = await scope.seam.read(("HGETALL", scope.keys.of(contact_id).meta))
+    return parse_meta(contact_id, fields)
+
+
+def parse_meta(contact_id: str, fields: Any) -> ContactMeta | None:
+    """A contact as a server gives it (HGETALL); None if there is none.
+
+    Raises:
+        CorruptEntryError: it's malformed.
+    """
     row = row_of(f"contact {contact_id!r}", fields)
     if row is None:
         return None

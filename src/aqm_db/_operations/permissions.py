@@ -71,8 +71,9 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         ),
         "count_stale": "SSCAN contacts",
         "export_backup": (
-            "SSCAN contacts, ZRANGEBYSCORE forgotten, ZRANGEBYSCORE used, "
-            "ZRANGEBYSCORE used_until, ZSCORE used, ZSCORE used_until, EXISTS row"
+            "SSCAN contacts, HGETALL meta, ZRANGE queues, HGETALL row, ZRANGEBYSCORE forgotten, "
+            "ZRANGEBYSCORE used, ZRANGEBYSCORE used_until, ZSCORE used, ZSCORE used_until, "
+            "EXISTS row"
         ),
         "iter_owners": "SCAN",
         "delete_owner": (

@@ -9,15 +9,17 @@
 What a private half is encrypted with isn't in it; public halves and names of contacts are.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from os import PathLike
 from typing import TypeVar
 
 from aqm_db._model.checks import check_items, check_path
-from aqm_db._operations.batch import ROWS_AT_ONCE, split
+from aqm_db._operations.contacts import register_all
+from aqm_db._operations.holdings import list_holdings
 from aqm_db._operations.memory import (
     list_spent,
     list_used,
@@ -32,20 +34,21 @@ from aqm_db.errors import (
     AQMDatabaseError,
     ConcurrencyError,
     CorruptEntryError,
-    InvalidArgumentError,
     NotWritableError,
     UnavailableError,
 )
 
-from ._file import Record, read_records, write_records
+from ._file import make_line, write_records
+from ._pile import Pile
 from ._records import (
+    KINDS,
     describe_counts,
     make_contact_record,
     make_private_record,
     make_public_record,
     make_spent_record,
     make_used_record,
-    parse_records,
+    read_content,
 )
 
 T = TypeVar("T")
@@ -89,58 +92,23 @@ async def export_backup(db: AsyncClientDatabase, path: str | PathLike[str]) -> B
     beside the event loop; whoever is cancelled then gets the whole file, or none.
     """
     file = check_path("path", path)
-    left_out = 0
-    # Texts and numbers, which the garbage collector passes over: it stops the event loop.
-    private: list[Record] = []
-    async for entry in read_entries(db.vault.scope, await db.vault.get_all_active_ids()):
-        if isinstance(entry, CorruptEntryError):
-            left_out += 1
-        else:
-            private.append(make_private_record(entry))
-    contacts: dict[str, Record] = {}
-    public: dict[tuple[str, str], Record] = {}
-    async for page in db.inventory.contact_pages():
-        for contact_id in page:
-            try:
-                meta = await db.inventory.get_contact_meta(contact_id)
-            except CorruptEntryError:
-                left_out += 1
-                continue
-            if meta is None:
-                continue
-            contacts[contact_id] = make_contact_record(meta)
-            try:
-                coins = await db.inventory.list_coins(contact_id)
-            except CorruptEntryError:
-                left_out += 1
-                continue
-            for coin in coins:
-                public[coin.contact_id, coin.key_id] = make_public_record(coin)
+    piles = {kind: Pile() for kind in KINDS}
+    left_out = await _pile_vault(db, piles) + await _pile_inventory(db, piles)
     # After the keys: what was used or burned in between is known as such, and isn't restored.
     with suppress(CorruptEntryError):
         # What the server expired is remembered from here on.
         await db.vault.get_stats()
-    spent = await list_spent(db.vault.scope)
-    used = await list_used(db.inventory.scope)
+    async for spent in list_spent(db.vault.scope):
+        piles["spent"].add_all(map(make_spent_record, spent))
+    async for used in list_used(db.inventory.scope):
+        piles["used"].add_all(map(make_used_record, used))
     created_at = await db.inventory.scope.ask_time()
 
-    counts = {
-        "spent": len(spent),
-        "used": len(used),
-        "private": len(private),
-        "contact": len(contacts),
-        "public": len(public),
-    }
-    records = chain(
-        map(make_spent_record, spent),
-        map(make_used_record, used),
-        private,
-        contacts.values(),
-        public.values(),
-    )
+    counts = {kind: len(pile) for kind, pile in piles.items()}
     header = {"created_at": created_at, **describe_counts(counts)}
-    await db.resources.run_blocking(lambda: write_records(file, header, records))
-    return BackupReport(len(private), len(contacts), len(public), left_out)
+    lines = chain.from_iterable(pile.take() for pile in piles.values())
+    await db.resources.run_blocking(lambda: write_records(file, header, lines))
+    return BackupReport(counts["private"], counts["contact"], counts["public"], left_out)
 
 
 async def import_backup(
@@ -180,35 +148,65 @@ async def import_backup(
     """
     check_items("used", used, str)
     file = check_path("path", path)
-    content = await db.resources.run_blocking(lambda: parse_records(*read_records(file)))
+    content = await db.resources.run_blocking(lambda: read_content(file))
     excluded = set(used)
-    halves = [entry for entry in content.private if entry.key_id not in excluded]
     with Progress("import_backup") as progress:
-        await remember_spent(db.vault.scope, content.spent, progress)
-        await remember_used(db.inventory.scope, content.used, progress)
+        for spent in content.spent.take():
+            await remember_spent(db.vault.scope, spent, progress)
+        for coins in content.used.take():
+            await remember_used(db.inventory.scope, coins, progress)
+        halves = (
+            [entry for entry in some if entry.key_id not in excluded]
+            for some in content.private.take()
+        )
         restored = await _restore_all(
             db.vault.restore_keys, halves, (*_HINDRANCES, CorruptEntryError), progress
         )
         report = BackupReport(restored, 0, 0, len(content.private) - restored)
         if not inventory:
             return report
-        refused = 0
-        for contact in content.contacts:
-            try:
-                await db.inventory.register_contact(*contact)
-            except (InvalidArgumentError, CorruptEntryError):
-                refused += 1
-            else:
-                progress.add([1])
-        restored = await _restore_all(
-            db.inventory.store_keys, content.public, _HINDRANCES, progress
+        registered = await _restore_all(
+            partial(register_all, db.inventory.scope),
+            content.contacts.take(),
+            _HINDRANCES,
+            progress,
         )
+        restored = await _restore_all(
+            db.inventory.store_keys, content.public.take(), _HINDRANCES, progress
+        )
+    refused = len(content.contacts) - registered
     return replace(
         report,
-        contacts=len(content.contacts) - refused,
+        contacts=registered,
         public_halves=restored,
         left_out=report.left_out + refused + len(content.public) - restored,
     )
+
+
+async def _pile_vault(db: AsyncClientDatabase, piles: Mapping[str, Pile]) -> int:
+    """Reads a vault into lines, portion by portion; returns how many rows are malformed."""
+    malformed = 0
+    async for entry in read_entries(db.vault.scope, await db.vault.get_all_active_ids()):
+        if isinstance(entry, CorruptEntryError):
+            malformed += 1
+        else:
+            piles["private"].add(make_line(make_private_record(entry)))
+    return malformed
+
+
+async def _pile_inventory(db: AsyncClientDatabase, piles: Mapping[str, Pile]) -> int:
+    """The same of an inventory."""
+    malformed = 0
+    seen: set[str] = set()
+    async for page in db.inventory.contact_pages():
+        # A walk may come by a contact twice.
+        new = [contact_id for contact_id in dict.fromkeys(page) if contact_id not in seen]
+        seen.update(new)
+        async for held in list_holdings(db.inventory.scope, new):
+            malformed += held.malformed
+            piles["contact"].add_all(map(make_contact_record, held.contacts))
+            piles["public"].add_all(map(make_public_record, held.coins))
+    return malformed
 
 
 _HINDRANCES: tuple[type[AQMDatabaseError], ...] = (
@@ -222,13 +220,13 @@ _HINDRANCES: tuple[type[AQMDatabaseError], ...] = (
 
 async def _restore_all(
     restore: Callable[[Sequence[T]], Awaitable[list[bool | AQMDatabaseError]]],
-    items: Sequence[T],
+    portions: Iterable[Sequence[T]],
     hindrances: tuple[type[AQMDatabaseError], ...],
     progress: Progress,
 ) -> int:
     """Restores keys; returns how many there are more than before."""
     count = 0
-    for some in split(items, ROWS_AT_ONCE):
+    for some in portions:
         outcomes = await restore(some)
         progress.add(outcomes)
         for outcome in outcomes:

@@ -1,11 +1,10 @@
 """What stands in a backup of keys, contacts, and keys that are gone, and how it's read back."""
 
 import base64
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TypeVar, cast
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
 
 from aqm_db._model.checks import check_count, check_id
 from aqm_db._operations.memory import FATES, SpentHalf, UsedCoin
@@ -13,11 +12,10 @@ from aqm_db._operations.stock import COIN_TTL_MS
 from aqm_db.errors import InvalidArgumentError, InvalidIdentifierError
 from aqm_db.types import CoinCategory, ContactMeta, InventoryEntry, NewCoin, VaultEntry
 
-from ._file import Record
+from ._file import Record, parse_lines, read_records
+from ._pile import Pile
 
 T = TypeVar("T")
-_FIRST_LINE = 2
-"""Where the first record stands in its file, below the header."""
 _HOLDS = "holds"
 """What a header says of how much its file should hold."""
 _COUNTED_SINCE = 3
@@ -30,25 +28,8 @@ _NOUNS = {
     "used": "coins that were used",
 }
 """What the records of each kind are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What a backup holds.
-
-    Attributes:
-        private: keys of the vault.
-        contacts: of each contact of the inventory the id, the priority and the name.
-        public: coins of the inventory.
-        spent: private halves that are gone.
-        used: coins that were used.
-    """
-
-    private: list[VaultEntry] = field(default_factory=list)
-    contacts: list[tuple[str, str, str]] = field(default_factory=list)
-    public: list[NewCoin] = field(default_factory=list)
-    spent: list[SpentHalf] = field(default_factory=list)
-    used: list[UsedCoin] = field(default_factory=list)
+KINDS = ("spent", "used", "private", "contact", "public")
+"""Those of each kind stand together in a file, in this order."""
 
 
 def make_private_record(entry: VaultEntry) -> Record:
@@ -106,58 +87,114 @@ def describe_counts(counts: Mapping[str, int]) -> Record:
     return {_HOLDS: {kind: counts[kind] for kind in _NOUNS}}
 
 
-def parse_records(header: Record, records: Sequence[object]) -> Content:
-    """What some records hold.
+class Kept(Generic[T]):
+    """Records of one kind, as they stand in the file: parsed a portion at a time.
+
+    Args:
+        read: what a record says, by its fields.
+    """
+
+    def __init__(self, read: "Callable[[_Fields], T]") -> None:
+        self._read = read
+        self._pile = Pile()
+
+    def __len__(self) -> int:
+        """How many there were in the file."""
+        return len(self._pile)
+
+    def add(self, fields: "_Fields", line: bytes) -> None:
+        """Adds a record, once it's understood."""
+        self._read(fields)
+        self._pile.add(line)
+
+    def take(self) -> Iterator[list[T]]:
+        """What they say, in portions; each is kept no longer than until it's taken."""
+        for some in self._pile.take():
+            # They were understood before.
+            yield [self._read(_Fields(record, _make_error)) for record in parse_lines(some)]
+
+
+class Content:
+    """What a backup holds.
+
+    Attributes:
+        private: keys of the vault.
+        contacts: of each contact of the inventory the id, the priority and the name.
+        public: coins of the inventory.
+        spent: private halves that are gone.
+        used: coins that were used.
+    """
+
+    def __init__(self) -> None:
+        self.private = Kept(_read_private)
+        self.contacts = Kept(_read_contact)
+        self.public = Kept(_read_public)
+        self.spent = Kept(_read_spent)
+        self.used = Kept(_read_used)
+        self._by_kind: Mapping[str, Kept[Any]] = {
+            "private": self.private,
+            "contact": self.contacts,
+            "public": self.public,
+            "spent": self.spent,
+            "used": self.used,
+        }
+
+    def add(self, line_number: int, record: object, line: bytes) -> None:
+        """Adds a record.
+
+        Raises:
+            InvalidArgumentError: it isn't understood.
+        """
+        fields = _Fields(record, partial(_make_fault, line_number))
+        kept = self._by_kind.get(fields.text("kind"))
+        if kept is None:
+            raise fields.fault("kind is none that is known")
+        kept.add(fields, line)
+
+    def count(self, kind: str) -> int:
+        """How many records of a kind there were."""
+        return len(self._by_kind[kind])
+
+
+def read_content(path: Path) -> Content:
+    """What a file holds, once it's known that it's whole, and that all of it is understood.
 
     Raises:
-        InvalidArgumentError: one of them isn't understood, or there are fewer than there should
-            be.
+        InvalidArgumentError: it can't be read, isn't as it was written, isn't understood, or holds
+            less than it should.
     """
     content = Content()
-    for line, record in enumerate(records, _FIRST_LINE):
-        fault = partial(_make_fault, line)
-        fields = _Fields(record, fault)
-        match fields.text("kind"):
-            case "private":
-                content.private.append(_read_private(fields, fault))
-            case "contact":
-                content.contacts.append(_read_contact(fields))
-            case "public":
-                content.public.append(_read_public(fields))
-            case "spent":
-                content.spent.append(_read_spent(fields, fault))
-            case "used":
-                content.used.append(_read_used(fields, fault))
-            case _:
-                raise fault("kind is none that is known")
-    if header["version"] >= _COUNTED_SINCE:
-        _check_counts(header, cast("Sequence[Record]", records))
+    header = read_records(path, content.add)
+    _check_counts(header, content)
     return content
 
 
-def _check_counts(header: Record, records: Sequence[Record]) -> None:
-    """Refuses a file that holds less than its header says."""
-
-    def make_fault(what: str) -> InvalidArgumentError:
-        return InvalidArgumentError("path", f"was altered: in its header, {what}")
-
-    said = _Fields(header.get(_HOLDS), make_fault)
-    counts = Counter(record["kind"] for record in records)
+def _check_counts(header: Record, content: Content) -> None:
+    """Refuses a file that holds less than its header says, from the version on that says so."""
+    if header["version"] < _COUNTED_SINCE:
+        return
+    said = _Fields(header.get(_HOLDS), _make_header_fault)
     for kind, noun in _NOUNS.items():
-        found, wanted = counts[kind], said.number(kind)
+        found, wanted = content.count(kind), said.number(kind)
         if found < wanted:
-            reason = f"isn't whole: it holds {found:,} of {wanted:,} {noun}"
-            raise InvalidArgumentError("path", reason)
+            raise _make_error(f"isn't whole: it holds {found:,} of {wanted:,} {noun}")
 
 
-def _make_fault(line: int, what: str) -> InvalidArgumentError:
-    reason = f"holds a record that isn't understood, in line {line}: {what}"
+def _make_error(reason: str) -> InvalidArgumentError:
     return InvalidArgumentError("path", reason)
 
 
-def _read_private(fields: "_Fields", fault: Callable[[str], InvalidArgumentError]) -> VaultEntry:
+def _make_fault(line: int, what: str) -> InvalidArgumentError:
+    return _make_error(f"holds a record that isn't understood, in line {line}: {what}")
+
+
+def _make_header_fault(what: str) -> InvalidArgumentError:
+    return _make_error(f"was altered: in its header, {what}")
+
+
+def _read_private(fields: "_Fields") -> VaultEntry:
     return VaultEntry(
-        key_id=_read_id(fields, "key_id", fault),
+        key_id=_read_id(fields, "key_id"),
         # Whatever stores it looks at it.
         coin_category=cast("CoinCategory", fields.text("coin_category")),
         encrypted_blob=fields.blob("encrypted_blob"),
@@ -184,36 +221,36 @@ def _read_public(fields: "_Fields") -> NewCoin:
     )
 
 
-def _read_spent(fields: "_Fields", fault: Callable[[str], InvalidArgumentError]) -> SpentHalf:
+def _read_spent(fields: "_Fields") -> SpentHalf:
     fate = fields.text("fate")
     if fate not in FATES:
-        raise fault("fate is none that is known")
-    return SpentHalf(_read_id(fields, "key_id", fault), fate, _read_time(fields, "ends", fault))
+        raise fields.fault("fate is none that is known")
+    return SpentHalf(_read_id(fields, "key_id"), fate, _read_time(fields, "ends"))
 
 
-def _read_used(fields: "_Fields", fault: Callable[[str], InvalidArgumentError]) -> UsedCoin:
+def _read_used(fields: "_Fields") -> UsedCoin:
     return UsedCoin(
-        _read_id(fields, "contact_id", fault),
-        _read_id(fields, "key_id", fault),
-        _read_time(fields, "used_at", fault) if fields.has("used_at") else None,
-        _read_time(fields, "ends", fault) if fields.has("ends") else None,
+        _read_id(fields, "contact_id"),
+        _read_id(fields, "key_id"),
+        _read_time(fields, "used_at") if fields.has("used_at") else None,
+        _read_time(fields, "ends") if fields.has("ends") else None,
     )
 
 
-def _read_id(fields: "_Fields", name: str, fault: Callable[[str], InvalidArgumentError]) -> str:
+def _read_id(fields: "_Fields", name: str) -> str:
     value = fields.text(name)
     try:
         return check_id(name, value)
     except InvalidIdentifierError as error:
-        raise fault(str(error)) from error
+        raise fields.fault(str(error)) from error
 
 
-def _read_time(fields: "_Fields", name: str, fault: Callable[[str], InvalidArgumentError]) -> int:
+def _read_time(fields: "_Fields", name: str) -> int:
     time = fields.number(name)
     try:
         return check_count(name, time, 0)
     except InvalidArgumentError as error:
-        raise fault(str(error)) from error
+        raise fields.fault(str(error)) from error
 
 
 def _encode(blob: bytes) -> str:
@@ -227,6 +264,9 @@ class _Fields:
         value: it, or whatever stands in its place.
         fault: makes the error that is raised; told what is wrong, and nothing of what is there.
 
+    Attributes:
+        fault: the same, for whoever finds something else wrong with it.
+
     Every method raises that error.
     """
 
@@ -234,7 +274,7 @@ class _Fields:
         if not isinstance(value, dict):
             raise fault("it's no object")
         self._fields = cast("dict[str, object]", value)
-        self._fault = fault
+        self.fault = fault
 
     def has(self, name: str) -> bool:
         """Whether there is one of this name."""
@@ -254,13 +294,13 @@ class _Fields:
         try:
             return base64.b64decode(text, validate=True)
         except ValueError as error:
-            raise self._fault(f"{name} is no Base64") from error
+            raise self.fault(f"{name} is no Base64") from error
 
     def _of_type(self, name: str, wanted: type[T], noun: str) -> T:
         if name not in self._fields:
-            raise self._fault(f"{name} is missing")
+            raise self.fault(f"{name} is missing")
         value = self._fields[name]
         # True is no whole number.
         if type(value) is not wanted:
-            raise self._fault(f"{name} is no {noun}")
+            raise self.fault(f"{name} is no {noun}")
         return value

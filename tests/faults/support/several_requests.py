@@ -246,7 +246,7 @@ SEVERAL = [
         2,
         lambda scene: scene.count_keys("vault:v1:key:*"),
     ),
-    Several("import_backup", _keep, _restore, "inv_register", 2, _count_lost),
+    Several("import_backup", _keep, _restore, "inv_store", 1, _count_lost),
     Several(
         "check",
         _spoil,
