@@ -1,17 +1,19 @@
 """Work that goes on beside a program, on anyio, and calls of what the client has given for it."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Hashable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from inspect import isawaitable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from ._io.shielding import await_result
 from ._model.defaults import Sleep
 from .errors import InvalidArgumentError
 
 Item = TypeVar("Item")
+Subject: TypeAlias = tuple[str, str]
+"""Whose, and what of theirs."""
 
 _MOST_DOUBLINGS = 30
 """Keeps the numbers small; by then every sensible maximum is reached."""
@@ -106,6 +108,12 @@ async def share_out(
         raise first from None
 
 
+async def give_out(items: Iterable[Item]) -> AsyncGenerator[Item]:
+    """Items for :func:`share_out` that are there already."""
+    for item in items:
+        yield item
+
+
 def delay_cancellation() -> Any:
     """A scope in which a cancellation waits until it's over."""
     return _anyio().CancelScope(shield=True)
@@ -151,33 +159,33 @@ class Backoff:
     most_ms: int
     clock: Callable[[], int]
     random: Callable[[], float]
-    _failures: dict[Hashable, tuple[int, int]] = field(default_factory=dict)
+    _failures: dict[Subject, tuple[int, int]] = field(default_factory=dict)
 
-    def is_over(self, key: Hashable) -> bool:
+    def is_over(self, subject: Subject) -> bool:
         """Whether it's time to ask again."""
-        _, until = self._failures.get(key, (0, 0))
+        _, until = self._failures.get(subject, (0, 0))
         return self.clock() >= until
 
-    def add_failure(self, key: Hashable, began: int) -> None:
+    def add_failure(self, subject: Subject, began: int) -> None:
         """Makes the next pause: half of it for certain, and up to all of it.
 
         Args:
-            key: what failed.
+            subject: what failed.
             began: when it was tried, in ms.
         """
-        count, _ = self._failures.get(key, (0, 0))
+        count, _ = self._failures.get(subject, (0, 0))
         pause = min(self.first_ms * 2 ** min(count, _MOST_DOUBLINGS), self.most_ms)
         until = began + int(pause * (1 + self.random()) / 2)
-        self._failures[key] = (count + 1, until)
+        self._failures[subject] = (count + 1, until)
 
-    def forget_failures(self, key: Hashable) -> None:
+    def forget_failures(self, subject: Subject) -> None:
         """Ends the pause, and has the next one begin small."""
-        self._failures.pop(key, None)
+        self._failures.pop(subject, None)
 
-    def forget_others(self, keys: Collection[Hashable]) -> None:
-        """Ends the pauses of whatever is none of these."""
-        for key in self._failures.keys() - keys:
-            self.forget_failures(key)
+    def forget_others(self, kept: Collection[str]) -> None:
+        """Ends the pauses of everyone who is none of these."""
+        for subject in [each for each in self._failures if each[0] not in kept]:
+            self.forget_failures(subject)
 
 
 def _anyio() -> Any:

@@ -15,12 +15,13 @@ A database that isn't instrumented pays nothing for this module, not even its im
 import logging
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from time import perf_counter
 from typing import Any, Protocol, TypeAlias
 
 from ._io.seam import Argument, Call, Reply, Seam, Undo
 from ._lua.loader import Code
-from ._model.tiers import TIERS, active_of, counts_of
+from ._model.tiers import TIERS, active_of, name_count_field
 from ._operations.stock import SELECT, names_claim, read_given_tier
 from ._sync_support import unwrap
 from .database import AsyncClientDatabase
@@ -121,10 +122,10 @@ class StockGauges:
     def record(self, dashboard: Dashboard) -> None:
         """Sets the gauges to what a reporter has read."""
         active = active_of(dashboard["vault"])
-        cached = [counts_of(contact) for contact in dashboard["contacts"]]
         for tier in TIERS:
+            counts = map(attrgetter(name_count_field(tier)), dashboard["contacts"])
             self._keys.set(active[tier], {"tier": tier})
-            self._coins.set(sum(counts[tier] for counts in cached), {"tier": tier})
+            self._coins.set(sum(counts), {"tier": tier})
 
 
 class MaintenanceGauges:

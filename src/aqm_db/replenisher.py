@@ -6,7 +6,15 @@ synchronous counterpart.
 
 import logging
 import random as random_module
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
@@ -17,13 +25,15 @@ from ._background import (
     Raised,
     call_client,
     delay_cancellation,
+    give_out,
     import_anyio,
     run_beside,
     share_out,
 )
 from ._model.checks import check_callable, check_count, check_kind, check_seconds, check_tiers
 from ._model.defaults import Sleep, read_elapsed
-from ._model.tiers import PRIORITIES, TIERS, counts_of, needs_of
+from ._model.tiers import PRIORITIES, counts_of, needs_of
+from ._operations.contacts import summarize_pages
 from ._operations.reservations import Lease, Leases, Reservations
 from .errors import (
     AQMDatabaseError,
@@ -33,7 +43,7 @@ from .errors import (
     NoSlotError,
 )
 from .inventory import AsyncSmartInventory
-from .types import CoinCategory, InventorySummary, NewCoin
+from .types import CoinCategory, InventorySummary, NewCoin, Priority
 
 import_anyio(__name__)
 _log = logging.getLogger("aqm_db.replenisher")
@@ -205,32 +215,30 @@ class AsyncReplenisher:
         missing = await self._find_missing(contact_id)
         leases = await self._reservations.reserve(missing, self._lease_ms)
         results: list[Replenished] = []
-        orders: dict[str, _Order] = {}
-        for (whose, tier), lease in leases.items():
-            needed = missing[whose][tier]
-            if isinstance(lease, AQMDatabaseError):
-                results.append(Replenished(whose, tier, needed, error=lease))
-            elif not lease.slots:
-                results.append(Replenished(whose, tier, needed, error=lease.refusal))
-            else:
-                orders[lease.name] = _Order(whose, tier, needed, lease)
 
-        async def fill(order: _Order) -> None:
+        async def fill(place: tuple[str, CoinCategory]) -> None:
+            whose, tier = place
+            needed, lease = missing[whose][tier], leases[place]
             # From here on there may be coins that exist nowhere else.
             with delay_cancellation():
                 try:
-                    results.append(await self._fill(order))
+                    if isinstance(lease, AQMDatabaseError):
+                        result = Replenished(whose, tier, needed, error=lease)
+                    elif not lease.slots:
+                        result = Replenished(whose, tier, needed, error=lease.refusal)
+                    else:
+                        result = await self._fill(_Order(whose, tier, needed, lease))
+                    results.append(result)
                 finally:
-                    del orders[order.lease.name]
-                    await self._reservations.end([order.lease])
+                    await self._reservations.end([leases.pop(place)])
 
         try:
             # Not a task for each: whoever else uses the event loop would wait until all have begun.
-            await share_out(_give_out(list(orders.values())), [fill] * self._concurrency)
+            await share_out(give_out(list(leases)), [fill] * self._concurrency)
         except BaseException:
             self._keep(results)
             with delay_cancellation():
-                await self._reservations.end([order.lease for order in orders.values()])
+                await self._reservations.end(leases.values())
             raise
         return ReplenishReport(tuple(results))
 
@@ -312,27 +320,40 @@ class AsyncReplenisher:
 
     async def _find_missing(self, contact_id: str | None) -> dict[str, dict[CoinCategory, int]]:
         """What to fetch, by contact and tier, highest priority first."""
-        summaries = await self._list_summaries(contact_id)
-        needs = needs_of(summaries, self._inventory.budget_caps)
+        if contact_id is not None:
+            summary = await self._inventory.get_inventory(contact_id)
+            return {contact_id: {tier: count async for tier, count in self._list_low(summary)}}
+        by_priority: dict[Priority, dict[str, dict[CoinCategory, int]]] = {
+            priority: {} for priority in PRIORITIES
+        }
+        seen: set[str] = set()
+        # Page by page: whoever else uses the event loop waits for no more than one.
+        async for page in summarize_pages(self._inventory.scope):
+            for summary in page:
+                whose = summary.contact_id
+                seen.add(whose)
+                tiers: dict[CoinCategory, int] = {
+                    tier: count
+                    async for tier, count in self._list_low(summary)
+                    if self._backoff.is_over((whose, tier))
+                }
+                if tiers:
+                    by_priority[summary.priority][whose] = tiers
+        # Pauses of contacts who are gone would stay for ever.
+        self._backoff.forget_others(seen)
         missing: dict[str, dict[CoinCategory, int]] = {}
-        for summary in summaries:
-            needed_of = needs.get(summary.contact_id, {})
-            for tier, count in counts_of(summary).items():
-                needed = needed_of.get(tier, 0)
-                if not needed or count >= self._marks.get(tier, count + needed):
-                    continue
-                await self._tell_low(summary.contact_id, tier, count)
-                if contact_id is not None or self._backoff.is_over((summary.contact_id, tier)):
-                    missing.setdefault(summary.contact_id, {})[tier] = needed
+        for contacts in by_priority.values():
+            missing |= contacts
         return missing
 
-    async def _list_summaries(self, contact_id: str | None) -> list[InventorySummary]:
-        if contact_id is not None:
-            return [await self._inventory.get_inventory(contact_id)]
-        found = await self._inventory.get_inventory()
-        # Pauses of contacts who are gone would stay for ever.
-        self._backoff.forget_others({(each, tier) for each in found for tier in TIERS})
-        return sorted(found.values(), key=lambda summary: PRIORITIES.index(summary.priority))
+    async def _list_low(self, summary: InventorySummary) -> AsyncIterator[tuple[CoinCategory, int]]:
+        """A contact's tiers that are below their marks, and what is missing to their caps."""
+        [needed_of] = needs_of([summary], self._inventory.budget_caps).values() or [{}]
+        for tier, count in counts_of(summary).items():
+            needed = needed_of.get(tier, 0)
+            if needed and count < self._marks.get(tier, count + needed):
+                await self._tell_low(summary.contact_id, tier, count)
+                yield tier, needed
 
     async def _tell_low(self, contact_id: str, tier: CoinCategory, count: int) -> None:
         if self._on_low is None:
@@ -344,7 +365,7 @@ class AsyncReplenisher:
 
     async def _fill(self, order: "_Order") -> Replenished:
         """Fetches, verifies and stores."""
-        key = (order.contact_id, order.tier)
+        subject = (order.contact_id, order.tier)
         try:
             # While there are no coins yet that could be lost: it's the client's own, and may fail.
             began = self._backoff.clock()
@@ -355,7 +376,7 @@ class AsyncReplenisher:
             # What holds them is the source's own, too.
             coins = await call_client(list, coins)
         if isinstance(coins, Raised):
-            self._backoff.add_failure(key, began)
+            self._backoff.add_failure(subject, began)
             _warn("source_failed", coins.error, **order.describe())
             return order.make_result(error=coins.error)
         outcomes = [await self._find_fault(order, coin) for coin in coins]
@@ -369,9 +390,9 @@ class AsyncReplenisher:
             if fault is not None
         )
         if len(refused) < len(coins):
-            self._backoff.forget_failures(key)
+            self._backoff.forget_failures(subject)
         else:
-            self._backoff.add_failure(key, began)
+            self._backoff.add_failure(subject, began)
         _log.info(
             "replenished", extra={**order.describe(), "got": len(coins), "refused": len(refused)}
         )
@@ -438,11 +459,6 @@ class _Order:
         return Replenished(
             self.contact_id, self.tier, self.needed, asked=self.lease.slots, **result
         )
-
-
-async def _give_out(orders: Iterable[_Order]) -> AsyncGenerator[_Order]:
-    for order in orders:
-        yield order
 
 
 def _read_elapsed_ms() -> int:

@@ -1,7 +1,10 @@
 """Reports over both databases, for a client's UI and its prefetch scheduler."""
 
+from collections.abc import AsyncIterator, Iterable
+
 from ._model.checks import check_kind
 from ._model.tiers import bytes_of, needs_of
+from ._operations.contacts import summarize_pages
 from .inventory import AsyncSmartInventory
 from .types import Dashboard, InventorySummary, StorageReport, VaultStats
 from .vault import AsyncSecureVault
@@ -28,7 +31,10 @@ class AsyncStorageReporter:
 
     async def get_storage_usage(self) -> StorageReport:
         """Payload bytes of cached coins, against the inventory's budget."""
-        return self._storage(await self._inventory.get_inventory())
+        per_contact: dict[str, int] = {}
+        async for page in self._read_pages():
+            per_contact |= _weigh(page)
+        return self._compare(per_contact)
 
     async def get_vault_report(self) -> VaultStats:
         """The vault's counters."""
@@ -39,23 +45,32 @@ class AsyncStorageReporter:
 
         Contacts who are STRANGERs are left out; 0 means that a tier is full.
         """
-        return self._needs(await self._inventory.get_inventory())
+        needs: dict[str, dict[str, int]] = {}
+        async for page in self._read_pages():
+            needs |= needs_of(page, self._inventory.budget_caps)
+        return needs
 
     async def get_full_dashboard(self) -> Dashboard:
         """All reports, from one reading of each database."""
-        inventory = await self._inventory.get_inventory()
+        contacts: list[InventorySummary] = []
+        per_contact: dict[str, int] = {}
+        needs: dict[str, dict[str, int]] = {}
+        async for page in self._read_pages():
+            contacts += page
+            per_contact |= _weigh(page)
+            needs |= needs_of(page, self._inventory.budget_caps)
         return Dashboard(
             vault=await self._vault.get_stats(),
-            inventory_storage=self._storage(inventory),
-            replenish_needs=self._needs(inventory),
-            contacts=list(inventory.values()),
+            inventory_storage=self._compare(per_contact),
+            replenish_needs=needs,
+            contacts=contacts,
         )
 
-    def _needs(self, inventory: dict[str, InventorySummary]) -> dict[str, dict[str, int]]:
-        return needs_of(inventory.values(), self._inventory.budget_caps)
+    def _read_pages(self) -> AsyncIterator[list[InventorySummary]]:
+        return summarize_pages(self._inventory.scope)
 
-    def _storage(self, inventory: dict[str, InventorySummary]) -> StorageReport:
-        per_contact = {contact_id: bytes_of(summary) for contact_id, summary in inventory.items()}
+    def _compare(self, per_contact: dict[str, int]) -> StorageReport:
+        """What contacts take, and the budget."""
         total = sum(per_contact.values())
         budget = self._inventory.budget_bytes
         return StorageReport(
@@ -64,3 +79,8 @@ class AsyncStorageReporter:
             budget_bytes=budget,
             utilization_pct=100 * total / budget,
         )
+
+
+def _weigh(summaries: Iterable[InventorySummary]) -> dict[str, int]:
+    """What the coins of some contacts take."""
+    return {summary.contact_id: bytes_of(summary) for summary in summaries}

@@ -4,7 +4,8 @@
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeAlias, cast
+from operator import attrgetter
+from typing import Any, Final, TypeAlias, cast
 
 from aqm_db import config
 from aqm_db.types import CoinCategory, InventorySummary, Priority, VaultStats
@@ -43,6 +44,9 @@ def name_count_field(tier: str) -> str:
     return f"{tier.lower()}_count"
 
 
+_read_counts: "attrgetter[Any]" = attrgetter(*map(name_count_field, TIERS))
+
+
 def active_of(stats: VaultStats) -> dict[str, int]:
     """Active keys by tier, best first."""
     return {tier: getattr(stats, name_active_counter(tier)) for tier in TIERS}
@@ -50,7 +54,7 @@ def active_of(stats: VaultStats) -> dict[str, int]:
 
 def counts_of(summary: InventorySummary) -> dict[CoinCategory, int]:
     """A contact's coins by tier, best first."""
-    return {tier: getattr(summary, name_count_field(tier)) for tier in TIERS}
+    return dict(zip(TIERS, _read_counts(summary), strict=True))
 
 
 def caps_of(caps: Caps, tier: str) -> tuple[int, ...]:

@@ -224,10 +224,13 @@ async def summarize_all(scope: Scope) -> dict[str, InventorySummary]:
 
 
 async def summarize_pages(scope: Scope) -> AsyncIterator[list[InventorySummary]]:
-    """The same, page by page: each contact at least once."""
+    """The same, page by page, so that nobody waits until all of many are looked at."""
+    seen: set[str] = set()
     async for contact_ids in list_pages(scope):
+        new = [each for each in dict.fromkeys(contact_ids) if each not in seen]
+        seen.update(new)
         page: list[InventorySummary] = []
-        for found in await _summarize_page(scope, contact_ids):
+        for found in await _summarize_page(scope, new):
             if isinstance(found, InventorySummary):
                 page.append(found)
             elif not isinstance(found, ContactNotRegisteredError):

@@ -174,13 +174,11 @@ class Reservations:
         if isinstance(replies, AQMDatabaseError):
             raise replies
         # What is stored from here on is counted twice, if it's found.
-        found, seen = dict.fromkeys(TIERS, 0), set[str]()
+        found = dict.fromkeys(TIERS, 0)
         async for page in summarize_pages(self._scope):
             for summary in page:
-                if summary.contact_id not in seen:
-                    seen.add(summary.contact_id)
-                    for tier, count in counts_of(summary).items():
-                        found[tier] += count
+                for tier, count in counts_of(summary).items():
+                    found[tier] += count
         return _Measured(tuple(map(_read_count, replies)), tuple(found.values()))
 
     async def _try_reserve(

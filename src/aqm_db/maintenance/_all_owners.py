@@ -6,7 +6,7 @@ from contextlib import suppress
 from time import perf_counter
 from typing import TypeAlias
 
-from aqm_db._background import Raised, call_client, delay_cancellation, share_out
+from aqm_db._background import Raised, call_client, delay_cancellation, give_out, share_out
 from aqm_db._io.pacing import Pace, PacedSeam
 from aqm_db._model.defaults import DAY_MS, Sleep
 from aqm_db._model.keys import INDEXES_PATTERN
@@ -192,7 +192,7 @@ class _Round:
         busy, self._busy = self._busy, []
         if busy and self._error is None:
             await self._sleep(_WORKING_SECONDS)
-            await share_out(_give_again(busy), self._make_workers())
+            await share_out(give_out(busy), self._make_workers())
         record = self._record
         if self._error is not None:
             with suppress(AQMDatabaseError):
@@ -304,8 +304,3 @@ class _Round:
     async def _has_old(self, vault: Scope) -> bool:
         look = build_look(vault, self._care.max_age_days * DAY_MS)
         return read_look(await vault.seam.run(look))
-
-
-async def _give_again(places: Sequence[Place]) -> AsyncGenerator[Place]:
-    for place in places:
-        yield place
