@@ -113,9 +113,10 @@ class Reservations:
         leases: Leases = {}
         measured = _UNMEASURED
         try:
-            needed = [each for each in wanted if any(wanted[each].values())]
-            for contact_ids in split(needed, _CONTACTS_AT_ONCE):
-                portion = {contact_id: wanted[contact_id] for contact_id in contact_ids}
+            for contact_ids in split(list(wanted), _CONTACTS_AT_ONCE):
+                portion = {each: wanted[each] for each in contact_ids if any(wanted[each].values())}
+                if not portion:
+                    continue
                 names, reply = await self._try_reserve(portion, lasting_ms, measured)
                 while _is_stale(reply):
                     # Within what may be stored there is no room: is it?
