@@ -15,7 +15,8 @@ from benchmarks.measuring import names
 from benchmarks.measuring.places import Figures
 from benchmarks.measuring.plan import Plan
 from benchmarks.measuring.sides import Rounds, Side
-from benchmarks.measuring.sites import cluster_of
+from benchmarks.measuring.sites import cluster_of, single
+from benchmarks.measuring.tasks import CROWDS
 from tests.support.backends import REAL_BACKENDS, REDIS_6, REDIS_8, VALKEY_9, Backend, RunningServer
 
 OWNER: Final = "alice"
@@ -26,6 +27,8 @@ WARM: Final = 10
 """The size of what teaches servers their scripts, and processes their code."""
 SWEEPS: Final = 3
 """How often an owner's operations are done before it's the other server's turn."""
+CALLS_EACH: Final = 4
+"""Calls that each caller of a crowd makes, at least."""
 HOT_BACKENDS: Final = (VALKEY_9, REDIS_8)
 CLUSTER_BACKENDS: Final = (VALKEY_9, REDIS_6)
 """A walk over an owner's keys goes over a slot of newer clusters, and over a node of older ones."""
@@ -59,19 +62,19 @@ def test_hot_path(
     benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan, backend: Backend
 ) -> None:
     """What programs do most, in small portions that take turns."""
-    sizes = {
-        names.SELECT_LONE: plan.lone_calls,
-        names.STORE_LONE: plan.lone_calls,
-        names.SELECT_CROWD: plan.crowd_calls,
-    }
     with RunningServer(backend) as server:
-        for task, size in sizes.items():
-            rounds = plan.crowd_rounds if task == names.SELECT_CROWD else plan.lone_rounds
-            on_server = names.on(task, backend.name)
-            wanted = {names.sized(size): asking(task, url_of(server), size)}
-            # The first calls teach processes and the server what to do.
-            Rounds(sides).measure(1, wanted)
-            record(benchmark, on_server, Rounds(sides).measure(rounds, wanted))
+        for task in (names.SELECT_LONE, names.STORE_LONE, names.SELECT_CROWD):
+            take_turns(benchmark, sides, plan, names.on(task, backend.name), task, url_of(server))
+
+
+@pytest.mark.parametrize("backend", HOT_BACKENDS, ids=lambda each: each.name)
+def test_confirmed(
+    benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan, backend: Backend
+) -> None:
+    """The same where a replica must have each change."""
+    with single(backend, with_replica=True) as pair:
+        for task in (names.CONFIRM_LONE, names.CONFIRM_CROWD):
+            take_turns(benchmark, sides, plan, names.on(task, backend.name), task, pair.url)
 
 
 @pytest.mark.parametrize("task", [names.RESERVE, names.OVERGIVEN, names.REFUSED, names.STALE])
@@ -124,6 +127,19 @@ def measure(
         Rounds(sides).measure(1, {"": asking(task, url, WARM)})
         wanted = {names.sized(size): asking(task, url, size) for size in sizes}
         record(benchmark, task, Rounds(sides).measure(rounds, wanted))
+
+
+def take_turns(
+    benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan, name: str, task: str, url: str
+) -> None:
+    """Measures a task in many small rounds."""
+    rounds, size = plan.lone_rounds, plan.lone_calls
+    if task in CROWDS:
+        rounds, size = plan.crowd_rounds, max(plan.crowd_calls, CALLS_EACH * CROWDS[task])
+    wanted = {names.sized(size): asking(task, url, size)}
+    # The first calls teach processes and the server what to do.
+    Rounds(sides).measure(1, wanted)
+    record(benchmark, name, Rounds(sides).measure(rounds, wanted))
 
 
 def compare(

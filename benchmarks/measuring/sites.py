@@ -98,9 +98,9 @@ def cluster_of(
     return RunningCluster(backend, primaries=primaries, with_replicas=with_replicas)
 
 
-def single(*, with_replica: bool = False) -> RunningPrimary:
+def single(backend: Backend = VALKEY_9, *, with_replica: bool = False) -> RunningPrimary:
     """A server that is no cluster's, otherwise with the options of those that are."""
-    return RunningPrimary(VALKEY_9, replicas=int(with_replica))
+    return RunningPrimary(backend, replicas=int(with_replica))
 
 
 def spread(owners: int) -> list[str]:

@@ -6,7 +6,7 @@ has it elsewhere is left out of that task's comparison.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -38,7 +38,9 @@ from benchmarks.measuring.stock import (
 
 Task: TypeAlias = Callable[[Place, int], Awaitable[Figures]]
 
-CALLERS: Final = 64
+CROWDS: Final = {names.SELECT_CROWD: 64, names.CONFIRM_CROWD: 512}
+"""Callers at once, of tasks that many do."""
+_PATIENCE_MS: Final = 4_000
 _OVERGIVERS: Final = 16
 _REFUSALS: Final = 10
 _SILENT_DAYS: Final = 400
@@ -179,12 +181,14 @@ async def collect(place: Place, size: int) -> Figures:
 
 async def select_lone(place: Place, size: int) -> Figures:
     """The hot path, one call after another."""
-    return await _hot(place, await _selections(place, size), callers=1)
+    return await _hot(place, await _selections(place, size, place.database.inventory), callers=1)
 
 
 async def select_crowd(place: Place, size: int) -> Figures:
     """The hot path, many callers at once."""
-    return await _hot(place, await _selections(place, size), CALLERS)
+    return await _hot(
+        place, await _selections(place, size, place.database.inventory), CROWDS[names.SELECT_CROWD]
+    )
 
 
 async def store_lone(place: Place, size: int) -> Figures:
@@ -193,6 +197,16 @@ async def store_lone(place: Place, size: int) -> Figures:
     return await _hot(
         place, [storing(inventory, coin) for coin in await new_coins(inventory, size)], callers=1
     )
+
+
+async def confirm_lone(place: Place, size: int) -> Figures:
+    """The hot path where a replica must have each change, one call after another."""
+    return await _confirm(place, size, callers=1)
+
+
+async def confirm_crowd(place: Place, size: int) -> Figures:
+    """The same of very many callers at once."""
+    return await _confirm(place, size, CROWDS[names.CONFIRM_CROWD])
 
 
 async def idle(place: Place, size: int) -> Figures:
@@ -228,10 +242,32 @@ TASKS: Final[Mapping[str, Task]] = {
     names.SELECT_LONE: select_lone,
     names.SELECT_CROWD: select_crowd,
     names.STORE_LONE: store_lone,
+    names.CONFIRM_LONE: confirm_lone,
+    names.CONFIRM_CROWD: confirm_crowd,
     names.IDLING: idle,
     names.OWN: do_steps,
     names.FILL_INDEX: fill_index,
 }
+
+
+async def _confirm(place: Place, size: int, callers: int) -> Figures:
+    calls = await _selections(place, size, _confirming(place))
+    # The replica has what was prepared.
+    assert await place.client.wait(1, _PATIENCE_MS) == 1, "the replica is behind"
+    return await _hot(place, calls, callers)
+
+
+@cache
+def _confirming(place: Place) -> AsyncSmartInventory:
+    """An inventory whose calls wait for a replica; its connections last as long as the place."""
+    return AsyncSmartInventory(
+        place.client,
+        owner=place.owner,
+        budget_bytes=PLENTY,
+        clock=CLOCK,
+        confirm_replicas=1,
+        confirm_timeout=_PATIENCE_MS,
+    )
 
 
 async def _hot(place: Place, calls: Sequence[Call], callers: int) -> Figures:
@@ -245,9 +281,10 @@ async def _hot(place: Place, calls: Sequence[Call], callers: int) -> Figures:
     return {names.TIME: each, names.IN_SERVER: script / 1e6}
 
 
-async def _selections(place: Place, size: int) -> list[Call]:
-    inventory = place.database.inventory
-    return [partial(inventory.select_coin, each, "GOLD") for each in await stocked(inventory, size)]
+async def _selections(place: Place, size: int, inventory: AsyncSmartInventory) -> list[Call]:
+    """Selections by an inventory, of contacts that have a coin each."""
+    contacts = await stocked(place.database.inventory, size)
+    return [partial(inventory.select_coin, each, "GOLD") for each in contacts]
 
 
 async def _contacts(place: Place, size: int) -> list[str]:

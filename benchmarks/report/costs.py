@@ -11,7 +11,10 @@ SERVERS = (
     *("valkey-9.1", "valkey-8.1", "redis-6.2", "redis-8.2"),
     *(names.cluster(server) for server in ("valkey-9.1", "redis-6.2")),
 )
-HOT = (names.SELECT_LONE, names.SELECT_CROWD, names.STORE_LONE)
+HOT = (
+    *(names.SELECT_LONE, names.SELECT_CROWD, names.STORE_LONE),
+    *(names.CONFIRM_LONE, names.CONFIRM_CROWD),
+)
 HOT_SERVERS = ("valkey-9.1", "redis-8.2")
 GROWING = (names.RESERVE, names.OVERGIVEN, names.REFUSED, names.STALE)
 MANY = (names.SELECT_MANY, names.EXPORT, names.IMPORT_MANY, names.PUBLISH)

@@ -478,6 +478,15 @@ GOALS = (
                 *(SLOW_SELECT, names.on(names.SELECT_CROWD, server), 1.12),
                 gain=True,
             ),
+            _against(
+                f"a lone confirmed `select_coin` against then, {server}",
+                *(SLOW_SELECT, names.on(names.CONFIRM_LONE, server), 1.05),
+            ),
+            _against(
+                f"512 callers of a confirmed `select_coin` against then, {server}, throughput",
+                *(SLOW_SELECT, names.on(names.CONFIRM_CROWD, server), 2.0),
+                gain=True,
+            ),
         )
     ),
     Goal("a round of maintenance over 100,000 owners", _long_round, 300, "at most", "s"),
