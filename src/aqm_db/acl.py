@@ -45,7 +45,7 @@ def acl_rules(
             some keys: it tells the names of all others' as well, which hold contact and key ids.
             It gives INFO, too, by which a walk knows the server's process among connections.
             Without it, these are denied, and change nothing: ``check``, ``iter_owners``,
-            ``maintain_owners`` and ``maintenance``.
+            ``maintain_owners`` and ``maintenance`` of all owners.
         confirm_fsync: whether the user's changes are confirmed so (WAITAOF), which servers before
             Redis 7.2 have no rule for. It takes ``with_config``, too, but on Redis 8.0 or later;
             without it changes are denied, and aren't made.

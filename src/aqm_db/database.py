@@ -244,7 +244,8 @@ class AsyncClientDatabase:
         A round collects garbage, purges old private halves, and has an embedded server rewrite
         its append-only file, so that what was burned leaves the disk. Of all programs on one
         database, one runs it, once in the interval. A round that fails is logged and tried again
-        within a minute.
+        within a minute. An owner's needs no walk (SCAN); data without an owner that something else
+        wrote is walked over by the first one.
 
         For whoever provides a database for many owners, a round goes through all of them, as
         :meth:`maintain_owners` says.

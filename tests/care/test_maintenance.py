@@ -13,7 +13,7 @@ from aqm_db import AsyncClientDatabase, connect
 from aqm_db._io.seam import Command
 from aqm_db.errors import AQMDatabaseError, InvalidArgumentError
 from tests.conftest import INVENTORY_DB, VAULT_DB
-from tests.support.backends import RunningServer
+from tests.support.backends import VALKEY_9, RunningServer
 from tests.support.layers import Passing
 from tests.support.samples import BOB, Clock, sample_key, stock
 
@@ -186,6 +186,35 @@ async def test_what_the_block_raises_is_raised_as_it_is(
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0), db.maintenance(sleep=turns):
             await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("kind", [VALKEY_9], ids=lambda kind: kind.name)
+async def test_who_may_not_walk_has_rounds_where_nothing_is_to_be_adopted(
+    own_server: RunningServer, turns: Turns, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What came without indexes takes a walk: that's told while nobody has the turn."""
+    caplog.set_level(logging.INFO)
+    async with own_server.client(0) as admin, own_server.client(1) as second:
+        rules = ("on", ">pw", "~*", "+@all", "-scan")
+        await admin.execute_command("ACL", "SETUSER", "blind", *rules)  # type: ignore[no-untyped-call]
+        async with connect(f"unix://blind:pw@{own_server.socket_path}") as db:
+            for marked in ((), (admin,), (second,), (admin, second)):
+                await admin.flushall()
+                for client in marked:
+                    name = "vault:v1:schema" if client is admin else "inv:v1:schema"
+                    await client.set(name, 2)
+                async with db.maintenance(sleep=turns):
+                    await turns.delays.get()
+                    is_held = await second.exists(db.inventory.keys.maintenance)
+                if len(marked) == 2:
+                    assert is_held
+                    assert events(caplog) == ["maintenance_completed"]
+                else:
+                    assert not is_held
+                    assert [r.__dict__.get("error") for r in caplog.records] == [
+                        "AccessDeniedError"
+                    ]
+                    assert events(caplog) == ["maintenance_failed"]
 
 
 async def test_bad_input(db: AsyncClientDatabase) -> None:

@@ -56,6 +56,7 @@ OPERATIONS = {
     "inventory.get_inventory()": "get_inventory of all contacts",
     "inventory.store_key(budget)": "enforce_budget",
     "inventory.store_keys(budget)": "enforce_budget",
+    "db.maintenance(all_owners)": "maintenance of all owners",
 }
 """What the rules' docstring calls some calls; others are named as their methods are."""
 OPTIONS: dict[str, dict[str, Any]] = {

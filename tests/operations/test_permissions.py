@@ -35,7 +35,7 @@ READS = {
     "STRLEN": {"check"},
     "SCARD": {"check"},
     "SCAN": {
-        *("adoption", "check", "maintenance", "iter_owners", "maintain_owners"),
+        *("adoption", "check", "iter_owners", "maintain_owners", "maintenance of all owners"),
     },
     "SSCAN": {
         *(
@@ -47,6 +47,7 @@ READS = {
             "enforce_budget",
             "replenish",
             "get_storage_usage",
+            "maintenance",
         ),
         *("get_replenish_needs", "get_full_dashboard", "get_inventory of all contacts"),
         *("export_backup", "delete_owner"),

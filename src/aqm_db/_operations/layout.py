@@ -84,6 +84,23 @@ async def prepare_inventory(scope: Scope) -> bool:
     return await _prepare(scope, "inventory", scope.keys.inv_schema, _adopt_contacts)
 
 
+async def try_adoption(vault: Scope, inventory: Scope) -> None:
+    """Asks for a step of the walk that has yet to be made, if one has.
+
+    Who may not walk is told while nothing is changed; where there is nothing to adopt, nobody has
+    to.
+
+    Raises:
+        AccessDeniedError: the user may not walk.
+        SchemaVersionError: a later version has written the data.
+        CorruptEntryError: a mark is malformed.
+    """
+    if not await _is_whole(vault, "vault", vault.keys.vault_schema):
+        await vault.try_walk(vault.keys.vault_pattern())
+    if not await _is_whole(inventory, "inventory", inventory.keys.inv_schema):
+        await inventory.try_walk(inventory.keys.meta_pattern())
+
+
 def build_mark(name: str) -> Call:
     """The call that marks a database as one whose indexes are whole."""
     return Call(MARK, (name,), (LAYOUT,))
@@ -123,13 +140,17 @@ def _read_mark(database: "DatabaseName", mark: object) -> int | None:
     return version
 
 
-async def _prepare(
-    scope: Scope, database: "DatabaseName", mark: str, adopt: Callable[[Scope], Awaitable[None]]
-) -> bool:
+async def _is_whole(scope: Scope, database: "DatabaseName", mark: str) -> bool:
     [found] = await scope.seam.read(("GET", mark))
     version = _read_mark(database, found)
     # Whatever an owner has was written with its indexes.
-    if scope.keys.prefix or version == LAYOUT:
+    return bool(scope.keys.prefix) or version == LAYOUT
+
+
+async def _prepare(
+    scope: Scope, database: "DatabaseName", mark: str, adopt: Callable[[Scope], Awaitable[None]]
+) -> bool:
+    if await _is_whole(scope, database, mark):
         return True
     try:
         await adopt(scope)

@@ -7,6 +7,7 @@ from aqm_db._background import delay_cancellation
 from aqm_db._io.seam import Call
 from aqm_db._model.defaults import Sleep
 from aqm_db._operations import Scope
+from aqm_db._operations.layout import try_adoption
 from aqm_db._operations.turn import build_drop, build_take, read_take
 from aqm_db.embedded import EmbeddedServer
 from aqm_db.errors import AQMDatabaseError
@@ -54,8 +55,8 @@ class OwnRounds:
 
     async def _is_due(self, every: float) -> bool:
         """Takes the turn, which lasts for the interval, so that nobody has another round in it."""
-        # A round walks, and the turn is for somebody who can.
-        await self._scope.try_walk(self._scope.keys.meta_pattern())
+        # The turn is for somebody who can do what it is for.
+        await try_adoption(self._vault.scope, self._scope)
         take = build_take(self._scope, self._holder, int(every * 1000))
         return read_take(await self._scope.seam.run(take, lambda _: self._build_drop()))
 

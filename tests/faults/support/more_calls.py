@@ -16,6 +16,7 @@ from tests.support.coin_server import CoinServer
 from tests.support.samples import BOB
 
 OWNER = "alice"
+_LONGEST_REST = 1.0
 
 
 def list_more_calls(directory: Path) -> dict[str, Call]:
@@ -39,7 +40,8 @@ def list_more_calls(directory: Path) -> dict[str, Call]:
         "db.iter_owners": _list_owners,
         "db.delete_owner": lambda o: o.db.delete_owner(OWNER),
         "db.doctor": lambda o: o.db.doctor(),
-        "db.maintenance": _run_maintenance,
+        "db.maintenance": lambda o: _run_maintenance(o, all_owners=False),
+        "db.maintenance(all_owners)": lambda o: _run_maintenance(o, all_owners=True),
         "db.maintain_owners": lambda o: o.db.maintain_owners(),
         "export_backup": export,
         "import_backup": lambda o: import_backup(o.db, directory / "kept"),
@@ -58,7 +60,7 @@ async def _list_owners(objects: Objects) -> list[str]:
     return [owner async for owner in objects.db.iter_owners()]
 
 
-async def _run_maintenance(objects: Objects) -> None:
+async def _run_maintenance(objects: Objects, *, all_owners: bool) -> None:
     """Runs a round; what it logs instead of raising it is raised."""
     errors: list[Any] = []
     over = asyncio.Event()
@@ -68,14 +70,16 @@ async def _run_maintenance(objects: Objects) -> None:
             errors.append(record.__dict__["error"])
         return True
 
-    async def sleep(_: float) -> None:
-        over.set()
-        await asyncio.Event().wait()
+    async def sleep(seconds: float) -> None:
+        # A round over all owners rests in between, for a second at most.
+        if seconds > _LONGEST_REST:
+            over.set()
+            await asyncio.Event().wait()
 
     log = logging.getLogger("aqm_db.maintenance")
     log.addFilter(note)
     try:
-        async with objects.db.maintenance(sleep=sleep), asyncio.timeout(30):
+        async with objects.db.maintenance(all_owners=all_owners, sleep=sleep), asyncio.timeout(30):
             await over.wait()
     finally:
         log.removeFilter(note)
