@@ -18,10 +18,16 @@ from aqm_db._lua.loader import Script, list_scripts
 from aqm_db._model.defaults import now_ms
 from aqm_db._model.keys import Keys
 from aqm_db._operations import (
+    Scope,
+    collecting,
+    contacts,
+    layout,
     memory,
     private_halves,
     publishing,
     reservations,
+    rounds,
+    stock,
     turn,
 )
 from aqm_db._operations.memory import SpentHalf, UsedCoin
@@ -50,12 +56,19 @@ _COMMAND = re.compile(r"(?:redis\.p?call|try_call)\('([A-Z]+)'")
 FULL, ORPHANED, RELEASED, POOR = "full", "orphaned", "released", "poor"
 """Contacts: one whose queue is full of coins that can't be handed out, one who has a row that no
 queue lists, one whose coin was selected and released, and one without any coin."""
+STRANGER = "stranger"
+"""One who is worth no coin, and hasn't written for long."""
+LEFT = "left"
+"""One of whom there is no more than what was used."""
 USER = "limited"
 LEASES = (*(Keys().inv_leases, Keys().inv_leases_until, Keys().inv_coming, Keys().inv_totals),)
 HELD = f"held:GOLD:{BOB}"
 MINTED = NewKey("minted", "GOLD", b"blob", b"iv", b"tag")
 OVER = f"over:GOLD:{BOB}".encode()
 """A lease that is over may go, too."""
+FORGOTTEN = Keys().inv_forgotten.encode()
+ENDED = b"ended"
+"""So may a contact of whom nothing is remembered any more."""
 
 
 def commands_of(script: Script) -> set[str]:
@@ -143,6 +156,20 @@ def _called(call: Call, limited: Limited) -> Awaitable[Any]:
     return call(limited.later)
 
 
+def _by_the_server(limited: Limited) -> Scope:
+    """A scope in which the server's own clock decides."""
+    return limited.later.inventory.scope._replace(clock=None)
+
+
+def _ask(limited: Limited, build: Callable[[Scope], ScriptCall]) -> Awaitable[Any]:
+    """Runs a script, by the server's own clock."""
+    scope = _by_the_server(limited)
+    return scope.seam.run(build(scope))
+
+
+VISIT = turn.Visit(1, "visit")
+
+
 # Together they reach every command of every script.
 STEPS: dict[str, Step] = {
     **{
@@ -209,6 +236,37 @@ STEPS: dict[str, Step] = {
     "end a reservation": lambda limited: _run(limited, reservations.UNRESERVE, LEASES, HELD),
     "take a lease": lambda limited: _run(limited, turn.TAKE, ("lease",), "someone", 1000),
     "drop a lease": lambda limited: _run(limited, turn.DROP, ("lease",), "someone"),
+    "keep a lease": lambda limited: _run(limited, turn.KEEP, ("lease",), "someone", "done", 1000),
+    "visit": lambda limited: _ask(
+        limited,
+        lambda scope: turn.build_visit(
+            scope, VISIT, lasting_ms=1000, working_ms=1000, inactive_ms=1000
+        ),
+    ),
+    "look at a vault": lambda limited: _run(
+        limited, turn.LOOK, ("listed",), "", Keys().vault_prefix, 1000
+    ),
+    "begin a round": lambda limited: _ask(limited, lambda scope: rounds.build_begin(scope, 1000)),
+    "advance a round": lambda limited: _ask(
+        limited, lambda scope: rounds.build_advance(scope, 1, "someone", 1, 1, is_over=True)
+    ),
+    "find garbage": lambda limited: collecting.find_garbage(
+        _by_the_server(limited), [BOB, STRANGER], 1000
+    ),
+    "count what is stale": lambda limited: stock.count_stale(_by_the_server(limited), [BOB], 0),
+    "summarize nobody": lambda limited: contacts.summarize(_by_the_server(limited), "nobody"),
+    "adopt a half": lambda limited: _ask(
+        limited, lambda scope: layout.build_adopt_half(scope, "k1")
+    ),
+    "adopt a contact": lambda limited: _ask(
+        limited, lambda scope: layout.build_adopt_contact(scope, BOB)
+    ),
+    "adopt what is left of a contact": lambda limited: _ask(
+        limited, lambda scope: layout.build_adopt_contact(scope, LEFT)
+    ),
+    "adopt a row": lambda limited: _ask(
+        limited, lambda scope: layout.build_adopt_row(scope, ORPHANED, "1")
+    ),
 }
 SET_ASIDE = {
     f"inv:v1:idx:{FULL}:BRONZE".encode(),
@@ -233,6 +291,8 @@ UNNOTICED = {
     *(("vault_counters", command) for command in ("HGET", "ZADD", "ZRANGEBYSCORE", "ZSCORE")),
     # It shares a file with those that write, and only reads.
     ("vault_explain", "ZADD"),
+    # What a visit can't look at is for the collector to tell.
+    *(("turn_visit", command) for command in ("SCARD", "SMEMBERS", "ZRANGEBYLEX")),
     # These take back what failed for another reason, as far as they may.
     *{("inv_select", "HDEL"), ("inv_consume", "HDEL"), ("inv_consume", "DEL")},
 }
@@ -264,7 +324,14 @@ async def limited(request: pytest.FixtureRequest, servers: Servers) -> AsyncIter
     released = await objects.inventory.select_coin(RELEASED, "BRONZE")
     assert released is not None
     assert await objects.inventory.release_coin(released)
+    await objects.inventory.register_contact(STRANGER, "STRANGER")
     await admin.set("lease", "someone")
+    await admin.zadd("listed", {"k1": 1})
+    await admin.hset(Keys().round, mapping={"began": 1, "seen": 1, "expected": 0})
+    uses: dict[Any, Any] = {f"{LEFT}{number}": now_ms() + 1000 * number for number in range(3)}
+    await admin.zadd(Keys().of(LEFT).used, uses)
+    await admin.zadd(Keys().of(LEFT).used_until, uses)
+    await admin.zadd(Keys().inv_forgotten, {ENDED: 1})
     # Nothing is adopted by who tries.
     await admin.mset({"vault:v1:schema": 2, "inv:v1:schema": 2})
     # By the server's clock, whatever theirs shows.
@@ -358,6 +425,8 @@ def usable(content: dict[Any, Any]) -> dict[Any, Any]:
             found[key] = {name: each for name, each in value.items() if not name.startswith(noted)}
         elif key == b"inv:v1:leases":
             found[key] = {name: each for name, each in value.items() if name != OVER}
+        elif key == FORGOTTEN:
+            found |= {(key, name): end for name, end in value if name != ENDED}
         elif not key.startswith(PASSING) and key not in SET_ASIDE:
             found[key] = value
     return found
