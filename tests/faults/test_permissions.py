@@ -235,12 +235,17 @@ STEPS: dict[str, Step] = {
     "store in a reserved slot": lambda limited: _store_reserved(limited.later.inventory),
     "end a reservation": lambda limited: _run(limited, reservations.UNRESERVE, LEASES, HELD),
     "take a lease": lambda limited: _run(limited, turn.TAKE, ("lease",), "someone", 1000),
+    "take another's lease": lambda limited: _run(limited, turn.TAKE, ("lease",), "another", 1000),
     "drop a lease": lambda limited: _run(limited, turn.DROP, ("lease",), "someone"),
     "keep a lease": lambda limited: _run(limited, turn.KEEP, ("lease",), "someone", "done", 1000),
     "visit": lambda limited: _ask(
         limited,
-        lambda scope: turn.build_visit(
-            scope, VISIT, lasting_ms=1000, working_ms=1000, inactive_ms=1000
+        lambda scope: turn.build_visit(scope, VISIT, working_ms=1000, inactive_ms=1000),
+    ),
+    "visit who is cared for": lambda limited: _ask(
+        limited,
+        lambda scope: turn.build_visit(scope, VISIT, working_ms=1000, inactive_ms=1000)._replace(
+            keys=("lease", *3 * (Keys().inv_watch,))
         ),
     ),
     "look at a vault": lambda limited: _run(

@@ -636,9 +636,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
     ),
     "turn_visit": (
         build(
-            lambda scope: turn.build_visit(
-                scope, turn.Visit(5, "me"), lasting_ms=77, working_ms=7, inactive_ms=9
-            )
+            lambda scope: turn.build_visit(scope, turn.Visit(5, "me"), working_ms=7, inactive_ms=9)
         ),
         {
             "turn": KEYS.maintenance,
@@ -648,7 +646,6 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "clock": NOW,
             "round": 5,
             "visit": "me",
-            "lasting": 77,
             "working": 7,
             "meta_prefix": BOB.meta.removesuffix("bob"),
             "used_prefix": BOB.used.removesuffix("bob"),

@@ -35,12 +35,12 @@ class Visit(NamedTuple):
 
     @property
     def turn(self) -> str:
-        """What the turn is while it lasts, once the owner was cared for."""
+        """What the turn is from then on until it ends, once the owner was cared for."""
         return f"round:{self.began}:{self.id}"
 
     @property
     def working_turn(self) -> str:
-        """What the turn is meanwhile."""
+        """What the turn is until then."""
         return f"{self.turn}:working"
 
 
@@ -66,16 +66,13 @@ def build_drop(scope: Scope, holder: str) -> Call:
     return Call(DROP, (scope.keys.maintenance,), (holder,))
 
 
-def build_visit(
-    scope: Scope, visit: Visit, *, lasting_ms: int, working_ms: int, inactive_ms: int
-) -> Call:
+def build_visit(scope: Scope, visit: Visit, *, working_ms: int, inactive_ms: int) -> Call:
     """The call that takes an owner's turn for a round, and looks for garbage.
 
     Args:
         scope: whose database it is.
         visit: which visit it is.
-        lasting_ms: how long nobody else gets the turn.
-        working_ms: the same if there is garbage, for as long as somebody sees to that.
+        working_ms: how long nobody else gets the turn, unless it's kept.
         inactive_ms: a contact whose last message is longer ago is inactive.
     """
     keys = scope.keys
@@ -85,7 +82,7 @@ def build_visit(
         VISIT,
         (keys.maintenance, keys.inv_contacts, keys.inv_watch, keys.inv_aside),
         (
-            *(scope.read_clock(), visit.began, visit.id, lasting_ms, working_ms),
+            *(scope.read_clock(), visit.began, visit.id, working_ms),
             *(*prefixes, *times, _MOST_CONTACTS, _MOST_COINS),
         ),
     )

@@ -269,20 +269,13 @@ class _Round:
             if not done:
                 # Whoever comes next may have more luck.
                 with delay_cancellation(), suppress(AQMDatabaseError):
-                    turns = (visit.turn, visit.working_turn)
-                    await inventory.seam.run_all([build_drop(inventory, turn) for turn in turns])
+                    await inventory.seam.run(build_drop(inventory, visit.working_turn))
 
     async def _care_if_needed(
         self, place: Place, layer: Layer, visit: Visit, vault: Scope, inventory: Scope
     ) -> bool:
         working_ms, inactive_ms = int(_WORKING_SECONDS * 1000), self._care.inactive_days * DAY_MS
-        call = build_visit(
-            inventory,
-            visit,
-            lasting_ms=self._lasting_ms,
-            working_ms=working_ms,
-            inactive_ms=inactive_ms,
-        )
+        call = build_visit(inventory, visit, working_ms=working_ms, inactive_ms=inactive_ms)
         state = read_visit(await inventory.seam.run(call))
         if state == "busy":
             self._busy.append(place)
@@ -290,14 +283,12 @@ class _Round:
             return True
         # Data without an owner may have no index yet, by which a look finds anything.
         if state == "work" or place.owner is None or await self._has_old(vault):
-            if state == "idle":
-                turns = (visit.turn, visit.working_turn)
-                await inventory.seam.run(build_keep(inventory, *turns, working_ms))
             removed = await self._site.care_for(place.owner, self._care, layer)
             self._record.deleted += removed.keys_deleted
             self._record.purged += removed.keys_purged
-            turns = (visit.working_turn, visit.turn)
-            await inventory.seam.run(build_keep(inventory, *turns, self._lasting_ms))
+        # Not before: whoever dies now leaves nobody out.
+        turns = (visit.working_turn, visit.turn)
+        await inventory.seam.run(build_keep(inventory, *turns, self._lasting_ms))
         self._record.cared += 1
         return True
 

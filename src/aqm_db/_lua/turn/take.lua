@@ -4,8 +4,9 @@
 -- Returns: {OK, taken}
 -- Again: the holder has it already.
 -- Runs: GET turn, SET turn
+-- Uses: has_turn
 local present = redis.call('GET', turn)
-if present and present ~= holder then
+if present ~= holder and has_turn(present, turn) then
   return {OK, 0}
 end
 redis.call('SET', turn, holder, 'PX', ttl)

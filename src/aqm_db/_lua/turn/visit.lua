@@ -1,19 +1,21 @@
 -- Takes an owner's turn for a round over all owners, and looks whether there is garbage to collect.
 -- KEYS: turn, contacts, watch, aside
--- ARGV: clock (ms), round, visit, lasting (ms), working (ms), meta_prefix, used_prefix
--- ARGV: used_until_prefix, queue_prefix, row_prefix, coin_ttl (ms), inactive (ms), used_ttl (ms)
--- ARGV: most_contacts (count), most_coins (count)
---       working: how long the turn lasts while the owner is cared for, lest nobody does so who died.
+-- ARGV: clock (ms), round, visit, working (ms), meta_prefix, used_prefix, used_until_prefix
+-- ARGV: queue_prefix, row_prefix, coin_ttl (ms), inactive (ms), used_ttl (ms), most_contacts (count)
+-- ARGV: most_coins (count)
+--       working: how long the turn lasts, unless it's kept: lest nobody cares for the owner who died.
 --       most_contacts, most_coins: of more, it's taken for granted that there is garbage.
 -- Returns: {OK, 'passed' | 'busy' | 'idle' | 'work'}
 --          passed: the owner was cared for in this round, or somebody else has the turn.
 --          busy: the owner is being cared for in this round.
--- Again: the turn says that this visit has taken it.
+-- Again: the turn says that this visit has taken it, or that it's over.
 -- Runs: GET turn, SET turn, SCARD contacts, SMEMBERS contacts
--- Uses: confirm_time, encode_id, may_have_garbage, read_time
+-- Uses: confirm_time, encode_id, has_turn, may_have_garbage, read_time
 local present = redis.call('GET', turn)
 local in_round, by, state = string.match(present or '', '^round:(%d+):([%w_-]+)(:?.*)$')
-if present and by ~= visit and not (in_round and tonumber(in_round) < tonumber(round)) then
+local is_own = by == visit and state ~= ''
+local is_over = in_round and tonumber(in_round) < tonumber(round)
+if not is_own and not is_over and has_turn(present, turn) then
   return {OK, in_round == round and state ~= '' and 'busy' or 'passed'}
 end
 
@@ -38,10 +40,5 @@ end
 -- A row of the wrong type is for the collector to tell, too.
 local looked, has_work = pcall(find_work)
 has_work = not looked or has_work
-local value = 'round:' .. round .. ':' .. visit
-if has_work then
-  redis.call('SET', turn, value .. ':working', 'PX', working)
-else
-  redis.call('SET', turn, value, 'PX', lasting)
-end
+redis.call('SET', turn, 'round:' .. round .. ':' .. visit .. ':working', 'PX', working)
 return {OK, has_work and 'work' or 'idle'}
