@@ -116,12 +116,13 @@ class Cutter:
 
     Attributes:
         losing: how many more replies are lost.
+        sparing: how many come through before.
         meanwhile: runs after the server has answered, before the line is cut.
     """
 
     def __init__(self, target: Path) -> None:
         self._target = target
-        self.losing = 0
+        self.losing = self.sparing = 0
         self.meanwhile: Callable[[], object] = lambda: None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -135,7 +136,9 @@ class Cutter:
                 answers = 0
                 while (reply := parser.gets()) is not False:
                     answers += _is_answer(reply)
-                if answers and self.losing:
+                if self.sparing:
+                    self.sparing -= min(answers, self.sparing)
+                elif answers and self.losing:
                     self.losing -= 1
                     self.meanwhile()
                     return

@@ -2,14 +2,17 @@
 -- KEYS: round
 -- ARGV: clock (ms), began, holder, counts, mode ('on' or 'end')
 -- Returns: {OK, noted}: 0 if another round has begun since.
--- Again: the same is noted.
+-- Again: the same is noted; what came later stays.
 -- Runs: HGET round, HSET round
--- Uses: format_count, read_time
+-- Uses: count_owners, format_count, read_time
 if redis.call('HGET', round, 'began') ~= began then
   return {OK, 0}
 end
-local now = format_count(clock or read_time())
-redis.call('HSET', round, 'seen', now, 'by:' .. holder, counts)
+local now, name = format_count(clock or read_time()), 'by:' .. holder
+if count_owners(counts) < count_owners(redis.call('HGET', round, name)) then
+  return {OK, 1}
+end
+redis.call('HSET', round, 'seen', now, name, counts)
 if mode == 'end' then
   redis.call('HSET', round, 'ended', now)
 end

@@ -6,7 +6,7 @@
 -- Returns: {OK, is_due, began}
 -- Again: the round that it has begun is under way.
 -- Runs: HGETALL round, HSET round, HDEL round
--- Uses: format_count, parse_integer, read_time
+-- Uses: count_owners, format_count, parse_integer, read_time
 local now = clock or read_time()
 local fields = redis.call('HGETALL', round)
 local known, told, handled = {}, {}, 0
@@ -15,8 +15,7 @@ for place = 1, #fields, 2 do
   known[name] = parse_integer(value)
   if string.sub(name, 1, 3) == 'by:' then
     told[#told + 1] = name
-    local cared, failed = string.match(value, '^(%d+) (%d+)$')
-    handled = handled + (tonumber(cared) or 0) + (tonumber(failed) or 0)
+    handled = handled + count_owners(value)
   end
 end
 local began, ended, seen = known.began, known.ended, known.seen
