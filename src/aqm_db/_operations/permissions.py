@@ -98,7 +98,8 @@ _HARMLESS: dict[str, tuple[Argument, ...]] = {
     "HSET": ("", "", ""),
     # A number that is none.
     "HINCRBY": ("", ""),
-    "PEXPIRE": (1,),
+    # A time that is none.
+    "PEXPIRE": ("",),
     "PEXPIREAT": (1,),
     # A time that is none.
     "SET": ("", "PX", 0),

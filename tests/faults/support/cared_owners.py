@@ -69,6 +69,31 @@ class Death:
         raise InventoryUnavailableError("gone")
 
 
+class Incident:
+    """A way on which something happens before a request is sent.
+
+    Args:
+        place: how many come through before.
+        act: what happens.
+
+    Attributes:
+        has_come: whether it has happened.
+    """
+
+    def __init__(self, place: int, act: Callable[[], Awaitable[object]]) -> None:
+        self.has_come = False
+        self._left = place
+        self._act = act
+
+    async def __call__(self, _: Sequence[Call], send: Send) -> Any:
+        """See :data:`Way`."""
+        self._left -= 1
+        if self._left == -1:
+            self.has_come = True
+            await self._act()
+        return await send()
+
+
 class Echo:
     """A way on which a copy of each request comes once more, when others have been answered.
 

@@ -27,12 +27,16 @@ if began and now >= began then
     return {OK, 1, format_count(began)}
   end
 end
--- Rehearsed: what can't be written is found out while nothing is.
+-- Rehearsed: what can't be written is found out while nothing is; and a full server takes the rest.
 redis.call('HDEL', round, '')
 local expected = ended and handled or known.expected or 0
 -- Turns tell an earlier round from a later one by this number.
 local new = began and math.max(now, began + 1) or now
-redis.call('HDEL', round, 'ended', unpack(told))
 redis.call('HSET', round, 'began', format_count(new), 'seen', format_count(now),
   'expected', format_count(expected))
+redis.call('HDEL', round, 'ended')
+-- One by one: there may be more than fit into a call.
+for _, name in ipairs(told) do
+  redis.call('HDEL', round, name)
+end
 return {OK, 1, format_count(new)}

@@ -3,10 +3,11 @@
 -- ARGV: before, after, ttl (ms)
 -- Returns: {OK, kept}
 -- Again: the turn is what it became.
--- Runs: GET turn, SET turn
+-- Runs: GET turn
+-- Uses: set_turn
 local present = redis.call('GET', turn)
 if present ~= before and present ~= after then
   return {OK, 0}
 end
-redis.call('SET', turn, after, 'PX', ttl)
+set_turn(turn, after, ttl)
 return {OK, 1}

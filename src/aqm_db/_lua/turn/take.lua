@@ -3,11 +3,11 @@
 -- ARGV: holder, ttl (ms)
 -- Returns: {OK, taken}
 -- Again: the holder has it already.
--- Runs: GET turn, SET turn
--- Uses: has_turn
+-- Runs: GET turn
+-- Uses: has_turn, set_turn
 local present = redis.call('GET', turn)
 if present ~= holder and has_turn(present, turn) then
   return {OK, 0}
 end
-redis.call('SET', turn, holder, 'PX', ttl)
+set_turn(turn, holder, ttl)
 return {OK, 1}

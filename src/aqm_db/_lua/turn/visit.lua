@@ -9,8 +9,8 @@
 --          passed: the owner was cared for in this round, or somebody else has the turn.
 --          busy: the owner is being cared for in this round.
 -- Again: the turn says that this visit has taken it, or that it's over.
--- Runs: GET turn, SET turn, SCARD contacts, SMEMBERS contacts
--- Uses: confirm_time, encode_id, has_turn, may_have_garbage, read_time
+-- Runs: GET turn, SCARD contacts, SMEMBERS contacts
+-- Uses: confirm_time, encode_id, has_turn, may_have_garbage, read_time, set_turn
 local present = redis.call('GET', turn)
 local in_round, by, state = string.match(present or '', '^round:(%d+):([%w_-]+)(:?.*)$')
 local is_own = by == visit and state ~= ''
@@ -40,5 +40,5 @@ end
 -- A row of the wrong type is for the collector to tell, too.
 local looked, has_work = pcall(find_work)
 has_work = not looked or has_work
-redis.call('SET', turn, 'round:' .. round .. ':' .. visit .. ':working', 'PX', working)
+set_turn(turn, 'round:' .. round .. ':' .. visit .. ':working', working)
 return {OK, has_work and 'work' or 'idle'}
