@@ -1,14 +1,22 @@
-"""Maintenance of all owners on a cluster: each primary's, and who is on one that is lost."""
+"""Maintenance of all owners on a cluster: each primary's, and who is on one that is lost.
+
+Where another server takes over in the middle of a round, behind sentinels too, it's gone on with.
+"""
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import pytest
 
 from aqm_db import AsyncClientDatabase, connect
 from aqm_db.errors import UnavailableError
 from aqm_db.types import MaintenanceProgress
+from tests.faults.support.cared_owners import Incident, Site
+from tests.faults.support.fault_table import Tally
 from tests.support.backends import Backend
-from tests.support.clusters import RunningCluster
+from tests.support.clusters import Node, RunningCluster, RunningSentinels
 from tests.support.samples import BOB, sample_key, stock
 from tests.support.waiting import eventually
 
@@ -52,6 +60,95 @@ async def test_a_primary_that_is_lost(backend: Backend) -> None:
             cluster.settle()
             assert await db.maintain_owners(sleep=at_once)
             assert (await progress_of(db)).owners_cared_for == len(OWNERS)
+
+
+@pytest.mark.parametrize("owner", ["cat", PROVIDER])
+async def test_a_node_that_is_started_again(
+    backend: Backend, owner: str, tally: Tally, *, thorough: bool
+) -> None:
+    """In the middle of a round: of an owner's, or of who keeps how far the round is."""
+    with RunningCluster(backend, *DURABLE, with_replicas=False) as cluster:
+        node = cluster.primary_of(f"aqm:{{{owner}}}:")
+
+        def restart() -> None:
+            node.kill()
+            node.start()
+            cluster.settle()
+
+        for place in range(2, 42, 8 if thorough else 25):
+            cluster.clear()
+            async with site_at(cluster.url, PROVIDER) as site:
+                await interrupt(cluster.url, site, place, restart)
+                case = (owner, place)
+                await site.judge(tally, "a node is started again", case=case, once=True)
+
+
+@pytest.mark.parametrize("owner", ["cat", PROVIDER])
+async def test_a_replica_that_takes_over(
+    backend: Backend, owner: str, tally: Tally, *, thorough: bool
+) -> None:
+    """The same, where the primary is killed, and what it hadn't replicated is lost."""
+    with RunningCluster(backend) as cluster:
+        for place in range(2, 42, 8 if thorough else 25):
+            victim = cluster.primary_of(f"aqm:{{{owner}}}:")
+            cluster.clear()
+            async with site_at(cluster.url, PROVIDER) as site:
+                eventually(partial(is_replicated, victim))
+                await interrupt(cluster.url, site, place, victim.kill)
+                await site.judge(tally, "a failover of a cluster", case=(owner, place))
+            victim.start()
+            cluster.settle()
+
+
+async def test_another_primary_that_sentinels_name(
+    backend: Backend, tally: Tally, *, thorough: bool
+) -> None:
+    """The same behind sentinels, and where the primary isn't killed, but becomes a replica."""
+    with RunningSentinels(backend) as watched:
+
+        def demote() -> None:
+            before = watched.primary()
+            ask = watched.sentinels[0].client
+            eventually(lambda: ask.execute_command("SENTINEL FAILOVER", watched.name))
+            eventually(lambda: watched.primary() is not before)
+
+        for place in range(2, 42, 8 if thorough else 25):
+            for is_killed in (True, False):
+                victim = watched.primary()
+                victim.client.flushall()
+                async with site_at(watched.url) as site:
+                    eventually(partial(is_replicated, victim))
+                    act = victim.kill if is_killed else demote
+                    await interrupt(watched.url, site, place, act)
+                    case = (place, is_killed)
+                    await site.judge(tally, "a failover behind sentinels", case=case)
+                if is_killed:
+                    victim.start()
+                eventually(lambda: is_replicated(watched.primary()))
+
+
+@asynccontextmanager
+async def site_at(url: str, provider: str | None = None) -> AsyncGenerator[Site]:
+    """All owners of a database, and their data there."""
+    async with connect(url, owner=provider) as db:
+        site = Site(db.resources.clients[0], provider)
+        await site.store()
+        yield site
+
+
+async def interrupt(url: str, site: Site, place: int, act: Callable[[], object]) -> None:
+    """Runs a round in which something happens; it may be stopped by that."""
+    incident = Incident(place, partial(asyncio.to_thread, act))
+    async with connect(url, owner=site.provider, clock=site.clock) as db:
+        site.divert(db, incident)
+        with suppress(UnavailableError):
+            await db.maintain_owners(sleep=site.sleep)
+    assert incident.has_come
+
+
+def is_replicated(primary: Node) -> bool:
+    """Whether a replica has all that its primary has."""
+    return bool(primary.client.execute_command("WAIT", 1, 100) == 1)
 
 
 async def at_once(_: float) -> None:

@@ -20,7 +20,14 @@ from aqm_db._operations import turn as turn_of_owners
 from aqm_db.errors import CorruptEntryError, NotWritableError, UnavailableError
 from aqm_db.maintenance import _all_owners
 from tests.conftest import INVENTORY_DB
-from tests.faults.support.cared_owners import Death, Echo, Incident, Site, furnished
+from tests.faults.support.cared_owners import (
+    MINUTE,
+    Death,
+    Echo,
+    Incident,
+    Site,
+    furnished,
+)
 from tests.faults.support.clients_on_bad_links import DEFAULT, NO_RETRIES
 from tests.faults.support.fault_table import Tally
 from tests.faults.support.public_calls import errors_of
@@ -94,6 +101,7 @@ async def test_a_program_that_dies(
         db = site.open(direct, death)
         with suppress(UnavailableError):
             await db.maintain_owners(sleep=site.sleep)
+        assert await site.count_working(within=MINUTE) == await site.count_working()
         await site.judge(tally, "a program dies", case=(place, is_executed))
         if not death.has_come:
             assert place > 10

@@ -125,15 +125,20 @@ class Site:
 
     Args:
         admin: a client that may do everything, on a good link.
-        cared: how often somebody began to care for an owner, since the last :meth:`begin`.
+        provider: who the provider is; None for the one whose data has no owner.
 
     Attributes:
+        provider: who the provider is.
         clock: everybody's time.
+        cared: how often somebody began to care for an owner, since the last :meth:`begin`.
+        owners: who is there.
     """
 
-    def __init__(self, admin: Any) -> None:
+    def __init__(self, admin: Any, provider: str | None = None) -> None:
+        self.provider = provider
         self.clock = Clock()
         self.cared: Counter[str] = Counter()
+        self.owners = [owner for owner in OWNERS if owner is not None or provider is None]
         self._admin = admin
         self._kept = Kept(admin)
 
@@ -145,14 +150,9 @@ class Site:
         await site._kept.keep()
         return site
 
-    async def store(self, client: Any = None) -> None:
-        """Stores what all owners have, of which some has to go by the end.
-
-        Args:
-            client: stores it; None is the one on a good link.
-        """
-        # Whoever closes it closes the client.
-        db = AsyncClientDatabase(*(2 * (client or self._admin,)), clock=self.clock, owner="any")
+    async def store(self) -> None:
+        """Stores what all owners have, of which some has to go by the end."""
+        db = AsyncClientDatabase(self._admin, self._admin, clock=self.clock, owner=self.provider)
         parts = {owner: db._open_owner(owner) for owner in self.owners}
         for owner, part in parts.items():
             if GARBAGE in OWNERS[owner]:
@@ -166,11 +166,6 @@ class Site:
             await part.inventory.store_key(CAROL, "c", "BRONZE", *HALVES)
             await part.vault.store_key("young", "BRONZE", BLOB, b"nonce", b"tag")
 
-    @property
-    def owners(self) -> list[str | None]:
-        """Who is there."""
-        return list(OWNERS)
-
     async def begin(self) -> None:
         """Puts everything back as it was."""
         await self._kept.restore()
@@ -178,6 +173,12 @@ class Site:
 
     def open(self, client: Any, way: Way = pass_on) -> AsyncClientDatabase:
         """The provider's database, of a program whose requests go some way."""
+        db = AsyncClientDatabase(client, client, clock=self.clock, owner=self.provider)
+        self.divert(db, way)
+        return db
+
+    def divert(self, db: AsyncClientDatabase, way: Way) -> None:
+        """Has the requests of a database go some way."""
         cared = self.cared
 
         class Seeing(Passing):
@@ -200,9 +201,7 @@ class Site:
                 replies: list[Any] = await way([], lambda: self._behind.read(*commands))
                 return replies
 
-        db = AsyncClientDatabase(client, client, clock=self.clock)
         db.gates.add_layer(Seeing)  # pyright: ignore[reportArgumentType]
-        return db
 
     async def sleep(self, seconds: float) -> None:
         """Lets time pass at once: a minute ends the turns of whoever has died."""
@@ -220,10 +219,18 @@ class Site:
                 if turn is not None and turn.endswith(b":working"):
                     await self._admin.delete(name)
 
-    async def count_working(self) -> int:
-        """The owners whom somebody has in hand, or has left so."""
-        turns = [await self._admin.get(Keys(owner).maintenance) for owner in self.owners]
-        return sum(turn is not None and turn.endswith(b":working") for turn in turns)
+    async def count_working(self, within: float = EVERY) -> int:
+        """The owners whom somebody has in hand, or has left so.
+
+        Args:
+            within: in how many seconds they are free, whatever becomes of whoever has them.
+        """
+        names = [Keys(owner).maintenance for owner in self.owners]
+        turns = [(await self._admin.get(name), await self._admin.pttl(name)) for name in names]
+        return sum(
+            turn is not None and turn.endswith(b":working") and 0 < left <= within * 1000
+            for turn, left in turns
+        )
 
     async def list_garbage(self) -> list[str]:
         """What should have gone, and hasn't."""
