@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from aqm_db import AsyncSmartInventory, config
 from aqm_db._io.seam import Call, Reply, Seam
 from aqm_db._lua.loader import Code
-from aqm_db._operations import stock
+from aqm_db._operations import batch, stock
 from aqm_db.errors import ContactNotRegisteredError, InventoryUnavailableError
 from aqm_db.types import InventoryEntry, NewCoin
 from tests.conftest import INVENTORY_DB
@@ -57,13 +57,18 @@ async def age(inventory: AsyncSmartInventory, clock: Clock, contact_id: str, tie
 
 @pytest_asyncio.fixture
 async def aged(direct: Redis, clock: Clock) -> AsyncIterator[AsyncSmartInventory]:
+    """See :func:`make_aged`."""
+    yield await make_aged(direct, clock)
+
+
+async def make_aged(client: Redis, clock: Clock) -> AsyncSmartInventory:
     """One where Bob has many stale GOLD coins and a good one, and another contact two good ones."""
-    inventory = inventory_over(direct, clock)
+    inventory = inventory_over(client, clock)
     await inventory.register_contact(BOB, "BESTIE")
     await inventory.register_contact(MATE, "MATE")
     await age(inventory, clock, BOB, "GOLD")
     await fill(inventory, MATE, "GOLD", ["m1", "m2"])
-    yield inventory
+    return inventory
 
 
 def watch(inventory: AsyncSmartInventory, see: Callable[[list[Reply]], object]) -> None:
@@ -243,11 +248,17 @@ async def test_a_group_with_many(
     assert logging.WARNING in {record.levelno for record in told}
 
 
+@pytest.mark.parametrize("at_once", [1, 200])
 @pytest.mark.parametrize("portions", [1, 2])
 async def test_a_group_that_is_cancelled_between(
-    aged: AsyncSmartInventory, portions: int, tally: Tally
+    aged: AsyncSmartInventory,
+    portions: int,
+    at_once: int,
+    tally: Tally,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What the others were given before is back."""
+    """What the others were given before is back, in an earlier portion of the group as well."""
+    monkeypatch.setattr(batch, "AT_ONCE", at_once)
     left = portions
     current: asyncio.Task[Any] | None = None
 
