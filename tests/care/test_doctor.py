@@ -416,7 +416,7 @@ async def test_renamed_commands(face: str) -> None:
     assert inventory.message == (
         "The inventory's server doesn't know PEXPIRE, "
         "which inv_adopt, inv_check_claim, inv_check_contact, inv_consume, inv_forget, "
-        "inv_remember, inv_select must run."
+        "inv_remember, inv_select, turn_keep, turn_take, turn_visit must run."
     )
     assert "rename-command" in inventory.remedy
 
