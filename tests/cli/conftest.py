@@ -1,5 +1,6 @@
 """Fixtures of all commands: plain output, and a server of the user's."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -36,3 +37,11 @@ def old_url(server: RunningServer) -> str:
     url = f"unix://{server.socket_path}"
     fill_database(url, now=NOW - 3650 * DAY_MS)
     return url
+
+
+@pytest.fixture(autouse=True)
+def threshold() -> Iterator[None]:
+    """Garbage is looked for as before, whatever a command that ran in this process chose."""
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)

@@ -6,12 +6,12 @@ import typer
 
 from aqm_db import __version__
 
-from .commands import backup, bench, chat_demo, cleaning, contacts, demo, health, status
-from .errors import FAILED, OneLineGroup
+from .errors import FAILED
 from .output import write_line
+from .parsing import LazyGroup
 
 # Not typer's own tracebacks: they may show variables, and so key material.
-app = typer.Typer(cls=OneLineGroup, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = typer.Typer(cls=LazyGroup, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
@@ -37,24 +37,3 @@ def aqm_db(
         # It writes the help, and returns it only where rich isn't installed.
         context.get_help()
         raise typer.Exit(FAILED)
-
-
-for command in (
-    status.status,
-    contacts.contacts,
-    contacts.contact,
-    contacts.set_priority,
-    cleaning.gc,
-    cleaning.purge,
-    cleaning.maintain,
-    cleaning.forget,
-    health.doctor,
-    health.check,
-    backup.export,
-    backup.import_,
-    bench.bench,
-    demo.demo,
-    chat_demo.chat_demo,
-):
-    # "import" is a word of Python's own.
-    app.command(command.__name__.rstrip("_").replace("_", "-"))(command)

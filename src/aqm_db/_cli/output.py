@@ -8,14 +8,16 @@ import json
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 
 from .escaping import EscapingStream, escape_text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 class PlainConsole(Console):
@@ -68,7 +70,7 @@ def write_json(value: dict[str, Any], *, on_one_line: bool = False) -> None:
 
 
 @contextmanager
-def show_progress(description: str, *, total: float | None = None) -> Generator[Progress]:
+def show_progress(description: str, *, total: float | None = None) -> "Generator[Progress]":
     """A bar on stderr for the time of a block, if that's a terminal.
 
     Args:
@@ -76,6 +78,13 @@ def show_progress(description: str, *, total: float | None = None) -> Generator[
         total: when the bar is full, for whoever moves it; None if nobody knows, and it moves by
             itself.
     """
+    from rich.progress import (  # noqa: PLC0415 - most commands show none
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
     console = PlainConsole(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     progress = Progress(

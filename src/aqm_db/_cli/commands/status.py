@@ -5,7 +5,6 @@ from time import sleep
 from typing import Annotated
 
 import typer
-from rich.live import Live
 
 from aqm_db._cli.errors import report_errors
 from aqm_db._cli.opening import open_database
@@ -63,6 +62,8 @@ def _watch(db: ClientDatabase, every: float, *, json: bool) -> None:
         while True:
             write_json(dump_reading(take_reading(db)), on_one_line=True)
             sleep(every)
+    from rich.live import Live  # noqa: PLC0415 - only --watch needs it
+
     with Live(console=PlainConsole(), auto_refresh=False) as live:
         while True:
             live.update(render_reading(take_reading(db)), refresh=True)
