@@ -10,14 +10,13 @@ import stat
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
+from redis import Redis, __version__
 
 import aqm_db
 from aqm_db import embedded
@@ -65,6 +64,37 @@ def test_open_starts_a_server_that_answers(directory: Path) -> None:
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert not server.socket_path.exists()
+
+
+def test_the_ballast_is_taken_while_the_server_begins(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing waits for it: of a new database, it takes as long as the server does."""
+    taken: list[int] = []
+    is_ready = _server.is_ready
+
+    def look_and_ask(socket_path: Path) -> bool:
+        taken.append((directory / "aqm_db.ballast").stat().st_size)
+        return is_ready(socket_path)
+
+    monkeypatch.setattr(_share, "is_ready", look_and_ask)
+    with EmbeddedServer.open(directory):
+        assert set(taken) == {8 << 20}
+
+
+def test_clients_tell_what_they_are(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As redis-py's do, without looking its version up among the installed packages each time."""
+
+    def look_up() -> str:
+        raise AssertionError
+
+    with EmbeddedServer.open(directory) as server:
+        monkeypatch.setattr("redis.utils.get_lib_version", look_up)
+        with aqm_db.sync.connect(f"embedded://{directory}"):
+            monkeypatch.undo()
+            told = call(server, "CLIENT", "LIST")
+    # That of this test, and two of the database.
+    assert told.count(f"lib-name=redis-py lib-ver={__version__}".encode()) == 3
 
 
 def test_data_is_kept(directory: Path) -> None:
@@ -408,14 +438,15 @@ def test_loading_takes_too_long(directory: Path, monkeypatch: pytest.MonkeyPatch
         assert call(server, "GET", "key") == b"value"
 
 
-def test_interrupted_start(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("moment", ["keep_ballast", "is_ready"])
+def test_interrupted_start(directory: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     """Ctrl-C while the server starts leaves no server behind."""
 
-    def interrupt(_: float) -> None:
+    def interrupt(_: Path) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(time, "sleep", interrupt)
+        patch.setattr(_share, moment, interrupt)
         with pytest.raises(KeyboardInterrupt):
             EmbeddedServer.open(directory)
     assert not runs(directory)

@@ -162,7 +162,8 @@ def _read_place(parts: SplitResult) -> tuple[str, int | None]:
     """
     try:
         host, port = parts.hostname or "", parts.port
-        host.encode("idna")
+        if host:
+            host.encode("idna")
     except ValueError:
         raise _make_error() from None
     return host, port

@@ -32,6 +32,8 @@ _CLOSED: Final = "the embedded server was closed"
 _UNREACHABLE_SECONDS: Final = 0.25
 """How long a server may have no socket: it has none where it begins to live, and where it ends."""
 
+_BEGIN_SECONDS: Final = 0.001
+"""How long is waited between two looks for the socket of a server that was just started."""
 _REAP_SECONDS: Final = 1.0
 """How long a process that has dropped its locks may take to end."""
 _ORPHAN_SECONDS: Final = 0.25
@@ -187,6 +189,8 @@ class Share:
             while True:
                 if process is None and handed_over.take():
                     process = self._start(handed_over, undo)
+                    # While it begins: of a new database, this takes as long.
+                    keep_ballast(self.directory)
                 if process is not None and is_patient:
                     undo.pop_all()
                 is_trusted = process is not None or time.monotonic() >= trusted_at
@@ -203,7 +207,7 @@ class Share:
                     raise self._make_error(f"didn't answer for {seconds:g} seconds")
                 if self._is_given_back:
                     raise EmbeddedServerError(_CLOSED)
-                time.sleep(POLL_SECONDS)
+                time.sleep(POLL_SECONDS if process is None else _BEGIN_SECONDS)
             undo.pop_all()
         quieten_log(self.socket_path)
         keep_ballast(self.directory)

@@ -5,12 +5,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import redis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ConstantBackoff
+from redis.driver_info import DriverInfo
 from redis.maint_notifications import MaintNotificationsConfig
 
 from aqm_db import config
@@ -33,6 +34,9 @@ from .time_limits import Question, ask_in_tasks, ask_in_threads
 from .url_options import make_with_options
 
 T = TypeVar("T")
+
+_DRIVER: Final = DriverInfo(lib_version=redis.__version__)
+"""What clients tell the server of themselves; redis-py would look its version up for each."""
 
 
 class Face(ABC):
@@ -77,7 +81,7 @@ class Face(ABC):
 
     def make_client(self, db: int, **place: Any) -> AsyncClient:
         """A client of a server at a host and port, or at a unix socket."""
-        return self.shape_client(self.client_class(db=db, **place, **self.make_options()))
+        return self.shape_client(self._make_plain_client(db, **place))
 
     @abstractmethod
     def make_client_of_several(self, target: Cluster | Sentinels) -> Any:
@@ -135,9 +139,12 @@ class Face(ABC):
         check_options(client)
         return self.shape_client(client)
 
+    def _make_plain_client(self, db: int, **place: Any) -> Any:
+        return self.client_class(db=db, driver_info=_DRIVER, **place, **self.make_options())
+
     def _make_client_of_embedded(self, server: EmbeddedServer, db: int) -> AsyncClient:
         path = str(server.socket_path)
-        client = self.client_class(db=db, unix_socket_path=path, **self.make_options())
+        client = self._make_plain_client(db, unix_socket_path=path)
         use_embedded(client, server)
         return self.shape_client(client)
 
