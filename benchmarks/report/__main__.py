@@ -43,6 +43,7 @@ def text_of(run: Results, date: str) -> str:
         *owners.sections(run),
         *costs.sections(run),
         _imports(run),
+        _cold_starts(run),
     )
     return "\n\n".join(part for part in sections if part) + "\n"
 
@@ -289,6 +290,15 @@ def _imports(run: Results) -> str:
         for result in run.group(names.IMPORT).values()
     ]
     return section("Import in a new process (ms)", ("", "median"), rows)
+
+
+def _cold_starts(run: Results) -> str:
+    rows = [
+        (group, result.name, f"{run.spread(group, result.name).times(1e3).middle:.1f}")
+        for group in (names.STATUS, names.JOIN, names.START, names.BEGIN)
+        for result in run.group(group).values()
+    ]
+    return section("Cold start (ms)", ("", "", "median"), rows)
 
 
 def main() -> None:

@@ -326,6 +326,28 @@ def _import(run: Results) -> Spread:
     return run.paired_ratio(names.IMPORT, "aqm_db", "redis.asyncio")
 
 
+def _cold(text: str, group: str, bound: float, reason: Reason | None = None) -> Goal:
+    """What a start takes, as a multiple of the other commit's."""
+
+    def measure(run: Results) -> Spread:
+        if not run.is_against(WALKING):
+            raise KeyError(WALKING)
+        return run.paired_ratio(group, names.LIBRARY, names.against(names.LIBRARY))
+
+    return Goal(text, measure, bound, "at most", reason=reason)
+
+
+def _join(run: Results) -> Spread:
+    return run.spread(names.JOIN, names.LIBRARY).times(1e3)
+
+
+def _calibration(_: Results) -> str:
+    return (
+        "on x86-64, Valkey 9.1 sleeps three times for 10 ms when it starts, to learn how fast the "
+        "processor's clock runs, and nothing tells it not to"
+    )
+
+
 GOALS = (
     _lone(
         "a lone `select_coin` against PING through the default client, p50",
@@ -392,6 +414,10 @@ GOALS = (
     _sync("a synchronous `select_coin` beyond plain redis-py, p50", names.SYNC_SELECT),
     _sync("a synchronous `fetch_key` beyond plain redis-py, p50", names.SYNC_FETCH),
     Goal("`import aqm_db` against `import redis.asyncio`", _import, 1.15, "at most"),
+    _cold("`aqm-db status`, the whole process, against then", names.STATUS, 0.6),
+    Goal("`connect()` to an embedded server that runs", _join, 5, "at most", "ms"),
+    _cold("`connect()` to one that has to start, against then", names.START, 0.7, _calibration),
+    _cold("`connect()` to a new embedded database, against then", names.BEGIN, 0.7),
     _clustered(
         "a lone `select_coin` on 3 primaries against a server, p50",
         *(names.UNREPLICATED, names.CLUSTER_OF_THREE, names.SERVER_ALONE),
