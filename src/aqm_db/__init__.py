@@ -22,11 +22,13 @@ from .vault import AsyncSecureVault
 if TYPE_CHECKING:
     # Not in __all__: a star doesn't ask for an extra that may not be installed.
     from .minter import AsyncMinter as AsyncMinter
+    from .prefetcher import AsyncPrefetcher as AsyncPrefetcher
     from .replenisher import AsyncReplenisher as AsyncReplenisher
     from .sync import GarbageCollector, SecureVault, SmartInventory, StorageReporter
 else:
     _LATER = {
         "AsyncMinter": "minter",
+        "AsyncPrefetcher": "prefetcher",
         "AsyncReplenisher": "replenisher",
         "GarbageCollector": "sync",
         "SecureVault": "sync",

@@ -65,6 +65,33 @@ async def run_beside(
         raise failure
 
 
+class Bell:
+    """What wakes who waits for it; rung again before that, it does no more."""
+
+    def __init__(self) -> None:
+        self._is_rung = False
+        self._event: Any = None
+
+    def ring(self) -> None:
+        """Wakes who waits, or who comes next."""
+        if not self._is_rung:
+            self._is_rung = True
+            if self._event is not None:
+                self._event.set()
+
+    async def wait(self) -> None:
+        """Waits until it's rung."""
+        if not self._is_rung:
+            self._event = _anyio().Event()
+            await self._event.wait()
+        self._is_rung = False
+
+
+def make_event() -> Any:
+    """What several may wait for, an ``anyio.Event``."""
+    return _anyio().Event()
+
+
 def find_sleep() -> Sleep:
     """``anyio.sleep``.
 

@@ -27,7 +27,7 @@ from ._sync_support import unwrap
 from .database import AsyncClientDatabase
 from .errors import AQMDatabaseError, InventoryUnavailableError
 from .sync import ClientDatabase
-from .types import Dashboard, MaintenanceProgress
+from .types import Dashboard, MaintenanceProgress, PrefetchCounts
 
 _log = logging.getLogger("aqm_db.metrics")
 
@@ -157,6 +157,42 @@ class MaintenanceGauges:
         }
         for state, count in counts.items():
             self._owners.set(count, {"state": state})
+
+
+class PrefetchMetrics:
+    """What coins at hand are good for: hits, misses, and how many there are, by tier.
+
+    - ``aqm_db.prefetch.selections`` counts the calls, by ``outcome`` (``hit``, ``miss``) and
+      ``tier``, the one that was wanted;
+    - ``aqm_db.prefetch.coins`` is how many coins are at hand, by ``tier``.
+
+    ::
+
+        selections = PrefetchMetrics(meter)
+        async with db.inventory.prefetch() as at_hand:
+            ...
+            selections.record(at_hand.read_counts())
+
+    Args:
+        meter: an OpenTelemetry ``Meter``; each prefetcher has an object of its own.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self._selections = meter.create_counter(
+            "aqm_db.prefetch.selections", "{selection}", "Selections of coins, by outcome"
+        )
+        self._coins = meter.create_gauge("aqm_db.prefetch.coins", "{coin}", "Coins at hand")
+        self._told: dict[tuple[str, str], int] = {}
+
+    def record(self, counts: PrefetchCounts) -> None:
+        """Adds what was done since the last time, and sets the gauge."""
+        for outcome, numbers in (("hit", counts.hits), ("miss", counts.misses)):
+            for tier, number in numbers.items():
+                more = number - self._told.get((outcome, tier), 0)
+                self._selections.add(more, {"outcome": outcome, "tier": tier})
+                self._told[outcome, tier] = number
+        for tier, number in counts.at_hand.items():
+            self._coins.set(number, {"tier": tier})
 
 
 class _Recorder:

@@ -262,6 +262,21 @@ class MaintenanceProgress(_Record):
         return max(self.owners_expected - self.owners_cared_for - self.owners_failed, 0)
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PrefetchCounts(_Record):
+    """What a prefetcher has done, and what it has, each by tier.
+
+    Attributes:
+        hits: coins that were handed out without a round trip, by the tier that was wanted.
+        misses: calls that asked the database, by the tier that was wanted.
+        at_hand: coins that are at hand now.
+    """
+
+    hits: dict[str, int]
+    misses: dict[str, int]
+    at_hand: dict[str, int]
+
+
 class Dashboard(TypedDict):
     """All reports in one."""
 

@@ -24,7 +24,7 @@ PAIRS = {
     for module, name in CLASSES.items()
 }
 
-BACKGROUND = {"maintenance", "maintain_owners"}
+BACKGROUND = {"maintenance", "maintain_owners", "prefetch"}
 """What goes on beside a program, which takes an event loop."""
 
 

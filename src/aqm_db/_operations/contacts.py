@@ -27,6 +27,8 @@ SUMMARIZE = Script("inventory/summarize")
 _PRIORITIES: Mapping[bytes | int, Priority] = {
     priority.encode(): check_priority("priority", priority) for priority in PRIORITIES
 }
+_WIDTH = 1 + len(TIERS)
+"""What there is of each contact in a summary: its priority, and its coins of each tier."""
 COUNTED_AT_ONCE = 250
 """Contacts of one script that does no more than count."""
 _log = logging.getLogger("aqm_db.inventory")
@@ -239,15 +241,24 @@ async def summarize_pages(scope: Scope) -> AsyncIterator[list[InventorySummary]]
         yield page
 
 
+def build_summary(scope: Scope, contact_ids: Sequence[str]) -> Call:
+    """The call that counts the coins of some contacts."""
+    keys = scope.keys
+    return Call(SUMMARIZE, keys.list_metas(contact_ids), (keys.metas, keys.queues))
+
+
+def read_priorities(reply: Reply | AQMDatabaseError) -> list[object]:
+    """What is stored as the priority of each contact that was counted."""
+    return check_reply(reply)[::_WIDTH]
+
+
 async def _summarize_page(
     scope: Scope, contact_ids: Sequence[str]
 ) -> list[InventorySummary | AQMDatabaseError]:
-    width = 1 + len(TIERS)
     summaries: list[InventorySummary | AQMDatabaseError] = []
     for some in split(contact_ids, COUNTED_AT_ONCE):
-        call = Call(SUMMARIZE, scope.keys.list_metas(some), (scope.keys.metas, scope.keys.queues))
-        found = check_reply(await scope.seam.run(call))
-        parts = (found[part::width] for part in range(width))
+        found = check_reply(await scope.seam.run(build_summary(scope, some)))
+        parts = (found[part::_WIDTH] for part in range(_WIDTH))
         summaries += [
             _read_summary(contact_id, priority, counts)
             for contact_id, priority, *counts in zip(some, *parts, strict=True)

@@ -107,8 +107,16 @@ def read_store(coin: NewCoin, reply: Reply | AQMDatabaseError) -> bool:
     return True
 
 
-def build_select(scope: Scope, contact_id: str, desired_tier: str) -> Call:
+def build_select(
+    scope: Scope, contact_id: str, desired_tier: str, *, is_exact: bool = False
+) -> Call:
     """The call that takes a coin.
+
+    Args:
+        scope: whose inventory it is.
+        contact_id: whose coin.
+        desired_tier: of which tier.
+        is_exact: whether one of a lower tier won't do.
 
     Raises:
         InvalidArgumentError: an argument has the wrong type or value.
@@ -116,6 +124,7 @@ def build_select(scope: Scope, contact_id: str, desired_tier: str) -> Call:
     check_id("contact_id", contact_id)
     check_category("desired_tier", desired_tier)
     names = scope.keys.of(contact_id)
+    queues = names.queues[TIERS.index(desired_tier) :]
     keys = (
         names.claims + scope.request_ids(),
         names.meta,
@@ -123,7 +132,7 @@ def build_select(scope: Scope, contact_id: str, desired_tier: str) -> Call:
         names.used_until,
         scope.keys.inv_watch,
         scope.keys.inv_aside,
-        *names.queues[TIERS.index(desired_tier) :],
+        *(queues[:1] if is_exact else queues),
     )
     arguments = (scope.read_clock(), names.rows, names.claims, desired_tier)
     return Call(SELECT, keys, arguments, desired_tier)
@@ -144,7 +153,7 @@ def read_select(
         return None
     entry = _read_coin(contact_id, coin)
     if entry.coin_category != call.tier:
-        _log.info("fallback_used", extra={**_describe(entry), "desired_tier": call.tier})
+        log_fallback(entry, call.tier)
     # Each call pays for what is described here, and few programs listen.
     if _log.isEnabledFor(logging.DEBUG):
         _log.debug("coin_selected", extra=_describe(entry))
@@ -162,8 +171,10 @@ def continue_select(contact_id: str, call: Call, reply: Reply | AQMDatabaseError
         return None
     _, _, aside, tier, place = reply
     _warn_of_aside(contact_id, aside)
-    left = len(TIERS) - TIERS.index(tier.decode())
-    keys = (*call.keys[:_FIRST_QUEUE], *call.keys[-left:])
+    before = cast("str | bytes", call.arguments[_TIER])
+    begun = before if isinstance(before, str) else before.decode()
+    passed = TIERS.index(tier.decode()) - TIERS.index(begun)
+    keys = (*call.keys[:_FIRST_QUEUE], *call.keys[_FIRST_QUEUE + passed :])
     return Call(SELECT, keys, (*call.arguments[:_TIER], tier, place), call.tier)
 
 
@@ -218,7 +229,7 @@ def build_release(scope: Scope, entry: InventoryEntry, caps: Caps) -> Call:
     return Call(RELEASE, keys, arguments, entry.coin_category)
 
 
-def read_release(entry: InventoryEntry, reply: Reply) -> bool:
+def read_release(entry: InventoryEntry, reply: Reply | AQMDatabaseError) -> bool:
     """Whether the coin is back."""
     [released] = check_reply(reply, contact_id=entry.contact_id)
     return bool(released)
@@ -352,6 +363,21 @@ async def count_stale(
         for contact_id, found in counts.items()
         if any(found) and min(found) >= 0
     }
+
+
+def log_fallback(entry: InventoryEntry, desired_tier: str | None) -> None:
+    """Logs that a coin of a lower tier was handed out."""
+    _log.info("fallback_used", extra={**_describe(entry), "desired_tier": desired_tier})
+
+
+def find_end(entry: InventoryEntry) -> int:
+    """When a coin is stale, in ms since the epoch."""
+    return entry.fetched_at + COIN_TTL_MS if entry.expires_at is None else entry.expires_at
+
+
+def warn_of_stale(entry: InventoryEntry) -> None:
+    """Logs that a coin wasn't handed out, since it's stale by now."""
+    _warn_of_aside(entry.contact_id, [entry.key_id.encode(), b"stale"])
 
 
 def _describe(coin: NewCoin | InventoryEntry) -> dict[str, str]:

@@ -1,9 +1,10 @@
 -- Hands out the oldest coin of the first tier that has one.
 -- KEYS: claim, meta, used, used_until, watch, aside, queue, lower ...
 -- ARGV: sent (ms), clock, row_prefix, claim_prefix, tier, place?
---       lower: the queues of the tiers below the one that is wanted, the best first; clock: ms as
---       text, which some servers write faster than a number; place: where in the wanted tier's queue
---       to look first, after a reply that says UNFINISHED.
+--       lower: the queues of the tiers below the one that is wanted, the best first, or fewer, if
+--       a coin of no others will do; clock: ms as text, which some servers write faster than a
+--       number; place: where in the wanted tier's queue to look first, after a reply that says
+--       UNFINISHED.
 -- Returns: {OK, claim, set aside} | {OK, claim, set aside, key_id, coin_category, public_key,
 --          signature, fetched_at, expires_at, receipt} | {NOT_REGISTERED, claim} | {CORRUPT, claim}
 --          | {UNFINISHED, claim, set aside, tier, place} | {UNKNOWN, claim, shown}
@@ -117,8 +118,9 @@ if is_late(sent, shown) then
 end
 local skipped, confirmed, looks = {}, nil, 0
 local passed = tonumber(place or 0)
-for step, each in ipairs(list_from(tier)) do
-  local queue = lower[step - 1] or queue
+local tiers = list_from(tier)
+for step = 1, 1 + #lower do
+  local each, queue = tiers[step], lower[step - 1] or queue
   local head = redis.call('ZRANGE', queue, passed, passed, 'WITHSCORES')
   while head[1] do
     local id = head[1]
