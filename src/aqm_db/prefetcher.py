@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from ._background import Backoff, Bell, import_anyio, make_event, run_beside
 from ._io.redispy.async_loops import Home
@@ -150,14 +150,13 @@ class AsyncPrefetcher:
 
     def drop(self, contact_id: str) -> None:
         """Has a contact's coins that are at hand go back; for the inventory."""
-        refusal = self._home.find_refusal()
-        loop = self._home.loop
-        if refusal is None:
+        home = self._home
+        if home.find_refusal() is None:
             self._drop(contact_id)
-        elif loop is not None and not self._home.is_inherited:
-            # An event loop that is closed has nothing at hand any more.
+        elif home.loop is not None and not home.is_inherited:
+            # An event loop that is closed just now has nothing at hand any more.
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._drop, contact_id)
+                home.loop.call_soon_threadsafe(self._drop, contact_id)
 
     def discard(self, contact_id: str, key_id: str) -> bool:
         """Forgets a coin that is at hand, and says whether it was; for the inventory."""
@@ -217,8 +216,10 @@ class AsyncPrefetcher:
         """Asks the database; what is at hand of a lower tier comes before what is there of it."""
         tiers = TIERS[TIERS.index(tier) :]
         entry: InventoryEntry | None = None
-        is_told = False
-        for place, each in enumerate(tiers):
+        is_told = is_last = False
+        place = 0
+        while entry is None and not is_last:
+            each = tiers[place]
             began = self._read_clock()
             coming = self._find_coming(contact_id, tiers[place:])
             is_last = not self._may_have(contact_id, tiers[place + 1 :])
@@ -236,8 +237,7 @@ class AsyncPrefetcher:
                 # Of this tier there is none in the database, or of none that are left.
                 is_told = False
                 entry = self._take_best(contact_id, tiers if is_last else tiers[: place + 2])
-            if entry is not None or is_last:
-                break
+            place += 1
         if entry is not None and entry.coin_category != tier and not is_told:
             log_fallback(entry, tier)
         return entry
@@ -327,7 +327,8 @@ class AsyncPrefetcher:
 
     def _put_back(self, entry: InventoryEntry) -> None:
         self._returning[PutBack(entry)] = None
-        self._bell.ring()
+        if self._is_open:
+            self._bell.ring()
 
     def _drop(self, contact_id: str) -> None:
         """Has a contact's coins go back; the next call begins anew."""
@@ -470,8 +471,8 @@ class AsyncPrefetcher:
             for coin, outcome in zip(coins, outcomes, strict=True):
                 if is_settled(outcome):
                     self._returning.pop(coin, None)
-                elif isinstance(outcome, AQMDatabaseError):
-                    failure = outcome
+                else:
+                    failure = cast("AQMDatabaseError", outcome)
             if failure is not None:
                 return failure
         return None

@@ -16,8 +16,8 @@ from aqm_db.errors import (
     InventoryUnavailableError,
     KeyAlreadyBurnedError,
 )
-from aqm_db.metrics import MaintenanceGauges, instrument
-from aqm_db.types import MaintenanceProgress, NewCoin
+from aqm_db.metrics import MaintenanceGauges, PrefetchMetrics, instrument
+from aqm_db.types import MaintenanceProgress, NewCoin, PrefetchCounts
 from tests.conftest import INVENTORY_DB, VAULT_DB
 from tests.support.backends import RunningServer
 from tests.support.samples import BOB, halves, sample_key, stock
@@ -113,6 +113,21 @@ async def test_other_owners_are_counted_with_the_database_they_came_from(
     for each in (db, before, db.for_owner("alice"), db.for_owner("alice").for_owner("bob")):
         await each.inventory.register_contact(BOB, "MATE")
     assert counted(reader) == {("inv_register", "ok", None, None): 3}
+
+
+def test_coins_at_hand(reader: InMemoryMetricReader) -> None:
+    """What was done since the last time is added, and what there is takes its place."""
+    metrics = PrefetchMetrics(provider(reader).get_meter("test"))
+    for hits, misses, at_hand in ((2, 1, 3), (5, 1, 0)):
+        counts = ({"GOLD": hits}, {"GOLD": misses}, {"GOLD": at_hand})
+        metrics.record(PrefetchCounts(*counts))
+    found = exported(reader)
+    assert {
+        (attributes["outcome"], attributes["tier"]): point.value
+        for attributes, point in found["aqm_db.prefetch.selections"]
+    } == {("hit", "GOLD"): 5, ("miss", "GOLD"): 1}
+    [(attributes, point)] = found["aqm_db.prefetch.coins"]
+    assert (attributes, point.value) == ({"tier": "GOLD"}, 0)
 
 
 @pytest.mark.asyncio

@@ -3,11 +3,11 @@
 import asyncio
 import importlib
 import logging
+import os
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from os import _exit, fork, waitpid, waitstatus_to_exitcode
 from typing import Any
 
 import anyio
@@ -47,7 +47,8 @@ class Line:
     Attributes:
         failure: what becomes of everything; None for what the server says.
         held: what answers wait for; None if for nothing.
-        sent: how many calls each request has had.
+        sent: the calls of each request.
+        answered: how many single calls were answered.
     """
 
     def __init__(self, seam: Seam) -> None:
@@ -55,13 +56,16 @@ class Line:
         self.failure: AQMDatabaseError | None = None
         self.held: asyncio.Event | None = None
         self.sent: list[list[Call]] = []
+        self.answered = 0
 
     async def run(self, call: Call, undo: Undo | None = None) -> Reply:
         """One call."""
         self.sent.append([call])
         if self.failure is not None:
             raise self.failure
-        return await self._seam.run(call, undo)
+        reply = await self._seam.run(call, undo)
+        self.answered += 1
+        return reply
 
     async def run_all(
         self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
@@ -73,6 +77,8 @@ class Line:
         replies = await self._seam.run_all(calls, undos)
         if self.held is not None:
             await self.held.wait()
+            if self.failure is not None:
+                raise self.failure
         return replies
 
     async def read(self, *commands: Sequence[Argument]) -> list[Any]:
@@ -314,7 +320,7 @@ async def test_a_miss_that_finds_nothing_while_the_last_one_comes(valkey: Redis)
         while await queue(valkey):
             pass
         calls = [asyncio.create_task(name_of(at_hand.select_coin(BOB, "GOLD"))) for _ in range(2)]
-        await until(lambda: len(line.sent) == 3)
+        await until(lambda: line.answered == 2)
         calls[0].cancel()
         line.held.set()
         line.held = None
@@ -616,16 +622,38 @@ async def test_a_refill_in_flight_for_a_contact_who_is_forgotten(valkey: Redis) 
     assert await queue(valkey) == []
 
 
+async def test_a_refill_that_fails_for_a_contact_who_is_forgotten(
+    valkey: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It isn't tried again."""
+    inventory = await stocked(valkey)
+    line = over_line(inventory)
+    line.held = asyncio.Event()
+    async with inventory.prefetch(ahead=2, contacts=[BOB]) as at_hand:
+        await until(lambda: line.sent)
+        await inventory.set_contact_priority(BOB, "MATE")
+        line.failure = InventoryUnavailableError("gone")
+        line.held.set()
+        await until(lambda: events(caplog))
+        line.failure = line.held = None
+        assert await at_hand.select_coin(BOB, "SILVER") is None
+        await filled(at_hand, 0)
+        assert len(line.sent) == 3
+
+
 async def test_a_miss_of_a_forgotten_contact_drops_the_rest(
     inventory: AsyncSmartInventory, other: AsyncSmartInventory, bob: str
 ) -> None:
-    """Also what is at hand of other tiers."""
-    async with inventory.prefetch(ahead=2, contacts=[bob]) as at_hand:
-        await filled(at_hand, 2)
-        await other.forget_contact(bob)
-        with pytest.raises(ContactNotRegisteredError):
-            await at_hand.select_coin(bob, "SILVER")
-        assert at_hand.read_counts().at_hand["GOLD"] == 0
+    """Also what is at hand of other tiers, be they better or lower."""
+    for tier in ("GOLD", "BRONZE"):
+        await inventory.register_contact(bob, "BESTIE")
+        await stock(inventory, bob, tier, f"{tier}1", f"{tier}2")
+        async with inventory.prefetch(ahead=2, contacts=[bob], tiers=[tier]) as at_hand:
+            await filled(at_hand, 2, tier)
+            await other.forget_contact(bob)
+            with pytest.raises(ContactNotRegisteredError):
+                await at_hand.select_coin(bob, "SILVER")
+            assert at_hand.read_counts().at_hand[tier] == 0
 
 
 async def test_a_coin_that_is_removed(inventory: AsyncSmartInventory, bob: str) -> None:
@@ -934,7 +962,7 @@ async def test_a_process_that_was_forked(valkey: Redis) -> None:
     inventory = await stocked(valkey)
     async with inventory.prefetch(ahead=2, contacts=[BOB]) as at_hand:
         await filled(at_hand, 2)
-        child = fork()
+        child = os.fork()
         if child == 0:
             status = 1
             try:
@@ -944,9 +972,9 @@ async def test_a_process_that_was_forked(valkey: Redis) -> None:
                 is_empty = at_hand.read_counts().at_hand["GOLD"] == 0
                 status = 0 if is_empty and "forked" in str(error) else 2
             finally:
-                _exit(status)
-        _, status = await asyncio.to_thread(waitpid, child, 0)
-        assert waitstatus_to_exitcode(status) == 0
+                os._exit(status)
+        _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
         assert at_once(at_hand.select_coin(BOB, "GOLD")) == GOLD[0]
     assert await queue(valkey) == GOLD[1:]
 

@@ -37,6 +37,15 @@ def test_the_first_examples_run(example: str, tmp_path: Path) -> None:
         assert finished.stderr == ""
 
 
+def test_the_example_of_coins_at_hand_runs(tmp_path: Path) -> None:
+    """It hands out as many coins as it stored, and leaves none behind."""
+    example = next(example for example in EXAMPLES if "prefetch(" in example)
+    for _ in range(2):
+        finished = program(example, tmp_path)
+        assert (finished.returncode, finished.stderr) == (0, "")
+        assert finished.stdout.count("SILVER") == 3
+
+
 def test_the_guide_runs(tmp_path: Path) -> None:
     """Coins are minted, published, claimed, verified and cached; a message is sent and read."""
     guide = next(example for example in EXAMPLES if "AsyncReplenisher" in example)
