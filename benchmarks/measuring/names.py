@@ -4,6 +4,7 @@ from typing import Final
 
 # Variants
 LIBRARY: Final = "aqm_db"
+AT_HAND: Final = "aqm_db, a coin at hand"
 TOGETHER: Final = "aqm_db, single calls at once"
 BATCH: Final = "aqm_db, one call"
 PING: Final = "PING, default client"
@@ -64,6 +65,9 @@ FILL_INDEX: Final = "an index of contacts"
 
 # Groups
 SELECT: Final = "select_coin, alone"
+AT_HAND_ALONE: Final = "a coin at hand, alone"
+AT_HAND_CROWD: Final = "a coin at hand, callers: 64"
+AT_HAND_ON_DISK: Final = "a coin at hand, confirmed by a disk that is asked once a second"
 STORE: Final = "inventory.store_key, alone"
 KEEP: Final = "vault.store_key, alone"
 BURN: Final = "burn_key, alone"
@@ -98,6 +102,7 @@ _CONFIRMED: Final = "select_coin, confirmed or not, callers: "
 _RATE: Final = "select_coin, arrivals per second: "
 _OTHER: Final = ", the other commit"
 _DISTANCE: Final = "select_coin, ms of round trip added: "
+_AT_HAND_FAR: Final = "a coin at hand, ms of round trip added: "
 
 
 def callers(count: int) -> str:
@@ -128,6 +133,11 @@ def rate(per_second: float) -> str:
 def distance(milliseconds: float) -> str:
     """A longer way to the server."""
     return f"{_DISTANCE}{milliseconds:g}"
+
+
+def at_hand_far(milliseconds: float) -> str:
+    """Coins at hand, with a longer way to the server."""
+    return f"{_AT_HAND_FAR}{milliseconds:g}"
 
 
 def walk(operation: str) -> str:

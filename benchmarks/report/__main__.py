@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.measuring import names
 from benchmarks.report import costs, owners
-from benchmarks.report.goals import ALLOWED, GOALS, Goal
+from benchmarks.report.goals import ALLOWED, AT_HAND_DISTANCES, GOALS, Goal
 from benchmarks.report.results import Result, Results, Spread
 from benchmarks.report.tables import figure, milliseconds, section, spread, table
 
@@ -17,6 +17,11 @@ CALLERS = (1, 8, 16, 64, 512)
 CONFIRMED = (1, 64, 512)
 DISTANCES = (0.5, 1, 2, 5)
 LONE = (names.SELECT, names.STORE, names.KEEP, names.BURN, names.FETCH)
+AT_HAND = (
+    names.AT_HAND_ALONE,
+    *map(names.at_hand_far, AT_HAND_DISTANCES),
+    names.AT_HAND_ON_DISK,
+)
 BATCHES = (names.SELECT_50, names.STORE_50, names.KEEP_50)
 WALKS = tuple(names.walk(each) for each in ("get_inventory", "garbage_collect", "purge_expired"))
 PERCENTILES = ("p50", "p95", "p99", "p99.9", "max")
@@ -29,7 +34,7 @@ def text_of(run: Results, date: str) -> str:
         _head(run, date),
         _goals(run),
         "![Latency, throughput and load](report.svg)",
-        *(_latencies(group, run.group(group).values()) for group in LONE),
+        *(_latencies(group, run.group(group).values()) for group in (*LONE, *AT_HAND)),
         _other_design(run),
         _limits(run),
         _callers(run),

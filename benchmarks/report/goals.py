@@ -18,6 +18,7 @@ WALKING = "954ddfd"
 """The last commit in which what an owner did walked over the whole database."""
 SLOW_SELECT = "d78437c"
 """The commit that ``select_coin`` is compared with."""
+AT_HAND_DISTANCES = (1, 2, 5, 20)
 ANY = ""
 """Any commit."""
 
@@ -322,6 +323,12 @@ def _more_connections(run: Results) -> float:
     return after - before
 
 
+def _longest_at_hand(variant: str, run: Results) -> float:
+    """The longest call of a round, in ms: of all distances and disks that of the longest."""
+    groups = (*map(names.at_hand_far, AT_HAND_DISTANCES), names.AT_HAND_ON_DISK)
+    return max(run.figure(group, variant, "round_max_ms") for group in groups)
+
+
 def _import(run: Results) -> Spread:
     return run.paired_ratio(names.IMPORT, "aqm_db", "redis.asyncio")
 
@@ -357,6 +364,31 @@ GOALS = (
         reason=_lone_parts,
     ),
     _lone("against the same EVALSHA through the default client, p50", names.EVALSHA, 1.0),
+    Goal(
+        "a coin at hand, p50",
+        lambda run: 1e3 * run.figure(names.AT_HAND_ALONE, names.AT_HAND, "p50_ms"),
+        *(15, "at most", "us"),
+    ),
+    Goal(
+        "a coin at hand against a lone `select_coin`, p50",
+        lambda run: run.p50_ratio(names.AT_HAND_ALONE, names.AT_HAND, names.LIBRARY),
+        *(0.1, "at most"),
+    ),
+    Goal(
+        "a coin at hand against sqlite3 on the loop's own thread, p50",
+        lambda run: run.p50_ratio(names.AT_HAND_ALONE, names.AT_HAND, names.SQLITE),
+        *(1, "under"),
+    ),
+    Goal(
+        "64 callers, while coins at hand last, against `select_coin`, throughput",
+        lambda run: run.paired_ratio(names.AT_HAND_CROWD, names.LIBRARY, names.AT_HAND),
+        *(5, "at least"),
+    ),
+    Goal(
+        "the longest wait for a coin at hand, up to 20 ms away, or once a second on the disk",
+        *(partial(_longest_at_hand, names.AT_HAND), 2.0, "under", "ms"),
+        possible=partial(_longest_at_hand, names.NOTHING),
+    ),
     _lone_gain("faster than the specification's five commands, p50", names.COMMANDS, 3.5),
     _lone_gain("faster than two pipelines, p50", names.PIPELINES, 2.0),
     _throughput("8 callers against the default client, throughput", 8, names.EVALSHA, 3.0),

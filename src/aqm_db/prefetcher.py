@@ -9,12 +9,12 @@ import logging
 import random
 from bisect import insort
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
-from ._background import Backoff, Bell, import_anyio, make_event, run_beside
+from ._background import Backoff, Bell, import_anyio, make_event, run_beside, share_out
 from ._io.redispy.async_loops import Home
 from ._io.shielding import finish_after
 from ._model.checks import check_category, check_count, check_id, check_items
@@ -38,6 +38,8 @@ Select: TypeAlias = Callable[[str, str], Awaitable[InventoryEntry | None]]
 """The inventory's ``select_coin``."""
 _TAKEN_AT_ONCE: Final = 16
 """Coins in one round trip: whoever else uses the event loop waits for no more than these."""
+_PORTIONS_AT_ONCE: Final = 16
+"""Such round trips that are under way at once: disks and replicas confirm them together."""
 _LINK: Final = ("", "")
 """What the pause after a failure is about."""
 _FIRST_PAUSE_MS: Final = 1_000
@@ -89,7 +91,7 @@ class AsyncPrefetcher:
         self._home = Home(self._leave)
         self._bell = Bell()
         self._backoff = Backoff(_FIRST_PAUSE_MS, _LONGEST_PAUSE_MS, _read_elapsed_ms, random.random)
-        self._coming: Any = None
+        self._failure: AQMDatabaseError | None = None
         self._is_open = False
         self._is_failing = False
         self._contacts: OrderedDict[str, _Contact] = OrderedDict()
@@ -221,7 +223,7 @@ class AsyncPrefetcher:
         while entry is None and not is_last:
             each = tiers[place]
             began = self._read_clock()
-            coming = self._find_coming(contact_id, tiers[place:])
+            coming = self._list_coming(contact_id, tiers[place:])
             is_last = not self._may_have(contact_id, tiers[place + 1 :])
             if is_last:
                 entry = await self._select(contact_id, each)
@@ -229,8 +231,9 @@ class AsyncPrefetcher:
             else:
                 wanted = Selection(contact_id, each, is_exact=True)
                 entry = await take_one(self._scope, self._caps, wanted)
-            if coming is not None and not coming.is_set():
-                await self._await_older(entry, coming)
+            for older in coming:
+                if not older.is_set():
+                    await self._await_older(entry, older)
             if entry is not None:
                 entry = self._exchange(entry, began)
             if entry is None:
@@ -245,13 +248,12 @@ class AsyncPrefetcher:
     def _may_have(self, contact_id: str, tiers: Iterable[CoinCategory]) -> bool:
         """Whether a coin of some tiers is at hand, or about to be."""
         queues = (self._find_queue(contact_id, tier) for tier in tiers)
-        return any(queue is not None and (queue.coins or queue.is_coming) for queue in queues)
+        return any(queue is not None and (queue.coins or queue.coming) for queue in queues)
 
-    def _find_coming(self, contact_id: str, tiers: Iterable[CoinCategory]) -> Any:
-        """The end of the refill that is under way for some tiers; None if there is none."""
+    def _list_coming(self, contact_id: str, tiers: Iterable[CoinCategory]) -> list[Any]:
+        """The ends of the refills that are under way for some tiers."""
         queues = (self._find_queue(contact_id, tier) for tier in tiers)
-        is_coming = any(queue is not None and queue.is_coming for queue in queues)
-        return self._coming if is_coming else None
+        return [queue.coming for queue in queues if queue is not None and queue.coming]
 
     async def _await_older(self, entry: InventoryEntry | None, coming: Any) -> None:
         """Waits for what was taken before a coin, which goes back if its caller is gone.
@@ -376,12 +378,33 @@ class AsyncPrefetcher:
 
     async def _refill(self) -> AQMDatabaseError | None:
         """Takes what is missing, or some of it; returns why that failed."""
-        # What comes of a request whose outcome nobody knows is used up: one is enough to see
-        # whether it works again.
-        queues = list(self._plan(1 if self._is_failing else _TAKEN_AT_ONCE))
+        self._failure = None
+        planned: list[_Portion] = []
+        try:
+            # What comes of a request whose outcome nobody knows is used up: one is enough to see
+            # whether it works again.
+            planned.append(self._plan(1 if self._is_failing else _TAKEN_AT_ONCE))
+            if self._is_failing or not self._short:
+                await self._take_portion(planned[0])
+            else:
+                workers = [self._take_portion] * _PORTIONS_AT_ONCE
+                await share_out(self._give_portions(planned), workers)
+        finally:
+            for portion in planned:
+                portion.end()
+        return self._failure
+
+    async def _give_portions(self, planned: "list[_Portion]") -> "AsyncGenerator[_Portion]":
+        """One after the other, as long as there are any and none has failed."""
+        while planned[-1].queues and self._failure is None:
+            yield planned[-1]
+            planned.append(self._plan(_TAKEN_AT_ONCE))
+
+    async def _take_portion(self, portion: "_Portion") -> None:
+        """Takes the coins of a portion, if there are any."""
+        queues = portion.queues
         if not queues:
-            return None
-        coming = self._coming = make_event()
+            return
         look = Look(dict.fromkeys(queue.contact.contact_id for queue in queues))
         wanted = [
             Selection(queue.contact.contact_id, queue.tier, is_exact=True) for queue in queues
@@ -393,19 +416,15 @@ class AsyncPrefetcher:
         except AQMDatabaseError as error:
             outcomes = [error] * len(queues)
         finally:
-            for queue in queues:
-                queue.is_coming = False
-            coming.set()
+            portion.end()
         for contact_id, priority in look.priorities.items():
             self._note_priority(contact_id, priority)
-        failure: AQMDatabaseError | None = None
         for queue, outcome in zip(queues, outcomes, strict=True):
             if isinstance(outcome, InventoryEntry):
                 self._is_failing = False
                 self._receive(queue, outcome, began)
             elif outcome is not None and not self._is_over(queue, outcome):
-                failure = outcome
-        return failure
+                self._failure = outcome
 
     def _is_over(self, queue: "_Queue", error: AQMDatabaseError) -> bool:
         """Whether it's no use to refill a queue again before somebody has asked the database."""
@@ -420,18 +439,18 @@ class AsyncPrefetcher:
             return False
         return True
 
-    def _plan(self, most: int) -> "Iterator[_Queue]":
-        """The queues that are refilled now, each as often as a coin of it is to be taken."""
-        while self._short and most > 0:
-            queue = next(iter(self._short))
-            del self._short[queue]
-            missing = self._ahead - len(queue.coins)
-            if missing > most:
-                self._short[queue] = None
-            for _ in range(min(missing, most)):
-                queue.is_coming = True
-                yield queue
-            most -= missing
+    def _plan(self, most: int) -> "_Portion":
+        """What is taken next: so many coins at most."""
+        portion = _Portion()
+        for queue in tuple(self._short):
+            # Of what is under way for one, nobody knows yet how much it comes to.
+            if queue.coming is None and most > 0:
+                missing = self._ahead - len(queue.coins)
+                if missing <= most:
+                    del self._short[queue]
+                portion.add(queue, min(missing, most))
+                most -= missing
+        return portion
 
     def _note_priority(self, contact_id: str, priority: object) -> None:
         """Whoever has another priority than before begins anew."""
@@ -529,16 +548,16 @@ class _Queue:
         contact: whose.
         tier: of which tier.
         coins: what is at hand.
-        is_coming: whether more were asked for.
+        coming: the end of the refill that is under way; None if there is none.
     """
 
-    __slots__ = ("coins", "contact", "is_coming", "tier")
+    __slots__ = ("coins", "coming", "contact", "tier")
 
     def __init__(self, contact: "_Contact", tier: CoinCategory) -> None:
         self.contact = contact
         self.tier: CoinCategory = tier
         self.coins: list[_Held] = []
-        self.is_coming = False
+        self.coming: Any = None
 
     def add(self, held: _Held) -> None:
         """Puts one to the others, in order."""
@@ -548,6 +567,31 @@ class _Queue:
         """Takes all of them away."""
         coins, self.coins = self.coins, []
         return coins
+
+
+class _Portion:
+    """Coins that are taken in one round trip.
+
+    Attributes:
+        queues: what they are for, each as often as a coin of it is to be taken.
+    """
+
+    def __init__(self) -> None:
+        self.queues: list[_Queue] = []
+        self._event = make_event()
+
+    def add(self, queue: _Queue, count: int) -> None:
+        """Adds so many coins of a queue; there may be none missing any more."""
+        for _ in range(count):
+            queue.coming = self._event
+            self.queues.append(queue)
+
+    def end(self) -> None:
+        """Tells who waits for it that nothing is under way any more."""
+        for queue in self.queues:
+            if queue.coming is self._event:
+                queue.coming = None
+        self._event.set()
 
 
 class _Contact:
