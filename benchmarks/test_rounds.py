@@ -34,7 +34,9 @@ async def test_round(
     async with connect(url, owner=OWNER, clock=CLOCK) as database:
         await come(database, owners)
         with provider(url) as other:
-            beside, alone = await take_turns(database, other, plan)
+            beside, alone, busy = await take_turns(database, other, plan)
+        if busy is not None:
+            async_benchmark.record(names.ROUND, names.BESIDE_SELECTS, [busy], us=busy * 1e6)
         async_benchmark.record(names.ROUND_BESIDE, names.ALONE, alone, p99_ms=middle(alone))
         async_benchmark.record(names.ROUND_BESIDE, names.BESIDE, beside, p99_ms=middle(beside))
         begin = perf_counter()
@@ -71,19 +73,29 @@ async def furnish(database: AsyncClientDatabase) -> None:
 
 async def take_turns(
     database: AsyncClientDatabase, other: Provider, plan: Plan
-) -> tuple[list[float], list[float]]:
-    """The p99 of each window in seconds: beside the other program, and alone, in turns."""
+) -> tuple[list[float], list[float], float | None]:
+    """The p99 of each window in seconds: beside the other program, and alone, in turns.
+
+    And how many seconds each owner takes the other program meanwhile; None if nobody can tell.
+    """
     beside: list[float] = []
     alone: list[float] = []
+    seconds, cared_for = 0.0, 0
     for _ in range(plan.round_windows):
         for times in (beside, alone):
             other.pause()
             contacts = await stocked(database.inventory, plan.round_calls)
             if times is beside:
                 other.go_on()
+            before = await database.get_maintenance_progress()
             run = await select_all(database, contacts)
             times.append(percentile(sorted(run.latencies), 0.99))
-    return beside, alone
+            after = await database.get_maintenance_progress()
+            # Between two rounds it's none of either.
+            if times is beside and before and after and before.began_at == after.began_at:
+                seconds += run.elapsed
+                cared_for += after.owners_cared_for - before.owners_cared_for
+    return beside, alone, seconds / cared_for if cared_for else None
 
 
 async def select_all(database: AsyncClientDatabase, contacts: Sequence[str]) -> Run:

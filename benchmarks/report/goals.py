@@ -308,11 +308,8 @@ def _doubling(run: Results) -> Spread:
 
 
 def _long_round(run: Results) -> float:
-    """Seconds, from those of the owners that there were."""
-    times = [result.extra["us"] for result in run.group(names.ROUND).values()]
-    if not times:
-        raise KeyError(names.ROUND)
-    return times[-1] * 100_000 / 1e6
+    """Seconds, from what each owner takes beside other programs' selections."""
+    return run.group(names.ROUND)[names.BESIDE_SELECTS].extra["us"] * 100_000 / 1e6
 
 
 def _more_connections(run: Results) -> float:
@@ -547,7 +544,13 @@ GOALS = (
             ),
         )
     ),
-    Goal("a round of maintenance over 100,000 owners", _long_round, 300, "at most", "s"),
+    Goal(
+        "a round over 100,000 owners, beside 1,000 selections per second",
+        _long_round,
+        300,
+        "at most",
+        "s",
+    ),
     _batch("`select_coins` of 50 contacts against one hand-written pipeline", names.SELECT_50),
     _batch("the inventory's `store_keys` of 50 against one hand-written pipeline", names.STORE_50),
     _batch("the vault's `store_keys` of 50 against one hand-written pipeline", names.KEEP_50),
