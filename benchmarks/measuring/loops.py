@@ -87,8 +87,12 @@ class Series:
 
 
 @contextmanager
-def _frozen_heap() -> Generator[None]:
-    """Hides what is there already from the garbage collector, which itself stays on."""
+def frozen_heap() -> Generator[None]:
+    """Hides what is there already from the garbage collector, which itself stays on.
+
+    It stops a program for as long as all that it holds takes to be looked at: as in a program that
+    has called :func:`gc.freeze`, only what is made meanwhile counts.
+    """
     gc.collect()
     gc.freeze()
     try:
@@ -173,7 +177,7 @@ async def interleaved(
     order = list(variants)
     shuffle = random.Random(rounds).shuffle  # noqa: S311 - any order will do, the same each time
     measured = {variant.name: Series() for variant in variants}
-    with _frozen_heap():
+    with frozen_heap():
         for number in range(-1, rounds):
             shuffle(order)
             ready = {variant.name: await variant.prepare(operations) for variant in order}

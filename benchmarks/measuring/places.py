@@ -1,9 +1,8 @@
 """Where a task is done: a server or a cluster, and an owner's database on it."""
 
 import asyncio
-import gc
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Final, TypeAlias
@@ -12,7 +11,7 @@ from redis.asyncio import Redis
 
 from aqm_db import AsyncClientDatabase, connect
 from benchmarks.measuring import names
-from benchmarks.measuring.loops import Call
+from benchmarks.measuring.loops import Call, frozen_heap
 from benchmarks.measuring.stock import CLOCK
 
 PLENTY: Final = 10**12
@@ -58,7 +57,7 @@ class Place:
         await self.client.config_set("slowlog-log-slower-than", _SLOW_US)
         await self.client.config_set("slowlog-max-len", 100_000)
         await self.client.slowlog_reset()
-        with _little_garbage():
+        with frozen_heap():
             seconds, stall = await _watched(call)
         slow: list[dict[str, Any]] = await self.client.slowlog_get(-1)
         # Emptying the log may take long, too.
@@ -79,21 +78,6 @@ async def opened(url: str, owner: str) -> AsyncGenerator[Place]:
             client, client, owner=owner, budget_bytes=PLENTY, clock=CLOCK
         )
         yield Place(owner, database, client)
-
-
-@contextmanager
-def _little_garbage() -> Generator[None]:
-    """Leaves what is there already out of Python's full collections.
-
-    They stop a program for as long as all that it holds takes to be looked at, whatever the library
-    does: as in a program that has called :func:`gc.freeze`, only what a call makes itself counts.
-    """
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 async def _watched(call: Call) -> tuple[float, float]:

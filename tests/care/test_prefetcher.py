@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -16,7 +16,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from aqm_db import AsyncClientDatabase, AsyncSmartInventory, config
-from aqm_db._io.seam import Argument, Call, Reply, Seam, Undo
+from aqm_db._io.seam import Call, Reply, Seam, Undo
 from aqm_db.errors import (
     AQMDatabaseError,
     ContactNotRegisteredError,
@@ -31,6 +31,7 @@ from aqm_db.types import InventoryEntry, NewCoin
 from tests.conftest import INVENTORY_DB
 from tests.faults.support.cancelled_callers import Way, by_cancel, by_scope, by_timeout, given_up
 from tests.support.backends import VALKEY_9, Servers
+from tests.support.layers import Passing
 from tests.support.samples import BOB, DAY_MS, MATE, Clock, halves, stock
 
 pytestmark = pytest.mark.asyncio
@@ -41,7 +42,7 @@ CAPS = {
 GOLD = [f"g{number}" for number in range(6)]
 
 
-class Line:
+class Line(Passing):
     """A seam that fails, and holds back what was answered, as a test says.
 
     Attributes:
@@ -52,7 +53,7 @@ class Line:
     """
 
     def __init__(self, seam: Seam) -> None:
-        self._seam = seam
+        super().__init__(seam)
         self.failure: AQMDatabaseError | None = None
         self.held: asyncio.Event | None = None
         self.sent: list[list[Call]] = []
@@ -63,7 +64,7 @@ class Line:
         self.sent.append([call])
         if self.failure is not None:
             raise self.failure
-        reply = await self._seam.run(call, undo)
+        reply = await self._behind.run(call, undo)
         self.answered += 1
         return reply
 
@@ -74,29 +75,13 @@ class Line:
         self.sent.append(list(calls))
         if self.failure is not None:
             raise self.failure
-        replies = await self._seam.run_all(calls, undos)
+        replies = await self._behind.run_all(calls, undos)
         if self.held is not None:
             await self.held.wait()
             if self.failure is not None:
                 raise self.failure
         self.answered += 1
         return replies
-
-    async def read(self, *commands: Sequence[Argument]) -> list[Any]:
-        """Commands."""
-        return await self._seam.read(*commands)
-
-    def scan(self, pattern: str, within: str | None = None) -> AsyncIterator[list[bytes]]:
-        """Pages."""
-        return self._seam.scan(pattern, within)
-
-    def distrust(self) -> None:
-        """Hangs up."""
-        self._seam.distrust()
-
-    async def aclose(self) -> None:
-        """Closes it."""
-        await self._seam.aclose()
 
 
 @pytest.fixture
@@ -140,7 +125,7 @@ async def stocked(client: Redis, clock: Clock | None = None) -> AsyncSmartInvent
 def over_line(inventory: AsyncSmartInventory) -> Line:
     """Puts a line between an inventory and its server."""
     line = Line(inventory.scope.seam)
-    inventory.scope = inventory.scope.replace_seam(line)
+    inventory.scope = inventory.scope.replace_seam(cast("Seam", line))
     return line
 
 
