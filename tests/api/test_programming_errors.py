@@ -32,7 +32,7 @@ from aqm_db._io import target
 from aqm_db._io.redispy import clients
 from aqm_db._io.redispy.faces import Face
 from aqm_db._model import checks
-from aqm_db._operations import reservations
+from aqm_db._operations import Scope, reservations
 from aqm_db.backup import _file, _records, export_backup, import_backup
 from aqm_db.embedded import EmbeddedServer, _share
 from aqm_db.errors import CorruptEntryError, InventoryUnavailableError
@@ -83,7 +83,7 @@ async def test_a_mistake_ends_the_background(
 ) -> None:
     """Tried again every minute, it would be a line in a log for ever."""
     error = kind("ours")
-    monkeypatch.setattr(replenisher, "needs_of", breaking(error))
+    monkeypatch.setattr(replenisher, "summarize_pages", breaking(error))
     running = AsyncReplenisher(db.inventory, CoinServer().fetch).running(
         every=60, sleep=never_sleeping
     )
@@ -111,7 +111,7 @@ async def test_a_block_that_fails_as_well(
     db: AsyncClientDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither error hides the other."""
-    monkeypatch.setattr(replenisher, "needs_of", breaking(TypeError("ours")))
+    monkeypatch.setattr(replenisher, "summarize_pages", breaking(TypeError("ours")))
     running = AsyncReplenisher(db.inventory, CoinServer().fetch).running(
         every=60, sleep=never_sleeping
     )
@@ -129,19 +129,20 @@ async def test_what_the_database_refuses_is_tried_again(
     """That's no mistake: the next round may fare better."""
     failures = [InventoryUnavailableError("gone"), CorruptEntryError("malformed")]
     rounds: list[float] = []
-    read = db.inventory.get_inventory
+    read = replenisher.summarize_pages
 
-    async def get_inventory(*contact_id: str) -> Any:
+    async def summarize_pages(scope: Scope) -> AsyncIterator[Any]:
         if failures:
             raise failures.pop(0)
-        return await read(*contact_id)
+        async for page in read(scope):
+            yield page
 
     async def sleep(seconds: float) -> None:
         rounds.append(seconds)
         if len(rounds) > 2:
             await asyncio.Event().wait()
 
-    monkeypatch.setattr(db.inventory, "get_inventory", get_inventory)
+    monkeypatch.setattr(replenisher, "summarize_pages", summarize_pages)
     reported = asyncio.Event()
 
     async def on_report(_: object) -> None:
