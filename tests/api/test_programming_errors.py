@@ -32,7 +32,7 @@ from aqm_db._io import target
 from aqm_db._io.redispy import clients
 from aqm_db._io.redispy.faces import Face
 from aqm_db._model import checks
-from aqm_db._operations import Scope, reservations
+from aqm_db._operations import Scope, contacts, reservations
 from aqm_db.backup import _file, _records, export_backup, import_backup
 from aqm_db.embedded import EmbeddedServer, _share
 from aqm_db.errors import CorruptEntryError, InventoryUnavailableError
@@ -129,12 +129,11 @@ async def test_what_the_database_refuses_is_tried_again(
     """That's no mistake: the next round may fare better."""
     failures = [InventoryUnavailableError("gone"), CorruptEntryError("malformed")]
     rounds: list[float] = []
-    read = replenisher.summarize_pages
 
     async def summarize_pages(scope: Scope) -> AsyncIterator[Any]:
         if failures:
             raise failures.pop(0)
-        async for page in read(scope):
+        async for page in contacts.summarize_pages(scope):
             yield page
 
     async def sleep(seconds: float) -> None:
