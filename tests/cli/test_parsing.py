@@ -39,8 +39,7 @@ SPARED = (
     # Other kinds of servers.
     "fakeredis",
     *(f"aqm_db._io.redispy.{name}" for name in ("async_cluster", "sentinel", "sync_cluster")),
-    # redis-py looks its own version up with it, and a host's name is checked with the other.
-    "email.feedparser",
+    # A host's name is checked with it.
     "encodings.idna",
 )
 PROGRAM = """
