@@ -29,6 +29,7 @@ from .errors import (
     ContactNotRegisteredError,
     CorruptEntryError,
     InventoryUnavailableError,
+    UnavailableError,
 )
 from .types import CoinCategory, InventoryEntry, PrefetchCounts
 
@@ -40,8 +41,9 @@ _TAKEN_AT_ONCE: Final = 16
 """Coins in one round trip: whoever else uses the event loop waits for no more than these."""
 _PORTIONS_AT_ONCE: Final = 16
 """Such round trips that are under way at once: disks and replicas confirm them together."""
-_LINK: Final = ("", "")
-"""What the pause after a failure is about."""
+_LINK: Final = ("", "refill")
+_RETURN: Final = ("", "return")
+"""What the pauses after failures are about."""
 _FIRST_PAUSE_MS: Final = 1_000
 _LONGEST_PAUSE_MS: Final = 60_000
 
@@ -360,9 +362,9 @@ class AsyncPrefetcher:
             await self._bell.wait()
             began = _read_elapsed_ms()
             error = None
-            while error is None and (self._returning or self._short):
+            while error is None and (self._may_give_back() or self._short):
                 # First, since nobody has more coins than are to be at hand.
-                error = await self._give_back() or await self._refill()
+                error = await self._try_to_give_back(began) or await self._refill()
             if error is None:
                 self._recover()
             else:
@@ -373,8 +375,26 @@ class AsyncPrefetcher:
     def _recover(self) -> None:
         self._is_failing = False
         self._backoff.forget_failures(_LINK)
-        if self._short or self._returning:
+        if self._short or self._may_give_back():
             self._bell.ring()
+
+    def _may_give_back(self) -> bool:
+        """Whether something goes back, and it isn't too early after a failure."""
+        return bool(self._returning) and self._backoff.is_over(_RETURN)
+
+    async def _try_to_give_back(self, began: int) -> AQMDatabaseError | None:
+        """Puts back what goes back; returns why nobody is refilled then, either."""
+        if not self._may_give_back():
+            return None
+        error = await self._give_back()
+        if error is None:
+            self._backoff.forget_failures(_RETURN)
+        elif not isinstance(error, UnavailableError):
+            # What the server refuses is in nobody else's way.
+            self._backoff.add_failure(_RETURN, began)
+            _warn(error)
+            return None
+        return error
 
     async def _refill(self) -> AQMDatabaseError | None:
         """Takes what is missing, or some of it; returns why that failed."""
@@ -396,8 +416,10 @@ class AsyncPrefetcher:
 
     async def _give_portions(self, planned: "list[_Portion]") -> "AsyncGenerator[_Portion]":
         """One after the other, as long as there are any and none has failed."""
-        while planned[-1].queues and self._failure is None:
+        while planned[-1].queues:
             yield planned[-1]
+            if self._failure is not None:
+                return
             planned.append(self._plan(_TAKEN_AT_ONCE))
 
     async def _take_portion(self, portion: "_Portion") -> None:
@@ -423,7 +445,11 @@ class AsyncPrefetcher:
             if isinstance(outcome, InventoryEntry):
                 self._is_failing = False
                 self._receive(queue, outcome, began)
-            elif outcome is not None and not self._is_over(queue, outcome):
+            elif outcome is None:
+                # It answers, and has no more for now.
+                self._is_failing = False
+                self._short.pop(queue, None)
+            elif not self._is_over(queue, outcome):
                 self._failure = outcome
 
     def _is_over(self, queue: "_Queue", error: AQMDatabaseError) -> bool:
@@ -433,6 +459,7 @@ class AsyncPrefetcher:
         elif isinstance(error, CorruptEntryError):
             # That call is told.
             _warn(error)
+            self._short.pop(queue, None)
         else:
             if self._is_kept(queue):
                 self._short[queue] = None

@@ -234,7 +234,8 @@ class AsyncReplenisher:
 
         try:
             # Not a task for each: whoever else uses the event loop would wait until all have begun.
-            await share_out(give_out(list(leases)), [fill] * self._concurrency)
+            workers = [fill] * min(self._concurrency, len(leases))
+            await share_out(give_out(list(leases)), workers)
         except BaseException:
             self._keep(results)
             with delay_cancellation():

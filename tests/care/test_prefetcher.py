@@ -135,6 +135,12 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0)
 
 
+async def idle(inventory: AsyncSmartInventory) -> None:
+    """Lets others have some round trips."""
+    for _ in range(10):
+        await inventory.get_contact_meta(BOB)
+
+
 async def filled(at_hand: AsyncPrefetcher, count: int, tier: str = "GOLD") -> None:
     """Waits until so many coins are at hand."""
     await until(lambda: at_hand.read_counts().at_hand[tier] == count)
@@ -408,7 +414,8 @@ async def test_a_refill_takes_no_lower_tier(
     await stock(inventory, MATE, "SILVER", "s1")
     line = over_line(inventory)
     async with inventory.prefetch(ahead=9, contacts=[bob, MATE]) as at_hand:
-        await until(lambda: line.answered == 2)
+        await until(lambda: line.answered)
+        await idle(inventory)
         assert await queue(inventory_client, "SILVER") == ["s0"]
         assert await queue(inventory_client, "SILVER", MATE) == ["s1"]
         assert await name_of(at_hand.select_coin(MATE, "GOLD")) == "s1"
@@ -876,6 +883,86 @@ async def test_a_server_that_refuses_to_take_coins_back(
         while await queue(valkey) != [*GOLD[2:2], *GOLD[3:]] and GOLD[0] not in await queue(valkey):
             pass
     assert await queue(valkey) == [*GOLD[:2], *GOLD[3:]]
+
+
+async def test_fewer_coins_than_are_wanted(valkey: Redis) -> None:
+    """What the database hasn't isn't asked for again and again."""
+    inventory = await stocked(valkey)
+    line = over_line(inventory)
+    async with inventory.prefetch(ahead=40, contacts=[BOB]) as at_hand:
+        await filled(at_hand, len(GOLD))
+        await idle(inventory)
+        sent = len(line.sent)
+        await idle(inventory)
+        assert len(line.sent) == sent
+
+
+async def test_a_malformed_queue_of_many(valkey: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """It's logged once, and not again and again."""
+    inventory = await stocked(valkey)
+    await valkey.set(f"inv:v1:idx:{BOB}:SILVER", "x")
+    async with inventory.prefetch(ahead=40, contacts=[BOB], tiers=["SILVER"]):
+        await until(lambda: events(caplog))
+        await idle(inventory)
+        logged = len(events(caplog))
+        await idle(inventory)
+        assert len(events(caplog)) == logged
+
+
+async def test_an_empty_queue_after_a_failure(
+    valkey: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That it's empty is an answer, so that others are refilled as ever."""
+    inventory = await stocked(valkey)
+    await inventory.register_contact("amy", "BESTIE")
+    await stock(inventory, "amy", "GOLD", "a")
+    line = over_line(inventory)
+    async with inventory.prefetch(ahead=2, contacts=["amy", BOB]) as at_hand:
+        await filled(at_hand, 3)
+        line.failure = InventoryUnavailableError("gone")
+        for contact_id in ("amy", BOB):
+            at_once(at_hand.select_coin(contact_id, "GOLD"))
+        await until(lambda: events(caplog))
+        line.failure = None
+        at_hand.drop("nobody")
+        assert await at_hand.select_coin("amy", "GOLD") is None
+        await filled(at_hand, 2)
+        await idle(inventory)
+        sent = len(line.sent)
+        await idle(inventory)
+        assert len(line.sent) == sent
+
+
+async def test_what_can_not_go_back_is_in_nobodys_way(
+    servers: Servers, valkey: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A user who may take coins, and put none back, has some at hand all the same."""
+    own = await stocked(valkey)
+    await own.register_contact("amy", "BESTIE")
+    await stock(own, "amy", "GOLD", "a", "b", "c", "d", "e")
+    await valkey.acl_setuser(
+        "taker",
+        enabled=True,
+        passwords=["+x"],
+        keys=["*"],
+        categories=["+@all"],
+        commands=["-hincrby"],
+    )
+    client = servers[VALKEY_9].client(INVENTORY_DB, username="taker", password="x")
+    try:
+        inventory = AsyncSmartInventory(client, budget_caps=CAPS)
+        async with inventory.prefetch(ahead=1, most_contacts=1) as at_hand:
+            await at_hand.select_coin(BOB, "GOLD")
+            await filled(at_hand, 1)
+            await at_hand.select_coin("amy", "GOLD")
+            await until(lambda: "prefetch_failed" in events(caplog))
+            for _ in range(3):
+                await filled(at_hand, 1)
+                at_once(at_hand.select_coin("amy", "GOLD"))
+        assert "coins_not_returned" in events(caplog)
+    finally:
+        await client.aclose()
+        await valkey.acl_deluser("taker")
 
 
 async def test_a_malformed_contact(

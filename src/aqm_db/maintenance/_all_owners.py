@@ -189,10 +189,11 @@ class _Round:
             AQMDatabaseError: what stopped it; whoever wasn't cared for is so when it's run again.
         """
         await share_out(self._find_owners(), self._make_workers())
-        busy, self._busy = self._busy, []
-        if busy and self._error is None:
+        # Whoever had them in hand is done with most by now.
+        await self._visit_again()
+        if self._busy and self._error is None:
             await self._sleep(_WORKING_SECONDS)
-            await share_out(give_out(busy), self._make_workers())
+            await self._visit_again()
         record = self._record
         if self._error is not None:
             with suppress(AQMDatabaseError):
@@ -210,6 +211,12 @@ class _Round:
                 "rewritten": rewritten,
             },
         )
+
+    async def _visit_again(self) -> None:
+        """Goes to those whom another program had in hand."""
+        busy, self._busy = self._busy, []
+        if busy and self._error is None:
+            await share_out(give_out(busy), self._make_workers())
 
     async def _find_owners(self) -> AsyncGenerator[Place]:
         """Whom to visit; what goes wrong is kept, so that workers finish what they have begun."""
