@@ -418,9 +418,7 @@ class AsyncPrefetcher:
         """One after the other, as long as there are any and none has failed."""
         while planned[-1].queues:
             yield planned[-1]
-            if self._failure is not None:
-                return
-            planned.append(self._plan(_TAKEN_AT_ONCE))
+            planned.append(self._plan(_TAKEN_AT_ONCE if self._failure is None else 0))
 
     async def _take_portion(self, portion: "_Portion") -> None:
         """Takes the coins of a portion, if there are any."""

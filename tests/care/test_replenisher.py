@@ -183,6 +183,14 @@ async def test_the_byte_budget_goes_to_the_highest_priority(
     assert again.stored == 0
 
 
+async def test_a_contact_who_lacks_nothing(inventory: AsyncSmartInventory) -> None:
+    """Nothing is reserved, and nobody is asked."""
+    await inventory.register_contact(BOB, "STRANGER")
+    server = CoinServer()
+    report = await AsyncReplenisher(inventory, server.fetch).replenish(BOB)
+    assert (report.results, server.calls) == ((), [])
+
+
 async def test_sources_run_side_by_side_up_to_a_number(
     inventory: AsyncSmartInventory, bob: str, mate: str
 ) -> None:
