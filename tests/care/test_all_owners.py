@@ -317,6 +317,37 @@ async def test_an_owner_who_is_being_cared_for(
     assert (await progress_of(db)).owners_cared_for == 8
 
 
+async def test_an_owner_who_was_being_cared_for(
+    db: AsyncClientDatabase, server: RunningServer, clock: Clock, inventory_client: Redis
+) -> None:
+    """Programs that share a round don't wait for what the other one has done meanwhile."""
+    await inventory_client.hset(
+        db.inventory.keys.round,
+        mapping={"began": clock.now, "seen": clock.now, "expected": 0},
+    )
+    turn = db.for_owner("owner-3").inventory.keys.maintenance
+    await inventory_client.set(turn, f"round:{clock.now}:somebody:working", px=60_000)
+    waited: list[float] = []
+    visits = 0
+
+    def finish(call: Call) -> None:
+        nonlocal visits
+        if call.script.name == "turn_visit" and call.keys[0] == turn:
+            visits += 1
+            if visits == 2:
+                with server.sync_client(INVENTORY_DB) as other:
+                    other.delete(turn)
+
+    async def sleep(seconds: float) -> None:
+        if seconds == 60:
+            waited.append(seconds)
+
+    note_calls(db, finish)
+    await db.maintain_owners(sleep=sleep)
+    assert waited == []
+    assert (await progress_of(db)).owners_cared_for == 9
+
+
 @pytest.mark.parametrize("turn", ["somebody", "round:99:somebody", "\udcff"])
 async def test_a_turn_without_an_end(
     db: AsyncClientDatabase, clock: Clock, inventory_client: Redis, turn: str
