@@ -18,7 +18,7 @@ from ._background import Backoff, Bell, import_anyio, make_event, run_beside, sh
 from ._io.redispy.async_loops import Home
 from ._io.shielding import finish_after
 from ._model.checks import check_category, check_count, check_id, check_items
-from ._model.defaults import Sleep, read_elapsed
+from ._model.defaults import Sleep, read_elapsed_ms
 from ._model.tiers import TIERS, Caps
 from ._operations import Scope
 from ._operations.batch import AT_ONCE
@@ -92,7 +92,7 @@ class AsyncPrefetcher:
             self._named = frozenset(contacts)
         self._home = Home(self._leave)
         self._bell = Bell()
-        self._backoff = Backoff(_FIRST_PAUSE_MS, _LONGEST_PAUSE_MS, _read_elapsed_ms, random.random)
+        self._backoff = Backoff(_FIRST_PAUSE_MS, _LONGEST_PAUSE_MS, read_elapsed_ms, random.random)
         self._failure: AQMDatabaseError | None = None
         self._is_open = False
         self._is_failing = False
@@ -303,7 +303,7 @@ class AsyncPrefetcher:
 
     def _read_clock(self) -> int:
         clock = self._scope.clock
-        return _read_elapsed_ms() if clock is None else clock()
+        return read_elapsed_ms() if clock is None else clock()
 
     # What is kept --------------------------------------------------------------------------
 
@@ -360,7 +360,7 @@ class AsyncPrefetcher:
     async def _work(self, _: Sleep) -> None:
         while True:
             await self._bell.wait()
-            began = _read_elapsed_ms()
+            began = read_elapsed_ms()
             error = None
             while error is None and (self._may_give_back() or self._short):
                 # First, since nobody has more coins than are to be at hand.
@@ -639,10 +639,6 @@ class _Contact:
         self.queues: dict[str, _Queue] = {}
         self.priority: object = None
         self.registration: bytes | None = None
-
-
-def _read_elapsed_ms() -> int:
-    return int(read_elapsed() * 1000)
 
 
 def _warn(error: AQMDatabaseError) -> None:

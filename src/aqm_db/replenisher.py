@@ -31,7 +31,7 @@ from ._background import (
     share_out,
 )
 from ._model.checks import check_callable, check_count, check_kind, check_seconds, check_tiers
-from ._model.defaults import Sleep, read_elapsed
+from ._model.defaults import Sleep, read_elapsed_ms
 from ._model.tiers import PRIORITIES, counts_of, needs_of
 from ._operations.contacts import summarize_pages
 from ._operations.reservations import Lease, Leases, Reservations
@@ -192,7 +192,7 @@ class AsyncReplenisher:
         self._backoff = Backoff(
             int(check_seconds("backoff_seconds", backoff_seconds) * 1000),
             int(check_seconds("max_backoff_seconds", max_backoff_seconds) * 1000),
-            inventory.clock or _read_elapsed_ms,
+            inventory.clock or read_elapsed_ms,
             check_callable("random", random),
         )
         self._lease_ms = int(check_seconds("lease_seconds", lease_seconds) * 1000)
@@ -460,10 +460,6 @@ class _Order:
         return Replenished(
             self.contact_id, self.tier, self.needed, asked=self.lease.slots, **result
         )
-
-
-def _read_elapsed_ms() -> int:
-    return int(read_elapsed() * 1000)
 
 
 def _warn(event: str, error: Exception, **about: object) -> None:

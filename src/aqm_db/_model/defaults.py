@@ -25,6 +25,11 @@ def read_elapsed() -> float:
     return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
+def read_elapsed_ms() -> int:
+    """The same in milliseconds."""
+    return int(read_elapsed() * 1000)
+
+
 def new_request_id() -> str:
     """96 random bits as 16 characters: what makes a call that is sent twice run once."""
     return urlsafe_b64encode(os.urandom(12)).decode()
