@@ -11,6 +11,7 @@ from ._model.checks import check_days, check_id, check_kind
 from ._model.defaults import DAY_MS
 from ._model.tiers import TIERS
 from ._operations.collecting import Counts, Mode, collect, find_garbage
+from ._operations.index import each_once
 from ._operations.outcome import Progress
 from .errors import (
     AQMDatabaseError,
@@ -106,14 +107,13 @@ class AsyncGarbageCollector:
         check_days("inactive_days", inactive_days)
         inactive_ms = inactive_days * DAY_MS
         collected: list[Counts] = []
-        # A walk may name a contact twice, which counting must not.
-        seen: set[str] = set()
+        pages = self._inventory.contact_pages()
+        if mode == "count":
+            # What is deleted twice is gone once, and may be back after a failover.
+            pages = each_once(pages)
         with Progress("garbage_collect") as progress:
-            async for page in self._inventory.contact_pages():
-                contact_ids = [each for each in dict.fromkeys(page) if each not in seen]
-                if mode == "count":
-                    seen.update(contact_ids)
-                found = await find_garbage(self._scope, contact_ids, inactive_ms)
+            async for page in pages:
+                found = await find_garbage(self._scope, page, inactive_ms)
                 totals, errors = await collect(self._scope, found, inactive_ms, mode, progress)
                 collected += totals.values()
                 _pass_over(errors)

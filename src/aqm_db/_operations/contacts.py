@@ -15,6 +15,7 @@ from aqm_db.types import ContactMeta, InventorySummary, Priority
 
 from . import Scope
 from .batch import run_batch, split
+from .index import each_once
 from .layout import prepare_inventory
 from .outcome import Progress, check_reply
 from .stock import CLAIM_TTL_MS, PORTION, USED_TTL_MS
@@ -227,12 +228,9 @@ async def summarize_all(scope: Scope) -> dict[str, InventorySummary]:
 
 async def summarize_pages(scope: Scope) -> AsyncIterator[list[InventorySummary]]:
     """The same, page by page, so that nobody waits until all of many are looked at."""
-    seen: set[str] = set()
-    async for contact_ids in list_pages(scope):
-        new = [each for each in dict.fromkeys(contact_ids) if each not in seen]
-        seen.update(new)
+    async for contact_ids in each_once(list_pages(scope)):
         page: list[InventorySummary] = []
-        for found in await _summarize_page(scope, new):
+        for found in await _summarize_page(scope, contact_ids):
             if isinstance(found, InventorySummary):
                 page.append(found)
             elif not isinstance(found, ContactNotRegisteredError):

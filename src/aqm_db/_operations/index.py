@@ -1,13 +1,15 @@
 """Walks over indexes: what an owner has, without a look at what others have."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from aqm_db._io.seam import SCAN_COUNT
 from aqm_db.errors import AQMDatabaseError
 
 from . import Scope
 from .batch import split
+
+Member = TypeVar("Member")
 
 _INDEXES_AT_ONCE = 20
 """Indexes that are read in one round trip: most are short, and all pages together stay small."""
@@ -79,6 +81,15 @@ async def walk_names(scope: Scope, name: str) -> AsyncIterator[list[bytes]]:
         if len(page) < SCAN_COUNT:
             return
         least = b"(" + page[-1]
+
+
+async def each_once(pages: AsyncIterator[Sequence[Member]]) -> AsyncIterator[list[Member]]:
+    """The pages of a walk, which may come by something twice, with each once."""
+    seen: set[Member] = set()
+    async for page in pages:
+        new = [each for each in dict.fromkeys(page) if each not in seen]
+        seen.update(new)
+        yield new
 
 
 def _list_command(name: str, least: str, most: int) -> tuple[str | int, ...]:

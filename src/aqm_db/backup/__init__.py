@@ -20,6 +20,7 @@ from typing import TypeVar
 from aqm_db._model.checks import check_items, check_path
 from aqm_db._operations.contacts import register_all
 from aqm_db._operations.holdings import list_holdings
+from aqm_db._operations.index import each_once
 from aqm_db._operations.memory import (
     list_spent,
     list_used,
@@ -197,12 +198,8 @@ async def _pile_vault(db: AsyncClientDatabase, piles: Mapping[str, Pile]) -> int
 async def _pile_inventory(db: AsyncClientDatabase, piles: Mapping[str, Pile]) -> int:
     """The same of an inventory."""
     malformed = 0
-    seen: set[str] = set()
-    async for page in db.inventory.contact_pages():
-        # A walk may come by a contact twice.
-        new = [contact_id for contact_id in dict.fromkeys(page) if contact_id not in seen]
-        seen.update(new)
-        async for held in list_holdings(db.inventory.scope, new):
+    async for page in each_once(db.inventory.contact_pages()):
+        async for held in list_holdings(db.inventory.scope, page):
             malformed += held.malformed
             piles["contact"].add_all(map(make_contact_record, held.contacts))
             piles["public"].add_all(map(make_public_record, held.coins))
