@@ -467,14 +467,19 @@ class AsyncPrefetcher:
     def _plan(self, most: int) -> "_Portion":
         """What is taken next: so many coins at most."""
         portion = _Portion()
-        for queue in tuple(self._short):
+        planned: list[_Queue] = []
+        for queue in self._short:
+            if most <= 0:
+                break
             # Of what is under way for one, nobody knows yet how much it comes to.
-            if queue.coming is None and most > 0:
-                missing = self._ahead - len(queue.coins)
+            if queue.coming is None:
+                missing = max(self._ahead - len(queue.coins), 0)
                 if missing <= most:
-                    del self._short[queue]
+                    planned.append(queue)
                 portion.add(queue, min(missing, most))
                 most -= missing
+        for queue in planned:
+            del self._short[queue]
         return portion
 
     def _note_priority(self, contact_id: str, priority: object) -> None:

@@ -349,7 +349,8 @@ class AsyncReplenisher:
 
     async def _list_low(self, summary: InventorySummary) -> AsyncIterator[tuple[CoinCategory, int]]:
         """A contact's tiers that are below their marks, and what is missing to their caps."""
-        [needed_of] = needs_of([summary], self._inventory.budget_caps).values() or [{}]
+        needs = needs_of([summary], self._inventory.budget_caps)
+        needed_of = needs.get(summary.contact_id, {})
         for tier, count in counts_of(summary).items():
             needed = needed_of.get(tier, 0)
             if needed and count < self._marks.get(tier, count + needed):

@@ -125,7 +125,7 @@ async def take(
         TakeBack(
             undo,
             # What there is none of isn't among these.
-            lambda entry: build_release(scope, entry, caps),  # type: ignore[arg-type]
+            lambda entry: build_release(scope, cast("InventoryEntry", entry), caps),
             scope.confirming.settle_timeout,
         ),
         lambda item, reply: item.proceed(reply),

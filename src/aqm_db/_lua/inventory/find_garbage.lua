@@ -6,7 +6,7 @@
 -- Returns: {OK, contacts, place, ...}
 --          contacts: how many were looked at; places: in the list, of those that may have something
 -- Again: it only reads.
--- Uses: may_have_garbage, read_time, try_call
+-- Uses: may_have_garbage, read_time, run_work
 -- Whoever collects knows whether the clock has jumped, and takes note of what it shows.
 local now = clock or read_time()
 
@@ -33,6 +33,4 @@ local function find(call)
   return reply
 end
 
--- To try each command takes a third more: only where one failed.
-local is_sound, reply = pcall(find, redis.call)
-return is_sound and reply or find(try_call)
+return run_work(find)

@@ -7,7 +7,7 @@
 --          the coins: -1 where a queue has the wrong type
 -- Again: it only reads.
 -- Runs: HGET metas, EXISTS metas, ZCARD queues
--- Uses: try_call
+-- Uses: run_work
 
 -- All of them, with what runs a command.
 local function count(call)
@@ -29,6 +29,4 @@ local function count(call)
   return reply
 end
 
--- To try each command takes a third more: only where one failed.
-local is_sound, reply = pcall(count, redis.call)
-return is_sound and reply or count(try_call)
+return run_work(count)
