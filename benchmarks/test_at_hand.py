@@ -1,14 +1,12 @@
 """Coins at hand: what a caller waits for one, alone and among many, near to the server and far."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from time import perf_counter
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -57,35 +55,24 @@ class AtHand:
         self._plain = plain
         self._block = AsyncExitStack()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.rest()
-
     def variant(self) -> Variant:
         """The library."""
         return Variant(names.AT_HAND, self._prepare, checks.entries)
 
-    async def rest(self) -> None:
+    async def aclose(self) -> None:
         """Refills nothing any more: others are measured next."""
         await self._block.aclose()
 
     async def run(self, calls: Sequence[Call], callers: int) -> Run:
         """Makes the calls, and has nothing go on behind them."""
         outcome = await closed_loop(calls, callers)
-        await self.rest()
+        await self.aclose()
         return outcome
 
     async def _prepare(self, count: int) -> list[Call]:
         contact_ids = await stocked(self._plain, count)
         contacts = list(dict.fromkeys(contact_ids))
-        await self.rest()
+        await self.aclose()
         at_hand = await self._block.enter_async_context(
             self._inventory.prefetch(ahead=AHEAD, contacts=contacts)
         )
@@ -104,10 +91,7 @@ async def own_file(tmp_path: Path) -> AsyncIterator[Sqlite]:
 @pytest.fixture(scope="module")
 def proxies(server: EmbeddedServer) -> Iterator[dict[float, Path]]:
     """The server's sockets, each further away."""
-    with (
-        TemporaryDirectory(prefix="aqm-") as directory,
-        delayed(server.socket_path, Path(directory), DISTANCES) as paths,
-    ):
+    with delayed(server.socket_path, DISTANCES) as paths:
         yield paths
 
 
@@ -116,7 +100,7 @@ async def test_alone(
 ) -> None:
     """A lone caller, beside the plain call and a file without a server."""
     plain = baselines.library_select(link.inventory)
-    async with AtHand(link.inventory, link.inventory) as ready:
+    async with aclosing(AtHand(link.inventory, link.inventory)) as ready:
 
         async def run(variant: Variant, calls: Sequence[Call]) -> Run:
             return await (closed_loop if variant is not at_hand else ready.run)(calls, 1)
@@ -136,7 +120,7 @@ async def test_alone(
 async def test_crowd(async_benchmark: AsyncBenchmark, link: Link, plan: Plan) -> None:
     """Many callers at once, while coins last."""
     plain = baselines.library_select(link.inventory)
-    async with AtHand(link.inventory, link.inventory) as ready:
+    async with aclosing(AtHand(link.inventory, link.inventory)) as ready:
 
         async def run(variant: Variant, calls: Sequence[Call]) -> Run:
             return await (closed_loop if variant is not at_hand else ready.run)(calls, CROWD)
@@ -163,7 +147,10 @@ async def test_distance(
     milliseconds: float,
 ) -> None:
     """Far from the server; refills go on meanwhile."""
-    async with linked(proxies[milliseconds]) as far, AtHand(far.inventory, far.inventory) as ready:
+    async with (
+        linked(proxies[milliseconds]) as far,
+        aclosing(AtHand(far.inventory, far.inventory)) as ready,
+    ):
         await far.inventory_client.flushall()
         await _arrive(async_benchmark, far, ready, names.at_hand_far(milliseconds), plan)
 
@@ -181,7 +168,7 @@ async def _waiting_for_the_disk() -> AsyncGenerator[tuple[Link, AtHand]]:
         async with (
             linked(server.socket_path) as link,
             connect(url, clock=CLOCK, confirm_fsync=True, confirm_timeout=3000) as confirmed,
-            AtHand(confirmed.inventory, link.inventory) as ready,
+            aclosing(AtHand(confirmed.inventory, link.inventory)) as ready,
         ):
             yield link, ready
 
@@ -204,7 +191,7 @@ async def _arrive(
 
         outcome = await open_loop([partial(timed, call) for call in calls], RATE)
         waits[variant.name].append(longest)
-        await ready.rest()
+        await ready.aclose()
         return outcome
 
     # One after the other: what is at hand goes back behind its round.

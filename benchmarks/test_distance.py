@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -22,10 +21,7 @@ DISTANCES = (0.5, 1.0, 2.0, 5.0)
 @pytest.fixture(scope="module")
 def proxies(server: EmbeddedServer) -> Iterator[dict[float, Path]]:
     """The server's sockets, each further away."""
-    with (
-        TemporaryDirectory(prefix="aqm-") as directory,
-        delayed(server.socket_path, Path(directory), DISTANCES) as paths,
-    ):
+    with delayed(server.socket_path, DISTANCES) as paths:
         yield paths
 
 

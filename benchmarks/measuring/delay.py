@@ -14,6 +14,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 
@@ -74,20 +75,19 @@ async def _serve(server: str, delays: Mapping[str, float]) -> None:
 
 
 @contextmanager
-def delayed(
-    server: Path, directory: Path, delays: tuple[float, ...]
-) -> Generator[dict[float, Path]]:
+def delayed(server: Path, delays: tuple[float, ...]) -> Generator[dict[float, Path]]:
     """Runs the proxy: the sockets by the milliseconds of round trip that they add."""
-    paths = {milliseconds: directory / f"{milliseconds:g}ms" for milliseconds in delays}
-    words = [word for delay, path in paths.items() for word in (str(path), str(delay))]
-    with subprocess.Popen(  # noqa: S603 - this very file
-        [sys.executable, __file__, str(server), *words],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"listening\n", "the proxy didn't start"
-        yield paths
+    with TemporaryDirectory(prefix="aqm-") as directory:
+        paths = {delay: Path(directory) / f"{delay:g}ms" for delay in delays}
+        words = [word for delay, path in paths.items() for word in (str(path), str(delay))]
+        with subprocess.Popen(  # noqa: S603 - this very file
+            [sys.executable, __file__, str(server), *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"listening\n", "the proxy didn't start"
+            yield paths
 
 
 if __name__ == "__main__":
