@@ -117,17 +117,16 @@ async def take(
     def undo(item: Selection | Look) -> Undo:
         return lambda reply: item.undo(scope, caps, reply)
 
+    def take_back(entry: InventoryEntry | None) -> Call:
+        # What there is none of isn't among these.
+        return build_release(scope, cast("InventoryEntry", entry), caps)
+
     return await run_batch(
         scope.seam,
         wanted,
         lambda item: item.build(scope),
         lambda item, reply: item.read(scope, reply),
-        TakeBack(
-            undo,
-            # What there is none of isn't among these.
-            lambda entry: build_release(scope, cast("InventoryEntry", entry), caps),
-            scope.confirming.settle_timeout,
-        ),
+        TakeBack(undo, take_back, scope.confirming.settle_timeout),
         lambda item, reply: item.proceed(reply),
     )
 
