@@ -220,6 +220,19 @@ async def test_large_refills_come_in_portions(inventory: AsyncSmartInventory, bo
         assert [len(calls) - 1 for calls in line.sent] == [16, 4]
 
 
+async def test_many_contacts_come_in_portions(valkey: Redis) -> None:
+    """Each of them in one, and a look at priorities in each."""
+    inventory = AsyncSmartInventory(valkey, budget_caps=CAPS)
+    contacts = [f"c{number}" for number in range(40)]
+    for contact_id in contacts:
+        await inventory.register_contact(contact_id, "BESTIE")
+        await stock(inventory, contact_id, "GOLD", f"{contact_id}g")
+    line = over_line(inventory)
+    async with inventory.prefetch(ahead=1, contacts=contacts) as at_hand:
+        await filled(at_hand, len(contacts))
+        assert [len(calls) for calls in line.sent] == [17, 17, 9]
+
+
 async def test_everything_goes_back_in_order(
     inventory: AsyncSmartInventory, inventory_client: Redis, bob: str
 ) -> None:
