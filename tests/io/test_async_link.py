@@ -71,6 +71,22 @@ async def test_bytes_that_are_no_protocol_end_the_connection(tmp_path: Path) -> 
         await client.aclose()
 
 
+async def test_closing_waits_for_no_cancelled_call(tmp_path: Path) -> None:
+    """Whatever a call of several commands still waited for: the server may never say it."""
+    server = ScriptedServer(lambda _: b"")
+    async with listening(server, tmp_path / "s"):
+        client = Redis(unix_socket_path=str(tmp_path / "s"), protocol=2)
+        seam = AsyncSmartInventory(client).scope.seam
+        reading = asyncio.create_task(seam.read(("GET", "a"), ("GET", "b")))
+        while len(server.requests) < 2:
+            await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait((reading,))
+        async with asyncio.timeout(5):
+            await get_channels(client).aclose()
+        await client.aclose()
+
+
 async def test_fakeredis_that_goes_down() -> None:
     """A connection without a transport ends like any other, and is made again."""
     server = fakeredis.FakeServer()

@@ -98,9 +98,15 @@ class ConfirmingChannels:
 
     def _find_lone(self) -> "_ConfirmingChannel | None":
         """The connection of who was alone the last time, and waits for nobody; None otherwise."""
-        if self._crowd != 1 or self._count():
+        if self._crowd != 1:
             return None
-        return next((channel for channel in self._channels if channel.is_open()), None)
+        lone = None
+        for channel in self._channels:
+            if channel.count():
+                return None
+            if channel.is_open():
+                lone = channel
+        return lone
 
     def _choose_channel(self) -> "_ConfirmingChannel | None":
         """Where a request goes now; None if it has to wait."""

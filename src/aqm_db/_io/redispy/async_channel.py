@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from contextlib import contextmanager, suppress
 from math import inf
 from typing import Any, Protocol, TypeAlias, cast
@@ -88,7 +88,9 @@ class Holds:
 class Branch(Protocol):
     """Other connections of a channel, for requests of a kind; it has a channel's methods."""
 
-    async def request(self, commands: Sequence[Command], request: Request) -> list[Any]: ...
+    def request(
+        self, commands: Sequence[Command], request: Request
+    ) -> Coroutine[Any, Any, list[Any]]: ...
     def list_awaited(self) -> list[asyncio.Future[Any]]: ...
     def hang_up(self, reason: str) -> None: ...
     def is_open(self) -> bool: ...
@@ -132,7 +134,9 @@ class Channel(Holds):
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_end = inf
 
-    async def request(self, commands: Sequence[Command], request: Request) -> list[Any]:
+    def request(
+        self, commands: Sequence[Command], request: Request
+    ) -> Coroutine[Any, Any, list[Any]]:
         """Sends commands in one write.
 
         Args:
@@ -147,25 +151,8 @@ class Channel(Holds):
             CancelledAfterSending: cancelled, and the commands can't be kept back any more.
         """
         if self._confirming is not None and isinstance(commands[-1], SharedCommand):
-            return await self._confirming.request(commands, request)
-        if self._link is None or self._link.is_closed() or request.is_over():
-            refusal = await self.find_refusal(request)
-            if refusal is not None:
-                return [refusal] * len(commands)
-        request.mark = self._mark
-        alone = not self._pending
-        answers = self._add(commands)
-        self._plan_flush(alone=alone)
-        self._limit(request, answers)
-        try:
-            replies = [await answer for answer in answers]
-            if self._is_lent and self._returning is not None:
-                # The caller's next command may need the connection that was the last one.
-                with self.delay_closing():
-                    await asyncio.wait((self._returning,), timeout=request.count_left())
-        except asyncio.CancelledError as cancelled:
-            raise CancelledAfterSending(*cancelled.args) from None
-        return replies
+            return self._confirming.request(commands, request)
+        return self._exchange(commands, request)
 
     async def find_refusal(self, request: Request) -> ErrorReply | LinkFailure | None:
         """Why nothing can be sent for a request, once the connection is open; None if it can."""
@@ -249,6 +236,29 @@ class Channel(Holds):
         is_usual = isinstance(error, RedisError | OSError)
         reason = str(error) if is_usual else f"{_CLOSED}: {error!r}"
         self._part(_CLOSED if error is None else reason, None if is_usual else error)
+
+    async def _exchange(self, commands: Sequence[Command], request: Request) -> list[Any]:
+        if self._link is None or self._link.is_closed() or request.is_over():
+            refusal = await self.find_refusal(request)
+            if refusal is not None:
+                return [refusal] * len(commands)
+        request.mark = self._mark
+        alone = not self._pending
+        answers = self._add(commands)
+        self._plan_flush(alone=alone)
+        self._limit(request, answers)
+        try:
+            # They come in order: to wait for each would wake the caller more than once.
+            await answers[-1]
+            if self._is_lent and self._returning is not None:
+                # The caller's next command may need the connection that was the last one.
+                with self.delay_closing():
+                    await asyncio.wait((self._returning,), timeout=request.count_left())
+        except asyncio.CancelledError as cancelled:
+            for answer in answers:
+                answer.cancel()
+            raise CancelledAfterSending(*cancelled.args) from None
+        return [answer.result() for answer in answers]
 
     async def _list_awaited_soon(self) -> list[asyncio.Future[Any]]:
         """The same a turn later: who was answered just now may have to ask once more."""

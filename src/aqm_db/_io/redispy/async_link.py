@@ -24,6 +24,8 @@ Pending = deque[asyncio.Future[Any]]
 """Calls that wait for their replies, oldest first."""
 
 _NOT_YET = object()
+_FED_AT_ONCE = 16 * 1024
+"""Bytes that the parser is given at a time: with every reply it moves all that it has left."""
 
 
 class Listener(Protocol):
@@ -160,11 +162,12 @@ class WireLink(asyncio.Protocol):
             # The calls that wait now wait for another link.
             return
         self.heard_at = self._time()
-        self._parser.feed(data)
         try:
-            while (reply := self._parser.gets()) is not _NOT_YET:
-                if not isinstance(reply, hiredis.PushNotification):
-                    deliver(self._pending, reply)
+            for start in range(0, len(data), _FED_AT_ONCE):
+                self._parser.feed(data, start, min(_FED_AT_ONCE, len(data) - start))
+                while (reply := self._parser.gets()) is not _NOT_YET:
+                    if not isinstance(reply, hiredis.PushNotification):
+                        deliver(self._pending, reply)
         except RedisError as error:
             self._end(error)
             self._transport.abort()

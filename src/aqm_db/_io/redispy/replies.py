@@ -1,6 +1,7 @@
 """What goes over the wire and comes back: commands as bytes, redis-py's exceptions as values."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import cast
 
 import hiredis
@@ -14,10 +15,12 @@ from redis.exceptions import (
 )
 
 from aqm_db._io.failures import ErrorKind, ErrorReply, LinkFailure, parse_error
-from aqm_db._io.seam import Argument, Command
+from aqm_db._io.seam import Argument, Command, SharedCommand
 
 # hiredis' annotation allows for one part only.
 _pack = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)
+# There are few of these, and each is sent again and again.
+_pack_shared = lru_cache(_pack)
 _SENT = (ResponseError, BusyLoadingError, AuthenticationError)
 """What redis-py raises if the server sent an error, so that the connection is still in step."""
 _REFUSALS = (AuthenticationError, AuthenticationWrongNumberOfArgsError)
@@ -36,7 +39,7 @@ class UnknownNameError(RedisError):
 
 def pack_command(command: Command) -> bytes:
     """A command as it goes over the wire (RESP)."""
-    return _pack(tuple(command))
+    return _pack_shared(command) if isinstance(command, SharedCommand) else _pack(tuple(command))
 
 
 def read_error(error: RedisError) -> ErrorReply | None:
