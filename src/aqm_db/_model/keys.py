@@ -6,12 +6,11 @@ keys, and an ordinary id reads as itself. ``_lua/shared/encode.lua`` does the sa
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from aqm_db import config
-from aqm_db.errors import InvalidIdentifierError
 
 from .checks import check_id
 from .tiers import TIERS
@@ -26,10 +25,17 @@ def encode_id(value: str) -> str:
 
 def parse_id(value: bytes) -> str | None:
     """The id that some bytes are; None for what no call would have taken as one."""
-    try:
-        return check_id("id", value.decode())
-    except (UnicodeDecodeError, InvalidIdentifierError):
+    if not 0 < len(value) <= config.MAX_ID_BYTES:
         return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def parse_ids(values: Iterable[bytes]) -> list[str]:
+    """The ids that many are, without what is none."""
+    return [found for each in values if (found := parse_id(each)) is not None]
 
 
 class Keys:

@@ -7,7 +7,7 @@ from typing import Any
 from aqm_db._io.seam import Argument, Call, Reply
 from aqm_db._lua.loader import Code, Script
 from aqm_db._model.checks import check_id, check_priority, check_text
-from aqm_db._model.keys import parse_id
+from aqm_db._model.keys import parse_ids
 from aqm_db._model.rows import row_of
 from aqm_db._model.tiers import PRIORITIES, TIERS
 from aqm_db.errors import AQMDatabaseError, ContactNotRegisteredError, CorruptEntryError
@@ -30,7 +30,7 @@ _PRIORITIES: Mapping[bytes | int, Priority] = {
 }
 _WIDTH = 1 + len(TIERS)
 """What there is of each contact in a summary: its priority, and its coins of each tier."""
-COUNTED_AT_ONCE = 250
+COUNTED_AT_ONCE = 500
 """Contacts of one script that does no more than count."""
 _log = logging.getLogger("aqm_db.inventory")
 
@@ -203,8 +203,7 @@ async def list_pages(scope: Scope) -> AsyncIterator[list[str]]:
     is_whole = await prepare_inventory(scope)
     walked = ("*", keys.inv_contacts) if is_whole else (keys.meta_pattern(),)
     async for page in scope.seam.scan(*walked):
-        read = parse_id if is_whole else keys.meta_id
-        contact_ids = [found for each in page if (found := read(each)) is not None]
+        contact_ids = parse_ids(page) if is_whole else list(filter(None, map(keys.meta_id, page)))
         if contact_ids:
             yield contact_ids
 
@@ -257,26 +256,19 @@ async def _summarize_page(
     for some in split(contact_ids, COUNTED_AT_ONCE):
         found = check_reply(await scope.seam.run(build_summary(scope, some)))
         parts = (found[part::_WIDTH] for part in range(_WIDTH))
-        summaries += [
-            _read_summary(contact_id, priority, counts)
-            for contact_id, priority, *counts in zip(some, *parts, strict=True)
-        ]
+        for contact_id, priority, gold, silver, bronze in zip(some, *parts, strict=True):
+            known = _PRIORITIES.get(priority)
+            if known is None or gold < 0 or silver < 0 or bronze < 0:
+                summaries.append(_explain(contact_id, priority, min(gold, silver, bronze)))
+            else:
+                summaries.append(InventorySummary(contact_id, gold, silver, bronze, known))
     return summaries
 
 
-def _read_summary(
-    contact_id: str, priority: bytes | int | None, counts: list[int]
-) -> InventorySummary | AQMDatabaseError:
-    known = _PRIORITIES.get(priority or b"")
-    if known is None or min(counts) < 0:
-        return _explain(f"contact {contact_id!r}", priority, counts)
-    gold, silver, bronze = counts
-    return InventorySummary(contact_id, gold, silver, bronze, known)
-
-
-def _explain(name: str, priority: bytes | int | None, counts: list[int]) -> AQMDatabaseError:
+def _explain(contact_id: str, priority: bytes | int | None, least: int) -> AQMDatabaseError:
     """Why there is no summary of a contact."""
-    if min(counts) < 0:
+    name = f"contact {contact_id!r}"
+    if least < 0:
         return CorruptEntryError(f"{name}: an index has the wrong type")
     if priority is None:
         return ContactNotRegisteredError(f"{name} is not registered")

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from aqm_db._io.seam import Argument, ClientSeam
-from aqm_db._model.keys import parse_id
+from aqm_db._model.keys import parse_ids
 from aqm_db._model.kinds import (
     INVENTORY_KINDS,
     VAULT_KINDS,
@@ -63,7 +63,7 @@ async def _list_vault_pages(scope: Scope) -> _Pages:
     keys = scope.keys
     for index in (keys.vault_expiry, keys.vault_spent, keys.vault_unpublished):
         async for entries in walk_index(scope, index):
-            yield [keys.vault(found) for each, _ in entries if (found := parse_id(each))]
+            yield [keys.vault(found) for found in parse_ids(member for member, _ in entries)]
 
 
 async def _list_inventory_pages(scope: Scope) -> _Pages:
@@ -80,11 +80,10 @@ async def _list_inventory_pages(scope: Scope) -> _Pages:
 
 
 async def _list_contact_keys(scope: Scope, members: Sequence[bytes]) -> _Pages:
-    contact_ids = [found for each in members if (found := parse_id(each)) is not None]
-    contacts = [scope.keys.of(contact_id) for contact_id in contact_ids]
+    contacts = [scope.keys.of(contact_id) for contact_id in parse_ids(members)]
     by_queue = {queue: names for names in contacts for queue in names.queues}
     async for queue, entries in walk_indexes(scope, list(by_queue)):
-        yield [by_queue[queue].row(found) for each, _ in entries if (found := parse_id(each))]
+        yield [by_queue[queue].row(found) for found in parse_ids(member for member, _ in entries)]
     for names in contacts:
         yield [names.meta, names.used, names.used_until, *names.queues]
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from aqm_db._io.seam import Argument, Call, Reply
 from aqm_db._lua.loader import Script
-from aqm_db._model.keys import ContactKeys, parse_id
+from aqm_db._model.keys import ContactKeys, parse_id, parse_ids
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
 
 from . import Scope
@@ -171,7 +171,7 @@ async def _list_contacts(scope: Scope) -> AsyncIterator[list[str]]:
     async for contact_ids in list_pages(scope):
         yield contact_ids
     async for entries in walk_index(scope, scope.keys.inv_forgotten):
-        yield [each for member, _ in entries if (each := parse_id(member)) is not None]
+        yield parse_ids(member for member, _ in entries)
 
 
 class _Place(NamedTuple):

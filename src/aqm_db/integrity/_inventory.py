@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from aqm_db._io.seam import Argument, Call
 from aqm_db._lua.loader import Script
-from aqm_db._model.keys import parse_id
+from aqm_db._model.keys import parse_id, parse_ids
 from aqm_db._model.rows import row_of
 from aqm_db._model.tiers import TIERS, flatten_caps
 from aqm_db._operations import Scope
@@ -95,10 +95,10 @@ async def _list_listed(scope: Scope) -> AsyncIterator[list[str]]:
     """The contacts in both indexes; one of the wrong type has been noted."""
     with suppress(CorruptEntryError):
         async for members in scope.seam.scan("*", scope.keys.inv_contacts):
-            yield [found for each in members if (found := parse_id(each)) is not None]
+            yield parse_ids(members)
     with suppress(CorruptEntryError):
         async for entries in walk_index(scope, scope.keys.inv_forgotten):
-            yield [found for each, _ in entries if (found := parse_id(each)) is not None]
+            yield parse_ids(member for member, _ in entries)
 
 
 async def _list_aside(scope: Scope) -> AsyncIterator[list[tuple[str, bytes]]]:

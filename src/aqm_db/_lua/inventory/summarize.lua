@@ -11,7 +11,10 @@
 
 -- All of them, with what runs a command.
 local function count(call)
-  local reply, place = {OK}, 1
+  local reply, place, suffixes = {OK}, 1, {}
+  for rank, tier in ipairs(TIERS) do
+    suffixes[rank] = ':' .. tier
+  end
   for _, meta in ipairs(metas) do
     local priority = call('HGET', meta, 'priority')
     if priority == false and redis.call('EXISTS', meta) == 1 then
@@ -20,9 +23,9 @@ local function count(call)
       priority = 0
     end
     reply[place + 1] = priority
-    local queue = queue_prefix .. string.sub(meta, #meta_prefix + 1) .. ':'
+    local contact = string.sub(meta, #meta_prefix + 1)
     for rank = 1, #TIERS do
-      reply[place + 1 + rank] = call('ZCARD', queue .. TIERS[rank]) or -1
+      reply[place + 1 + rank] = call('ZCARD', queue_prefix .. contact .. suffixes[rank]) or -1
     end
     place = place + 1 + #TIERS
   end
