@@ -1,4 +1,8 @@
-"""A provider's program: a process of its own that cares for all owners, round after round."""
+"""A provider's program: a process of its own that cares for all owners, round after round.
+
+It has the idle scheduling class, where there is one, as such a program should: there are fewer cores
+than programs here.
+"""
 
 import asyncio
 import os
@@ -63,4 +67,6 @@ async def run_rounds(url: str) -> None:
 
 
 if __name__ == "__main__":
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     asyncio.run(run_rounds(sys.argv[1]))

@@ -19,6 +19,7 @@ from aqm_db.errors import (
     UnavailableError,
     VaultUnavailableError,
 )
+from aqm_db.maintenance import _all_owners
 from aqm_db.types import MaintenanceProgress, NewCoin
 from tests.conftest import INVENTORY_DB, VAULT_DB
 from tests.support.backends import VALKEY_9, RunningServer
@@ -109,8 +110,8 @@ async def test_who_has_nothing_to_do_keeps_it(
     called: list[str] = []
     note_calls(db, lambda call: called.append(call.script.name))
     assert await db.maintain_owners(sleep=at_once)
-    # Some are found twice.
-    assert called.count("turn_visit") > len(OWNERS)
+    # Each is found twice.
+    assert called.count("turn_visit") == 1 + len(OWNERS)
     assert called.count("vault_look") == len(OWNERS)
     assert called.count("turn_keep") == 1 + len(OWNERS)
     # What has no owner is cared for in any case.
@@ -122,6 +123,18 @@ async def test_who_has_nothing_to_do_keeps_it(
     assert record.__dict__["owners"] == 9
     turn = db.for_owner("owner-1").inventory.keys.maintenance
     assert 0 < await inventory_client.pttl(turn) <= 3_600_000
+
+
+async def test_more_owners_than_a_program_remembers(
+    db: AsyncClientDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whom it has forgotten it visits again, and the server passes them over."""
+    monkeypatch.setattr(_all_owners, "_MET_AT_MOST", 2)
+    called: list[str] = []
+    note_calls(db, lambda call: called.append(call.script.name))
+    assert await db.maintain_owners(sleep=at_once)
+    assert called.count("turn_visit") > 1 + len(OWNERS)
+    assert (await progress_of(db)).owners_cared_for == 1 + len(OWNERS)
 
 
 async def _make_inactive(database: AsyncClientDatabase, clock: Clock) -> None:
@@ -436,6 +449,25 @@ async def test_one_failure_stops_no_other(
         assert not await inventory_client.exists(one.inventory.keys.maintenance)
     for owner in set(OWNERS) - {"owner-3"}:
         assert await left(db.for_owner(owner)) == (0, 0)
+
+
+async def test_who_had_no_luck_is_tried_again(
+    db: AsyncClientDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each is found twice, and the second time all may be well."""
+    refused: set[str] = set()
+
+    def refuse_once(call: Call) -> None:
+        turn = call.keys[0]
+        if call.script.name == "turn_visit" and turn not in refused:
+            refused.add(turn)
+            raise CorruptEntryError("not now")
+
+    note_calls(db, refuse_once)
+    assert await db.maintain_owners(sleep=at_once)
+    assert len(failures(caplog)) == 1 + len(OWNERS)
+    # Data without an owner is come to once.
+    assert (await progress_of(db)).owners_cared_for == len(OWNERS)
 
 
 @pytest.mark.parametrize("kind", [VALKEY_9], ids=lambda kind: kind.name)

@@ -39,11 +39,14 @@ Report: TypeAlias = Callable[[MaintenanceProgress], Awaitable[object] | object]
 _log = logging.getLogger("aqm_db.maintenance")
 _WORKERS = 4
 """Owners who are cared for at once: one with much to do keeps one worker busy, and no other."""
-_REST = 2.0
+_REST = 4.0
 """How many times as long as a worker has waited for a server it leaves that to others."""
 _WORKING_SECONDS = 60.0
 """How long an owner is left to whoever cares for them, and may have died. Where it takes longer,
 another program may do the same at the same time, which does no harm."""
+_MET_AT_MOST = 100_000
+"""Owners that a program remembers having met, some megabytes of them: they come twice, by their
+contacts and by their private halves. Whoever is forgotten again is passed over by the server."""
 _NOTE_EVERY = 100
 """Owners after which it's noted how far the round is."""
 _EARLY = 0.9
@@ -178,7 +181,7 @@ class _Round:
         self._lasting_ms = int(every * 1000)
         self._sleep = sleep
         self._seconds = seconds
-        self._in_hand: set[str | None] = set()
+        self._met: set[str | None] = set()
         self._busy: list[Place] = []
         self._error: AQMDatabaseError | None = None
 
@@ -215,6 +218,7 @@ class _Round:
     async def _visit_again(self) -> None:
         """Goes to those whom another program had in hand."""
         busy, self._busy = self._busy, []
+        self._met.difference_update(place.owner for place in busy)
         if busy and self._error is None:
             await share_out(give_out(busy), self._make_workers())
 
@@ -235,11 +239,11 @@ class _Round:
         layer = self._make_layer()
 
         async def work(place: Place) -> None:
-            # Another worker may be at them, who were found twice.
-            if place.share.error is None and place.owner not in self._in_hand:
-                self._in_hand.add(place.owner)
+            if place.share.error is None and place.owner not in self._met:
+                if len(self._met) == _MET_AT_MOST:
+                    self._met.clear()
+                self._met.add(place.owner)
                 await self._try_visit(place, layer)
-                self._in_hand.remove(place.owner)
 
         return work
 
@@ -257,6 +261,8 @@ class _Round:
             self._error = self._error or error
         except AQMDatabaseError as error:
             self._record.failed += 1
+            # The next time that they come, there may be more luck.
+            self._met.discard(place.owner)
             _log.warning(
                 "owner_failed",
                 extra={
