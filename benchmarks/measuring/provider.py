@@ -1,7 +1,7 @@
 """A provider's program: a process of its own that cares for all owners, round after round.
 
-It has the idle scheduling class, where there is one, as such a program should: there are fewer cores
-than programs here.
+It has the idle scheduling class, where there is one, as such a program should where there are fewer
+cores than programs.
 """
 
 import asyncio
