@@ -47,8 +47,10 @@ class Selection:
         return continue_select(self.contact_id, cast("Call", self._call), reply)
 
     def read(self, scope: Scope, reply: Reply | AQMDatabaseError) -> InventoryEntry | None:
-        """What it was given."""
-        return read_select(scope, self.contact_id, cast("Call", self._call), reply)
+        """What it was given; that's the end of it."""
+        # Thousands of calls that nobody needs any more would be looked at by the garbage collector.
+        call, self._call = cast("Call", self._call), None
+        return read_select(scope, self.contact_id, call, reply)
 
     def undo(self, scope: Scope, caps: Caps, reply: Reply) -> Call | None:
         """The call that puts back what it was given."""
