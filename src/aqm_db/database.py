@@ -16,7 +16,7 @@ from ._io.opening import Check, open_database, read_url
 from ._io.redispy.clients import AnyAsyncClient, make_seam
 from ._io.redispy.faces import ASYNC, Face
 from ._io.resources import Resources
-from ._io.target import Cluster, Embedded
+from ._io.target import Cluster, Embedded, Memory
 from ._model.checks import (
     check_caps,
     check_clock,
@@ -260,8 +260,8 @@ class AsyncClientDatabase:
             uniform: a random number between two.
 
         Raises:
-            InvalidArgumentError: a number is out of range, ``all_owners`` isn't a bool, or anyio
-                isn't installed (the extra ``background``).
+            InvalidArgumentError: a number is out of range, ``all_owners`` isn't a bool, ``report``
+                can't be called, or anyio isn't installed (the extra ``background``).
         """
         from .maintenance import (  # noqa: PLC0415 - most programs have none
             AllOwnersRounds,
@@ -303,7 +303,8 @@ class AsyncClientDatabase:
 
         It walks the database once (SCAN), on a cluster each primary's, and looks at each owner;
         whoever has garbage or old private halves is cared for, a few owners at a time, with pauses
-        in which the server is others'. Programs may share the work. A round that was stopped is
+        in which the server is others'. Programs may share the work that have the same ``owner``,
+        or none: their database keeps how far the round is. A round that was stopped is
         gone on with by whoever comes next: who was cared for is passed over, and so is who has
         :meth:`maintenance` of their own. An owner who can't be cared for is logged, and stops
         no other. :meth:`get_maintenance_progress` tells how far a round is.
@@ -320,8 +321,8 @@ class AsyncClientDatabase:
             Whether a round was due, or under way.
 
         Raises:
-            InvalidArgumentError: a number is out of range, or anyio isn't installed (the extra
-                ``background``).
+            InvalidArgumentError: a number is out of range, ``report`` can't be called, or anyio
+                isn't installed (the extra ``background``).
             UnavailableError: a server can't be reached; who is on others was cared for.
             AccessDeniedError: the user may not walk the database.
             NotWritableError: the server takes no writes now.
@@ -561,6 +562,8 @@ def connect(
     check_caps("budget_caps", budget_caps)
     check_count("budget_bytes", budget_bytes, 1)
     check_confirming(confirm_replicas, confirm_timeout, confirm_fsync, settle_timeout)
+    if isinstance(target, Memory) and confirm_replicas:
+        raise InvalidArgumentError("confirm_replicas", "memory:// has none")
     check_flag("allow_unsafe", allow_unsafe)
     make = partial(
         AsyncClientDatabase,

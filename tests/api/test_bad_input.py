@@ -260,6 +260,12 @@ async def test_bad_caps(inventory_client: Redis, caps: Any, seen: str) -> None:
         connect("memory://", budget_caps=caps)
 
 
+async def test_replicas_that_cannot_be() -> None:
+    """It's told before anything is opened, and not by each call."""
+    with pytest.raises(InvalidArgumentError, match="^confirm_replicas: memory:// has none"):
+        connect("memory://", confirm_replicas=1)
+
+
 @pytest.mark.parametrize("flag", [None, 0, 1, "yes"])
 async def test_bad_flag(flag: Any) -> None:
     """What only counts as true is refused: a string "no" would."""

@@ -683,11 +683,14 @@ async def test_bad_input(db: AsyncClientDatabase) -> None:
         *(("every", value) for value in ("1", None, True, 0, -1, float("nan"))),
         *(("inactive_days", value) for value in ("1", -1, 36_501)),
         *(("max_age_days", value) for value in ("1", -1, 36_501)),
+        ("report", 5),
     ]
     for argument, value in wrong:
         with pytest.raises(InvalidArgumentError) as caught:
             await db.maintain_owners(**{argument: value})
         assert caught.value.argument == argument
+    with pytest.raises(InvalidArgumentError, match=r"^report: "):
+        db.maintenance(all_owners=True, report=5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     with pytest.raises(InvalidArgumentError, match=r"^all_owners: "):
         db.maintenance(all_owners=1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     assert await db.get_maintenance_progress() is None

@@ -64,7 +64,7 @@ def test_no_server(command: list[str]) -> None:
             "http://localhost",
             (
                 "url: must begin with embedded://, memory://, redis://, rediss://, unix://, "
-                "redis+cluster:// or redis+sentinel://"
+                "redis+cluster://, rediss+cluster://, redis+sentinel:// or rediss+sentinel://"
             ),
         ),
         (

@@ -300,7 +300,7 @@ async def test_a_change_that_is_not_confirmed(
     ("said", "error", "words"),
     [
         (b"*2\r\n:0\r\n:1\r\n", InventoryUnavailableError, "disk didn't confirm the change"),
-        (b"*2\r\n:1\r\n:0\r\n", InventoryUnavailableError, "0 of 1 replicas confirmed"),
+        (b"*2\r\n:1\r\n:0\r\n", InventoryUnavailableError, r"0 of 1 .* \(confirm_replicas\)"),
         (b"-ERR unknown command\r\n", InventoryUnavailableError, "nothing confirmed the change"),
         (b"-NOPERM no permissions\r\n", AccessDeniedError, "WAITAOF"),
     ],

@@ -172,7 +172,10 @@ class Confirmation:
         disks, replicas = confirmed if self._confirming.fsync else (1, confirmed)
         wanted = self._confirming.replicas
         if replicas < wanted:
-            return f"{replicas} of {wanted} replicas confirmed the change"
+            return (
+                f"{replicas} of {wanted} replicas confirmed the change (confirm_replicas) within "
+                f"{self._confirming.timeout} ms (confirm_timeout)"
+            )
         return "" if disks else "the server's disk didn't confirm the change"
 
 

@@ -101,8 +101,8 @@ def read_target(url: str | None) -> Target:
     # The url may hold a password, so it isn't shown.
     raise InvalidArgumentError(
         "url",
-        "must begin with embedded://, memory://, redis://, rediss://, unix://, redis+cluster:// "
-        "or redis+sentinel://",
+        "must begin with embedded://, memory://, redis://, rediss://, unix://, redis+cluster://, "
+        "rediss+cluster://, redis+sentinel:// or rediss+sentinel://",
     )
 
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from aqm_db._background import Raised, call_client, delay_cancellation, give_out, share_out
 from aqm_db._io.pacing import Pace, PacedSeam
+from aqm_db._model.checks import check_callable
 from aqm_db._model.defaults import DAY_MS, Sleep
 from aqm_db._model.keys import INDEXES_PATTERN
 from aqm_db._operations import Scope
@@ -65,6 +66,9 @@ class AllOwnersRounds:
         care: what is done for each.
         report: told how far a round is, now and then; None for nobody.
         seconds: a clock that runs forward only.
+
+    Raises:
+        InvalidArgumentError: ``report`` can't be called.
     """
 
     def __init__(
@@ -77,7 +81,7 @@ class AllOwnersRounds:
     ) -> None:
         self._site = site
         self._care = care
-        self._report = report
+        self._report = None if report is None else check_callable("report", report)
         self._seconds = seconds
 
     async def run_if_due(self, every: float, sleep: Sleep) -> bool:
