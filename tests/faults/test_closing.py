@@ -1,6 +1,7 @@
 """Clients that are closed while calls are under way, or are being taken back."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from aqm_db import AsyncSecureVault, AsyncSmartInventory, close_all
+from aqm_db import AsyncClientDatabase, AsyncSecureVault, AsyncSmartInventory, close_all
 from aqm_db._model.defaults import new_request_id
+from aqm_db._operations import batch
 from aqm_db.errors import InventoryUnavailableError, VaultUnavailableError
 from aqm_db.types import InventoryEntry
 from tests.conftest import INVENTORY_DB
@@ -245,6 +247,54 @@ async def test_close_waits_for_cancelled_calls(direct: Redis, real_server: Runni
     await close_all(client, client)
     assert (await AsyncSmartInventory(direct).get_inventory(BOB)).silver_count == 3
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("closes_first", [True, False], ids=["closed first", "cancelled first"])
+@pytest.mark.parametrize("is_database", [True, False], ids=["database", "close_all"])
+async def test_close_waits_for_what_earlier_portions_took(
+    direct: Redis,
+    real_server: RunningServer,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_database: bool,
+    closes_first: bool,
+) -> None:
+    """Whoever is cancelled gives back all that many requests took, though everything is closed."""
+    monkeypatch.setattr(batch, "AT_ONCE", 2)
+    contacts = [f"c{number}" for number in range(5)]
+    others = AsyncSmartInventory(direct)
+    for contact_id in contacts:
+        await others.register_contact(contact_id, "MATE")
+        await stock(others, contact_id, "BRONZE", f"{contact_id}'s")
+    for number in range(12):
+        client = real_server.client(INVENTORY_DB)
+        database = AsyncClientDatabase(client, client)
+        inventory, close = database.inventory, database.aclose
+        if not is_database:
+            inventory, close = AsyncSmartInventory(client), partial(close_all, client, client)
+        # What one portion took shows in the queues.
+        selecting = asyncio.ensure_future(inventory.select_coins(contacts, "BRONZE"))
+        while not selecting.done() and await others.has_keys_for("c1"):
+            await asyncio.sleep(0)
+        await turns(number)
+        if closes_first:
+            closing = asyncio.ensure_future(close())
+            await asyncio.sleep(0)
+            selecting.cancel()
+        else:
+            selecting.cancel()
+            closing = asyncio.ensure_future(close())
+        [outcome] = await asyncio.gather(selecting, return_exceptions=True)
+        await closing
+        left = [each.bronze_count for each in (await others.get_inventory()).values()]
+        if isinstance(outcome, dict):
+            # The cancellation came too late.
+            for entry in filter(None, outcome.values()):
+                assert isinstance(entry, InventoryEntry)
+                assert await others.release_coin(entry)
+        else:
+            assert isinstance(outcome, asyncio.CancelledError)
+            assert left == [1] * len(contacts)
 
 
 async def test_close_waits_for_answers(direct: Redis, real_server: RunningServer) -> None:

@@ -1,8 +1,8 @@
 """The way from a database's parts to their server, which can be metered, and closed."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import suppress
-from typing import Any, NoReturn
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from aqm_db.errors import AQMDatabaseError, NotWritableError, UnavailableError
 
@@ -11,6 +11,13 @@ from .facts import read_facts
 from .seam import Argument, Call, Reply, Seam, Undo
 
 REASON = "the database was closed"
+
+
+@runtime_checkable
+class _Patient(Protocol):
+    """A seam whose client is closed once what is under way has come to its end."""
+
+    def delay_closing(self) -> AbstractContextManager[None]: ...
 
 
 class Gate:
@@ -37,6 +44,22 @@ class Gate:
         self._relieve = relieve
         self._behind: Seam = seam
         self._unavailable = unavailable
+        self._seam = seam
+
+    @contextmanager
+    def hold(self) -> Generator[Seam]:
+        """See :func:`hold_open`: what it gives stays open when this is closed."""
+        held = _Held(self._behind, self)
+        try:
+            with hold_open(self._seam):
+                yield held
+        finally:
+            # What goes on in the background is shut out by closing.
+            held.pass_on_to(self)
+
+    def is_patient(self) -> bool:
+        """Whether closing waits for what is under way, and hasn't begun."""
+        return isinstance(self._seam, _Patient) and not isinstance(self._behind, _Closed)
 
     def add_layer(self, layer: Callable[[Seam], Seam]) -> None:
         """Has all calls from now on go through what a layer makes of a seam."""
@@ -54,7 +77,7 @@ class Gate:
         try:
             return await self._behind.run(call, undo)
         except NotWritableError as error:
-            self._note(error)
+            self.note(error)
             raise
 
     async def run_all(
@@ -62,7 +85,7 @@ class Gate:
     ) -> list[Reply | AQMDatabaseError]:
         """See :class:`~aqm_db._io.seam.Seam`."""
         replies = await self._behind.run_all(calls, undos)
-        self._note(*replies)
+        self.note(*replies)
         return replies
 
     async def read(self, *commands: Sequence[Argument]) -> list[Any]:
@@ -81,7 +104,8 @@ class Gate:
         """See :class:`~aqm_db._io.seam.Seam`."""
         await self._behind.aclose()
 
-    def _note(self, *replies: object) -> None:
+    def note(self, *replies: object) -> None:
+        """Takes note of replies that say that the server takes no writes."""
         if self._relieve is None or isinstance(self._behind, _Closed):
             return
         if any(isinstance(reply, NotWritableError) for reply in replies):
@@ -92,6 +116,53 @@ class Gate:
     def _recover(self, seam: Seam) -> None:
         if isinstance(self._behind, _Damaged):
             self._behind = seam
+
+
+class _Held:
+    """A way that stays open.
+
+    Args:
+        behind: what is behind it.
+        gate: the one that it goes past.
+    """
+
+    def __init__(self, behind: Seam, gate: Gate) -> None:
+        self._gate = gate
+        self.pass_on_to(behind)
+
+    def pass_on_to(self, seam: Seam) -> None:
+        """Has all calls from now on go through a seam."""
+        self.run = seam.run
+        self.read = seam.read
+        self.scan = seam.scan
+        self.distrust = seam.distrust
+        self.aclose = seam.aclose
+        self._run_all = seam.run_all
+
+    async def run_all(
+        self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
+    ) -> list[Reply | AQMDatabaseError]:
+        """See :class:`~aqm_db._io.seam.Seam`."""
+        replies = await self._run_all(calls, undos)
+        self._gate.note(*replies)
+        return replies
+
+
+@contextmanager
+def hold_open(seam: Seam) -> Generator[Seam]:
+    """What requests go through, until the block ends, of which later ones take back earlier ones.
+
+    The client isn't closed before the end. A synchronous caller isn't cancelled, so nothing waits
+    for one, and nothing of theirs goes through a gate that was closed.
+    """
+    if isinstance(seam, Gate) and seam.is_patient():
+        with seam.hold() as held:
+            yield held
+    elif isinstance(seam, _Patient):
+        with seam.delay_closing():
+            yield seam
+    else:
+        yield seam
 
 
 class Gates:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
+from aqm_db._io.gate import hold_open
 from aqm_db._io.seam import Call, Reply, Undo
 from aqm_db._model.tiers import Caps
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
@@ -123,14 +124,16 @@ async def take(
         # What there is none of isn't among these.
         return build_release(scope, cast("InventoryEntry", entry), caps)
 
-    return await run_batch(
-        scope.seam,
-        wanted,
-        lambda item: item.build(scope),
-        lambda item, reply: item.read(scope, reply),
-        TakeBack(undo, take_back, scope.confirming.settle_timeout),
-        lambda item, reply: item.proceed(reply),
-    )
+    # What a cancelled caller was given goes back, though the database is closed meanwhile.
+    with hold_open(scope.seam) as seam:
+        return await run_batch(
+            seam,
+            wanted,
+            lambda item: item.build(scope),
+            lambda item, reply: item.read(scope, reply),
+            TakeBack(undo, take_back, scope.confirming.settle_timeout),
+            lambda item, reply: item.proceed(reply),
+        )
 
 
 async def take_one(scope: Scope, caps: Caps, wanted: Selection) -> InventoryEntry | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -97,6 +98,10 @@ class AsyncSeam:
     def scan(self, pattern: str, within: str | None = None) -> AsyncIterator[list[bytes]]:
         """See :class:`~aqm_db._io.seam.Seam`."""
         return answers.scan(self._look, self._begin_request, pattern, within)
+
+    def delay_closing(self) -> AbstractContextManager[None]:
+        """Keeps :meth:`aclose` waiting until a block ends."""
+        return self._channel.delay_closing()
 
     def distrust(self) -> None:
         """See :class:`~aqm_db._io.seam.Seam`."""
