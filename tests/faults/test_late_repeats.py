@@ -36,7 +36,7 @@ from tests.support.peers import (
     listening_on_loopback,
     tell_time,
 )
-from tests.support.samples import BOB
+from tests.support.samples import BOB, stock
 from tests.support.stepped_clocks import SteppedServer
 
 pytestmark = pytest.mark.asyncio
@@ -54,6 +54,30 @@ async def direct(server: SteppedServer) -> AsyncGenerator[Redis]:
     """A client of it, on a link that is whole."""
     async with server.client(INVENTORY_DB) as client:
         yield client
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["registered", "unknown"])
+async def test_a_first_sending_that_comes_after_the_caller_has_gone(
+    direct: Redis, *, is_known: bool
+) -> None:
+    """It takes nothing: where calls wait for a replica, its repetition may overtake it."""
+    others = AsyncSmartInventory(direct)
+    assert not await others.has_keys_for(BOB)
+    if is_known:
+        await others.register_contact(BOB, "BESTIE")
+    tell_time(direct)
+    inventory = AsyncSmartInventory(direct, request_ids=lambda: "once")
+    selecting = asyncio.ensure_future(inventory.select_coin(BOB, "GOLD"))
+    await turns(1)
+    selecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await selecting
+    # Somebody else puts back what they had been given.
+    if not is_known:
+        await others.register_contact(BOB, "BESTIE")
+    await stock(others, BOB, "GOLD", "g1")
+    assert await inventory.select_coin(BOB, "GOLD") is None
+    assert (await others.get_inventory(BOB)).gold_count == 1
 
 
 @pytest.mark.parametrize("encounter", ENCOUNTERS, ids=str)

@@ -372,8 +372,14 @@ def _make_eval(call: Call, request: Request) -> Command:
 
 
 def _make_command(name: str, script: str, call: Call, request: Request) -> Command:
-    """What runs a script; one that asks for it is told when the request was first sent."""
+    """What runs a script; one that asks for it is told when the request was first sent.
+
+    The number has a sign where the caller is gone: the first sending may come later, on another
+    connection, and must not do then what nobody takes back.
+    """
     if not call.script.is_dated:
         return (name, script, len(call.keys), *call.keys, *call.arguments)
-    sent = "" if request.sent is None else request.sent
+    sent: str | int = "" if request.sent is None else request.sent
+    if request.is_settling and call.script.heeds_settling:
+        sent = f"+{sent}"
     return (name, script, len(call.keys), *call.keys, sent, *call.arguments)

@@ -78,6 +78,7 @@ class Request:
         sent: when it was first sent, in the server's time (ms); None if that isn't known.
         end: until when it may be sent again, on the clock that counts suspension.
         is_doubtful: whether it may have been executed, though no reply came.
+        is_settling: whether its caller is gone, and it's repeated to find out what it did.
         mark: what stands for the connection that the last replies came on, and for no other; None
             if the seam doesn't tell.
         wants_mark: whether anybody asks for that.
@@ -85,14 +86,14 @@ class Request:
 
     __slots__ = (
         *("_clock", "_starts", "_unavailable"),
-        *("end", "is_doubtful", "mark", "sent", "wants_mark"),
+        *("end", "is_doubtful", "is_settling", "mark", "sent", "wants_mark"),
     )
 
     def __init__(self, clock: ServerClock, unavailable: type[UnavailableError]) -> None:
         now = clock.elapsed()
         self.sent = clock.estimate(now)
         self.end = now + REPEATABLE_SECONDS
-        self.is_doubtful = False
+        self.is_doubtful = self.is_settling = False
         self.mark: object | None = None
         self.wants_mark = False
         self._clock = clock
@@ -130,7 +131,7 @@ class Request:
 
     def begin_settling(self) -> None:
         """Lets it be sent for as long as the server may know it: to settle it, and no more."""
-        self.is_doubtful = True
+        self.is_doubtful = self.is_settling = True
         self.end += config.INV_CLAIM_TTL_SECONDS - REPEATABLE_SECONDS
 
     def is_refuted(self, shown: int) -> bool:

@@ -27,6 +27,7 @@ from .header import Header, list_items, read_header
 _LUA = Path(__file__).parent
 _PREFIXES = {"inventory": "inv", "vault": "vault", "turn": "turn", "layout": "layout"}
 """What the names of operations begin with, by folder."""
+_SETTLING = "IS_SETTLING"
 _OTHERWISE = "-- Otherwise:\n"
 _FIRST = "local KEYS, ARGV = KEYS, ARGV\n"
 """What is global is looked up each time."""
@@ -81,6 +82,11 @@ class Script:
     def is_dated(self) -> bool:
         """Whether its first argument is when the request was first sent, by the server's clock."""
         return self.header.arguments[0].name == "sent"
+
+    @cached_property
+    def heeds_settling(self) -> bool:
+        """Whether it does something else once its caller has gone: a sign before sent says so."""
+        return _SETTLING in _read_text(self._place)
 
     @cached_property
     def is_reading(self) -> bool:
@@ -159,6 +165,7 @@ def _write_constants(words: AbstractSet[str]) -> str:
         "CLOCK_SLACK": str(CLOCK_SLACK_MS),
         "LONGEST_PAUSE": str(config.CLOCK_PAUSE_SECONDS * 1000),
         "CONFIRM_TIME": str(config.CLOCK_CONFIRM_SECONDS * 1000),
+        _SETTLING: "string.sub(ARGV[1], 1, 1) == '+'",
         **{code.name: str(code.value) for code in Code},
     }
     return "".join(

@@ -13,11 +13,12 @@
 --          receipt: what takes it back: when it was used, a space, and its origin: its score in the
 --          queue, a space, and the request that registered its contact
 --          UNFINISHED: so many couldn't be handed out that the call goes on in another one
--- Again: the claim holds what the request took.
+-- Again: the claim holds what the request took; nothing, where a sign before sent says that its
+--          caller is gone, and it took nothing.
 -- Runs: TIME, ZRANGE queue, ZREM queue, HGET meta, HMGET meta, HSET meta, HMGET row, EXISTS claim
 -- Runs: HMGET claim, RENAMENX row claim, HSET claim, PEXPIRE claim, SET claim, ZADD used
 -- Uses: claim_coin, confirm_time, drop_use, find_expiry, inspect_coin, is_late, parse_integer
--- Uses: put_back, read_coin, refuse_unregistered, set_aside
+-- Uses: put_back, read_coin, refuse_unregistered, set_aside, try_call
 local find = string.find
 local time = redis.call('TIME')
 local shown = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -101,9 +102,21 @@ local function hand_out(claim, coin, id, receipt, aside)
     coin.fetched_at, coin.expires_at, receipt}
 end
 
+-- A caller who is gone repeats a request on another connection, where it may overtake the first
+-- sending: where it takes nothing, that must take nothing either, since nobody would put it back.
+local function take_nothing(reply)
+  if IS_SETTLING then
+    redis.call('SET', claim, '', 'PX', CLAIM_TTL)
+  end
+  return reply
+end
+
 -- A repeated request meets its claim in the place that a coin would be moved to.
 local function hand_out_again(claim)
-  local taken = redis.call('HMGET', claim, 'key_id', 'receipt')
+  local taken = try_call('HMGET', claim, 'key_id', 'receipt')
+  if not taken then
+    return {OK, claim, {}}
+  end
   local coin = read_coin(claim)
   if not taken[1] or not find(taken[2] or '', '^%d+ %S+ ')
     or not ACTIVE[coin.coin_category] or not find_expiry(coin, COIN_TTL) then
@@ -128,7 +141,7 @@ for step = 1, 1 + #lower do
     if coin then
       local contact = redis.call('HMGET', meta, 'priority', 'by', 'last_msg_at')
       if not contact[1] then
-        return refuse_unregistered(meta, claim)
+        return take_nothing(refuse_unregistered(meta, claim))
       end
       -- While the clock is behind, its last message stays the last one.
       local is_later = (parse_integer(contact[3]) or 0) < tonumber(now)
@@ -145,7 +158,7 @@ for step = 1, 1 + #lower do
       return hand_out_again(claim)
     end
     if looks == LOOKS then
-      return {UNFINISHED, claim, skipped, each, passed}
+      return take_nothing({UNFINISHED, claim, skipped, each, passed})
     end
     looks = looks + 1
     confirmed = confirmed or clock == '' and confirm_time(watch, shown) or tonumber(now)
@@ -165,6 +178,6 @@ if redis.call('EXISTS', claim) == 1 then
   return hand_out_again(claim)
 end
 if not redis.call('HGET', meta, 'priority') then
-  return refuse_unregistered(meta, claim)
+  return take_nothing(refuse_unregistered(meta, claim))
 end
-return {OK, claim, skipped}
+return take_nothing({OK, claim, skipped})
