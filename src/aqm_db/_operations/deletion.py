@@ -15,7 +15,7 @@ from aqm_db._model.kinds import (
 
 from . import Scope
 from .batch import AT_ONCE
-from .index import walk_index, walk_indexes, walk_names
+from .index import walk_ids, walk_indexes, walk_names
 from .outcome import Progress
 
 _Pages: TypeAlias = AsyncIterator[Sequence[Argument]]
@@ -62,8 +62,8 @@ async def _list_vault_pages(scope: Scope) -> _Pages:
     """Private halves, and tombstones."""
     keys = scope.keys
     for index in (keys.vault_expiry, keys.vault_spent, keys.vault_unpublished):
-        async for entries in walk_index(scope, index):
-            yield [keys.vault(found) for found in parse_ids(member for member, _ in entries)]
+        async for key_ids in walk_ids(scope, index):
+            yield [keys.vault(key_id) for key_id in key_ids]
 
 
 async def _list_inventory_pages(scope: Scope) -> _Pages:
@@ -72,15 +72,15 @@ async def _list_inventory_pages(scope: Scope) -> _Pages:
     async for members in walk_names(scope, keys.inv_aside):
         yield [keys.aside_row(member) for member in members]
     async for members in scope.seam.scan("*", keys.inv_contacts):
-        async for page in _list_contact_keys(scope, members):
+        async for page in _list_contact_keys(scope, parse_ids(members)):
             yield page
-    async for entries in walk_index(scope, keys.inv_forgotten):
-        async for page in _list_contact_keys(scope, [member for member, _ in entries]):
+    async for contact_ids in walk_ids(scope, keys.inv_forgotten):
+        async for page in _list_contact_keys(scope, contact_ids):
             yield page
 
 
-async def _list_contact_keys(scope: Scope, members: Sequence[bytes]) -> _Pages:
-    contacts = [scope.keys.of(contact_id) for contact_id in parse_ids(members)]
+async def _list_contact_keys(scope: Scope, contact_ids: Sequence[str]) -> _Pages:
+    contacts = [scope.keys.of(contact_id) for contact_id in contact_ids]
     by_queue = {queue: names for names in contacts for queue in names.queues}
     async for queue, entries in walk_indexes(scope, list(by_queue)):
         yield [by_queue[queue].row(found) for found in parse_ids(member for member, _ in entries)]

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
 
 from aqm_db._io.seam import SCAN_COUNT
+from aqm_db._model.keys import parse_ids
 from aqm_db.errors import AQMDatabaseError
 
 from . import Scope
@@ -45,6 +46,16 @@ async def walk_index(
         last = repr(page[-1][1])
         # A page that is full of one score is asked for once more, and more of it.
         least, most = (last, 2 * most) if last == least else (last, SCAN_COUNT)
+
+
+async def walk_ids(scope: Scope, name: str) -> AsyncIterator[list[str]]:
+    """The same of the ids that an index lists, page by page, without what is none.
+
+    Raises:
+        CorruptEntryError: it has the wrong type.
+    """
+    async for entries in walk_index(scope, name):
+        yield parse_ids(member for member, _ in entries)
 
 
 async def walk_indexes(

@@ -8,13 +8,13 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from aqm_db._io.seam import Argument, Call, Reply
 from aqm_db._lua.loader import Script
-from aqm_db._model.keys import ContactKeys, parse_id, parse_ids
+from aqm_db._model.keys import ContactKeys, parse_id
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
 
 from . import Scope
 from .batch import AT_ONCE, ROWS_AT_ONCE, split
 from .contacts import list_pages
-from .index import walk_index, walk_indexes
+from .index import walk_ids, walk_index, walk_indexes
 from .outcome import Progress, check_reply
 from .private_halves import GRACE_MS, SPENT_TTL_MS
 from .stock import USED_TTL_MS
@@ -170,8 +170,8 @@ async def _list_contacts(scope: Scope) -> AsyncIterator[list[str]]:
     """The ids of contacts, and then of those that were forgotten, page by page."""
     async for contact_ids in list_pages(scope):
         yield contact_ids
-    async for entries in walk_index(scope, scope.keys.inv_forgotten):
-        yield parse_ids(member for member, _ in entries)
+    async for contact_ids in walk_ids(scope, scope.keys.inv_forgotten):
+        yield contact_ids
 
 
 class _Place(NamedTuple):

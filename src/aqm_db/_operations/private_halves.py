@@ -7,7 +7,6 @@ from aqm_db import config
 from aqm_db._io.seam import Argument, Call, Reply
 from aqm_db._lua.loader import Code, Script
 from aqm_db._model.checks import check_blob, check_category, check_id, check_time
-from aqm_db._model.keys import parse_ids
 from aqm_db._model.rows import Row, parse_number, row_of
 from aqm_db.errors import (
     AQMDatabaseError,
@@ -21,7 +20,7 @@ from aqm_db.types import NewKey, VaultEntry, VaultStats
 
 from . import Scope
 from .batch import ROWS_AT_ONCE, split
-from .index import walk_index
+from .index import walk_ids
 from .outcome import Progress, check_reply
 
 STORE = Script("vault/store")
@@ -251,8 +250,7 @@ def _build_purge(scope: Scope, key_id: str, age_ms: int) -> Call:
 
 async def _list_pages(scope: Scope) -> AsyncIterator[list[str]]:
     """The ids of all private halves, page by page; those of some that are gone, too."""
-    async for entries in walk_index(scope, scope.keys.vault_expiry):
-        key_ids = parse_ids(member for member, _ in entries)
+    async for key_ids in walk_ids(scope, scope.keys.vault_expiry):
         if key_ids:
             yield key_ids
 

@@ -10,7 +10,7 @@ from aqm_db._model.keys import parse_id, parse_ids
 from aqm_db._model.rows import row_of
 from aqm_db._model.tiers import TIERS, flatten_caps
 from aqm_db._operations import Scope
-from aqm_db._operations.index import walk_index, walk_names
+from aqm_db._operations.index import walk_ids, walk_names
 from aqm_db._operations.stock import CLAIM_TTL_MS, COIN_TTL_MS, USED_TTL_MS
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
 from aqm_db.inventory import AsyncSmartInventory
@@ -97,8 +97,8 @@ async def _list_listed(scope: Scope) -> AsyncIterator[list[str]]:
         async for members in scope.seam.scan("*", scope.keys.inv_contacts):
             yield parse_ids(members)
     with suppress(CorruptEntryError):
-        async for entries in walk_index(scope, scope.keys.inv_forgotten):
-            yield parse_ids(member for member, _ in entries)
+        async for contact_ids in walk_ids(scope, scope.keys.inv_forgotten):
+            yield contact_ids
 
 
 async def _list_aside(scope: Scope) -> AsyncIterator[list[tuple[str, bytes]]]:
