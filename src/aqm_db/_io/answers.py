@@ -195,7 +195,7 @@ def confirm_dated(ask: Ask, change: Ask, calls: Sequence[Call], request: Request
     The server executes none of those, so there is nothing to wait for; nor is there where calls
     only read.
     """
-    if not [call for call in calls if not call.script.is_reading]:
+    if all(call.script.is_reading for call in calls):
         return ask
     if request.sent is not None or not all(call.script.is_dated for call in calls):
         return change

@@ -49,13 +49,13 @@ class Gate:
     @contextmanager
     def hold(self) -> Generator[Seam]:
         """See :func:`hold_open`: what it gives stays open when this is closed."""
-        held = _Held(self._behind, self)
+        held = _Held(self._behind, self._unavailable, self)
         try:
             with hold_open(self._seam):
                 yield held
         finally:
             # What goes on in the background is shut out by closing.
-            held.pass_on_to(self)
+            held.add_layer(lambda _: self)
 
     def is_patient(self) -> bool:
         """Whether closing waits for what is under way, and hasn't begun."""
@@ -118,34 +118,22 @@ class Gate:
             self._behind = seam
 
 
-class _Held:
-    """A way that stays open.
+class _Held(Gate):
+    """A gate that stays open when another one is closed.
 
     Args:
-        behind: what is behind it.
-        gate: the one that it goes past.
+        seam: what is behind it.
+        unavailable: as of a gate.
+        gate: the other one, which is told of replies.
     """
 
-    def __init__(self, behind: Seam, gate: Gate) -> None:
+    def __init__(self, seam: Seam, unavailable: type[UnavailableError], gate: Gate) -> None:
+        super().__init__(seam, unavailable, gate.confirming)
         self._gate = gate
-        self.pass_on_to(behind)
 
-    def pass_on_to(self, seam: Seam) -> None:
-        """Has all calls from now on go through a seam."""
-        self.run = seam.run
-        self.read = seam.read
-        self.scan = seam.scan
-        self.distrust = seam.distrust
-        self.aclose = seam.aclose
-        self._run_all = seam.run_all
-
-    async def run_all(
-        self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
-    ) -> list[Reply | AQMDatabaseError]:
-        """See :class:`~aqm_db._io.seam.Seam`."""
-        replies = await self._run_all(calls, undos)
+    def note(self, *replies: object) -> None:
+        """See :class:`Gate`."""
         self._gate.note(*replies)
-        return replies
 
 
 @contextmanager
