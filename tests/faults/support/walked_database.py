@@ -14,7 +14,7 @@ from aqm_db import AsyncClientDatabase, connect, sync
 from aqm_db._io import answers
 from aqm_db._model.defaults import now_ms
 from aqm_db._model.keys import Keys
-from aqm_db._operations import deletion, index, memory, private_halves
+from aqm_db._operations import index, memory
 from aqm_db._operations.memory import SpentHalf, UsedCoin, remember_spent, remember_used
 from aqm_db._operations.outcome import Progress
 from aqm_db.backup import export_backup
@@ -89,7 +89,7 @@ def interrupt_walks(act: Callable[[], object], *, times: int = 100) -> Generator
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(answers, "scan", interrupt(answers.scan))
         walk_index = interrupt(index.walk_index)
-        for module in (index, deletion, memory, private_halves, _vault):
+        for module in (index, memory, _vault):
             patched.setattr(module, "walk_index", walk_index)
         yield
     assert done, "nothing was walked"
