@@ -392,6 +392,7 @@ async def test_purge_with_a_malformed_index_deletes_nothing(
 ) -> None:
     """It isn't the rows that are malformed: whoever asks has to hear that none can be purged."""
     await vault.store_key(**sample_gold_key)
+    entries = await vault_client.zrange(index, 0, -1, withscores=True)
     await vault_client.delete(index)
     await vault_client.set(index, "x")
     clock.advance(days=31)
@@ -399,6 +400,8 @@ async def test_purge_with_a_malformed_index_deletes_nothing(
         await vault.purge_expired()
     assert await vault.exists("gold-1")
     await vault_client.delete(index)
+    for member, score in entries:
+        await vault_client.zadd(index, {member: score})
     assert await vault.purge_expired() == 1
 
 
