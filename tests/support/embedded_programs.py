@@ -159,14 +159,18 @@ def runs(directory: Path) -> bool:
 
 
 def exists(pid: int) -> bool:
-    """Whether a process lives; one that waits to be reaped by another doesn't."""
+    """Whether a process lives; one that waits to be reaped by another doesn't.
+
+    As long as a thread of it is there (``l``, on Linux), it holds its files and their locks.
+    """
     ps = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(pid)],  # noqa: S607 - POSIX has it on the path
         capture_output=True,
         text=True,
         check=False,
     )
-    return bool(ps.stdout.strip()) and not ps.stdout.startswith("Z")
+    state = ps.stdout.strip()
+    return bool(state) and (not state.startswith("Z") or "l" in state)
 
 
 def wait_for_death(pid: int) -> None:
