@@ -111,7 +111,7 @@ def selecting(client: redis.Redis, plain: redis.Redis) -> Pair:
     plain.script_load(recorded(client, 1)[0][0].source)
 
     def evalsha() -> object:
-        script, keys, arguments, _ = next(calls)
+        script, keys, arguments, *_ = next(calls)
         reply = plain.evalsha(script.sha, len(keys), *keys, *cast("Any", arguments))
         checks.script_coins([reply])
         return reply

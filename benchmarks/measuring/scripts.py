@@ -59,7 +59,7 @@ def dated(calls: Sequence[ScriptCall]) -> list[ScriptCall]:
     sent = int(time.time() * 1000)
     return [
         ScriptCall(script, keys, (sent, *arguments) if script.is_dated else arguments)
-        for script, keys, arguments, _ in calls
+        for script, keys, arguments, *_ in calls
     ]
 
 
@@ -95,7 +95,7 @@ async def keepings(link: Link, count: int) -> list[ScriptCall]:
 
 def evalsha(client: Redis, call: ScriptCall) -> Call:
     """A script, sent by the default client."""
-    script, keys, arguments, _ = call
+    script, keys, arguments, *_ = call
     return cast(
         "Call",
         partial(client.evalsha, script.sha, len(keys), *keys, *cast("Any", arguments)),
@@ -104,7 +104,7 @@ def evalsha(client: Redis, call: ScriptCall) -> Call:
 
 def packed_evalsha(call: ScriptCall) -> bytes:
     """A script as it goes over the wire."""
-    script, keys, arguments, _ = call
+    script, keys, arguments, *_ = call
     return pack_command(("EVALSHA", script.sha, len(keys), *keys, *arguments))
 
 
@@ -125,7 +125,7 @@ def pipelined(
 
     async def call(part: Sequence[ScriptCall]) -> list[Any]:
         async with client.pipeline(transaction=False) as pipeline:
-            for script, keys, arguments, _ in part:
+            for script, keys, arguments, *_ in part:
                 pipeline.evalsha(script.sha, len(keys), *keys, *cast("Any", arguments))
             return await pipeline.execute()
 

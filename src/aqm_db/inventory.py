@@ -24,6 +24,7 @@ from ._model.keys import Keys
 from ._model.tiers import TIERS
 from ._operations import Scope, contacts, stock, taking
 from ._operations.batch import run_batch, run_to_end
+from ._operations.claims import Claims
 from .errors import AQMDatabaseError, InvalidArgumentError, InventoryUnavailableError
 from .types import ContactMeta, InventoryEntry, InventorySummary, NewCoin
 
@@ -90,7 +91,7 @@ class AsyncSmartInventory:
         )
         name = type(self).__name__
         seam, confirming = take_seam(client, InventoryUnavailableError, name, keys, confirming)
-        self.scope: Scope = Scope(seam, keys, check_clock(clock), request_ids, confirming)
+        self.scope: Scope = Scope(seam, keys, check_clock(clock), request_ids, confirming, Claims())
         self.budget_caps: Mapping[str, Mapping[str, int]] = check_caps("budget_caps", budget_caps)
         self.budget_bytes: int = check_count("budget_bytes", budget_bytes, 1)
         self._prefetchers: WeakSet[AsyncPrefetcher] = WeakSet()

@@ -22,7 +22,8 @@ from typing import Any, Protocol, TypeAlias
 from ._io.seam import Argument, Call, Reply, Seam, Undo
 from ._lua.loader import Code
 from ._model.tiers import TIERS, active_of, name_count_field
-from ._operations.stock import SELECT, names_claim, read_given_tier
+from ._operations.claims import names_claim
+from ._operations.stock import SELECT, read_given_tier
 from ._sync_support import unwrap
 from .database import AsyncClientDatabase
 from .errors import AQMDatabaseError, InventoryUnavailableError

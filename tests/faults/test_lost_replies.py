@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from aqm_db import AsyncSmartInventory
 from aqm_db.errors import AQMDatabaseError, UnavailableError
 from tests.conftest import INVENTORY_DB
 from tests.faults.support.byte_cutter import ByteCutter, Cut
@@ -20,7 +21,7 @@ from tests.faults.support.tried_calls import OPERATIONS, Operation, pair_over
 from tests.faults.support.two_callers import ENCOUNTERS, Encounter, outline
 from tests.support.backends import REDIS_6, VALKEY_9, RunningServer
 from tests.support.peers import Cutter, listening_on_loopback, tell_time
-from tests.support.samples import snapshot
+from tests.support.samples import snapshot, stock
 
 pytestmark = pytest.mark.asyncio
 
@@ -140,6 +141,40 @@ async def test_a_request_that_arrives_after_all(
         assert await cutter.deliver() == 1
         assert await snapshot(direct) == before
         tally.add("request arrives late", case=encounter, **await encounter.harm(direct))
+
+
+@over_servers
+@pytest.mark.parametrize("name", ["select_coin", "select_coins"])
+async def test_a_request_that_arrives_when_many_were_answered(
+    real_server: RunningServer,
+    direct: Redis,
+    name: str,
+    tally: Tally,
+    leap: Leap,
+    backoffs: list[float],
+) -> None:
+    """Its claim stays, though it was sent again and answered: only so it takes nothing more."""
+    contacts = [f"c{number}" for number in range(64)]
+    for contact_id in contacts:
+        await AsyncSmartInventory(direct).register_contact(contact_id, "BESTIE")
+        await stock(AsyncSmartInventory(direct), contact_id, "SILVER", "first", "second")
+    cutter = ByteCutter(real_server.socket_path)
+    async with cutter.listening() as port, DEFAULT.client(port) as client:
+        inventory = AsyncSmartInventory(client)
+        await assert_link_is_clean(client, inventory)
+        tell_time(client)
+        select = {
+            "select_coin": lambda: inventory.select_coin("c0", "SILVER"),
+            "select_coins": lambda: inventory.select_coins(["c0"], "SILVER"),
+        }
+        cutter.arm(Cut("late", "request", 0))
+        assert not isinstance(await ending_of(select[name](), cutter, leap), Exception)
+        for contact_id in contacts[1:]:
+            assert await inventory.select_coin(contact_id, "SILVER") is not None
+        assert await cutter.deliver() == 1
+    summaries = await AsyncSmartInventory(direct).get_inventory()
+    lost = sum(1 - summary.silver_count for summary in summaries.values())
+    tally.add("request arrives late, and its claim might be over", case=name, lost=lost)
 
 
 class Meeting:

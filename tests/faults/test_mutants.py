@@ -264,6 +264,16 @@ async def test_a_claim_that_is_overwritten(lab: Lab) -> None:
 
 
 @in_the_lab
+@pytest.mark.parametrize("name", ["select_coin", "select_coins"])
+async def test_claims_that_are_over_too_soon(lab: Lab, leap: Leap, name: str) -> None:
+    """Requests in doubt: test_a_request_that_arrives_when_many_were_answered."""
+    lab.monkeypatch.setattr(Request, "note_failure", lambda *_: None)
+    await lab.is_noticed_by(
+        of_lost_replies.test_a_request_that_arrives_when_many_were_answered, name=name, leap=leap
+    )
+
+
+@in_the_lab
 async def test_a_store_without_a_claim(lab: Lab) -> None:
     """Claims: test_another_client_acts_before_a_call_is_sent_again."""
     lab.without(stock.STORE, r"if redis.call\('EXISTS', claim\) == 1", "if false")

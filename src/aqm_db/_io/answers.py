@@ -35,7 +35,9 @@ _log = logging.getLogger("aqm_db")
 async def run(ask: Ask, call: Call, request: Request) -> Reply:
     """Runs a script."""
     while True:
-        [reply] = await ask((_make_evalsha(call, request),), request)
+        command = _make_evalsha(call, request)
+        beside = None if call.answered is None else call.answered.take_command()
+        [reply, *_] = await ask((command,) if beside is None else (command, beside), request)
         if _is_missing(reply):
             [reply] = await ask((_make_eval(call, request),), request)
         if isinstance(reply, AQMDatabaseError):
@@ -43,6 +45,8 @@ async def run(ask: Ask, call: Call, request: Request) -> Reply:
         if isinstance(reply, ErrorReply):
             raise make_error(reply, call.script.name)
         if not is_late(reply):
+            if call.answered is not None and not request.is_doubtful:
+                call.answered.note(call, reply)
             return cast("Reply", reply)
         if not request.begin_anew(reply[-1]):
             raise request.make_error()
@@ -52,7 +56,9 @@ async def run_all(
     ask: Ask, calls: Sequence[Call], request: Request
 ) -> list[Reply | AQMDatabaseError]:
     """Runs many scripts."""
-    replies = await _run_once(ask, calls, request) if calls else []
+    told = {call.answered for call in calls if call.answered is not None}
+    beside = [command for each in told if (command := each.take_command()) is not None]
+    replies = await _run_once(ask, calls, request, beside) if calls else []
     while late := [place for place, reply in enumerate(replies) if is_late(reply)]:
         if not request.begin_anew(cast("Reply", replies[late[-1]])[-1]):
             error = request.make_error()
@@ -66,6 +72,10 @@ async def run_all(
             return [error if is_late(reply) else reply for reply in replies]
         for place, reply in zip(late, again, strict=True):
             replies[place] = reply
+    if told and not request.is_doubtful:
+        for call, answer in zip(calls, replies, strict=True):
+            if call.answered is not None and not isinstance(answer, AQMDatabaseError):
+                call.answered.note(call, answer)
     return replies
 
 
@@ -301,10 +311,11 @@ class _Walk:
 
 
 async def _run_once(
-    ask: Ask, calls: Sequence[Call], request: Request
+    ask: Ask, calls: Sequence[Call], request: Request, beside: Sequence[Command] = ()
 ) -> list[Reply | AQMDatabaseError]:
-    """Runs many scripts, whatever the server's clock shows."""
-    replies = await ask([_make_evalsha(call, request) for call in calls], request)
+    """Runs many scripts, whatever the server's clock shows, and what is sent beside them."""
+    commands = [*(_make_evalsha(call, request) for call in calls), *beside]
+    replies = (await ask(commands, request))[: len(calls)]
     missing = [place for place, reply in enumerate(replies) if _is_missing(reply)]
     # Sending one script in full makes the server know it, and the others like it.
     while missing:

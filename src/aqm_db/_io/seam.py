@@ -31,6 +31,18 @@ Reply: TypeAlias = list[Any]
 """A script's reply: a :class:`~aqm_db._lua.loader.Code`, then what the script's header says."""
 
 
+class Answered(Protocol):
+    """What is sent beside later calls, once some have been answered."""
+
+    def note(self, call: "Call", reply: Reply) -> None:
+        """Takes note of a call that was answered, and of which no other sending is under way."""
+        ...
+
+    def take_command(self) -> Command | None:
+        """What is to be sent beside the next call, whatever becomes of it; None for nothing."""
+        ...
+
+
 class Call(NamedTuple):
     """One run of a script.
 
@@ -39,12 +51,14 @@ class Call(NamedTuple):
         keys: its KEYS.
         arguments: its ARGV.
         tier: the tier that it's about; None if it's about none, or about all.
+        answered: what is told of its answer; None for nothing.
     """
 
     script: Script
     keys: Sequence[str]
     arguments: Sequence[Argument]
     tier: str | None = None
+    answered: Answered | None = None
 
 
 Undo: TypeAlias = Callable[[Reply], Call | None]

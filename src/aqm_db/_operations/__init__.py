@@ -13,6 +13,8 @@ from aqm_db._io.facts import parse_time
 from aqm_db._io.seam import Argument, Seam
 from aqm_db._model.keys import Keys
 
+from .claims import Claims
+
 
 class Scope(NamedTuple):
     """What operations on one owner's data are made with.
@@ -23,6 +25,7 @@ class Scope(NamedTuple):
         clock: milliseconds since the epoch; None for the server's own clock.
         request_ids: a fresh id for every call.
         confirming: what has to have each change; the seam sees to it.
+        claims: those that are over; None if nothing is claimed.
     """
 
     seam: Seam
@@ -30,6 +33,7 @@ class Scope(NamedTuple):
     clock: Callable[[], int] | None
     request_ids: Callable[[], str]
     confirming: Confirming
+    claims: Claims | None = None
 
     def read_clock(self) -> Argument:
         """What scripts are told of the time: nothing if the server's own clock decides."""
@@ -48,4 +52,5 @@ class Scope(NamedTuple):
 
     def replace_seam(self, seam: Seam) -> "Scope":
         """The same over another seam."""
-        return Scope(seam, self.keys, self.clock, self.request_ids, self.confirming)
+        _, keys, clock, request_ids, confirming, claims = self
+        return Scope(seam, keys, clock, request_ids, confirming, claims)

@@ -23,6 +23,7 @@ from aqm_db.types import InventoryEntry, NewCoin
 
 from . import Scope
 from .batch import ROWS_AT_ONCE, split
+from .claims import names_claim
 from .outcome import check_reply
 
 STORE = Script("inventory/store")
@@ -135,7 +136,7 @@ def build_select(
         *(queues[:1] if is_exact else queues),
     )
     arguments = (scope.read_clock(), names.rows, names.claims, desired_tier)
-    return Call(SELECT, keys, arguments, desired_tier)
+    return Call(SELECT, keys, arguments, desired_tier, scope.claims)
 
 
 def read_select(
@@ -175,17 +176,8 @@ def continue_select(contact_id: str, call: Call, reply: Reply | AQMDatabaseError
     begun = before if isinstance(before, str) else before.decode()
     passed = TIERS.index(tier.decode()) - TIERS.index(begun)
     keys = (*call.keys[:_FIRST_QUEUE], *call.keys[_FIRST_QUEUE + passed :])
-    return Call(SELECT, keys, (*call.arguments[:_TIER], tier, place), call.tier)
-
-
-def names_claim(call: Call, reply: object) -> bool:
-    """Whether the reply of a selection is to this call.
-
-    It names the claim, the first of the script's KEYS, after its code. On a link that is out of
-    step (of a process that was forked, say) it's another call's reply, maybe of another script.
-    """
-    # It may be of any type, then.
-    return isinstance(reply, list) and len(reply) > 1 and reply[1] == call.keys[0].encode()
+    arguments = (*call.arguments[:_TIER], tier, place)
+    return Call(SELECT, keys, arguments, call.tier, call.answered)
 
 
 def read_given_tier(reply: Reply) -> str | None:

@@ -67,7 +67,7 @@ class Trial:
         self._right = right
         self._retry = client.get_retry()
         self._operation = operation
-        self._vault, self._inventory = pair_over(client, REQUEST_ID, party.face)
+        self._begin_program()
         self._unavailable = (
             VaultUnavailableError
             if operation.name.startswith("vault")
@@ -108,6 +108,7 @@ class Trial:
 
     async def run(self, cut: Cut, tally: Tally) -> None:
         """Makes the call while the line is cut, and once more if it fails."""
+        self._begin_program()
         await self._right.begin()
         tell_time(self._client)
         self._cutter.arm(cut)
@@ -131,6 +132,10 @@ class Trial:
         tally.add(f"line cut by {cut.how}: {self._party}", wrong=wrong, case=case, **harm)
         await assert_link_is_clean(self._client, self._inventory)
         self._client.set_retry(self._retry)
+
+    def _begin_program(self) -> None:
+        """Forgets which requests were answered: all of these have one id."""
+        self._vault, self._inventory = pair_over(self._client, REQUEST_ID, self._party.face)
 
     async def _measure(self) -> None:
         await assert_link_is_clean(self._client, self._inventory)
