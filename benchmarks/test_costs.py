@@ -97,6 +97,11 @@ def test_many(benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan, task
     measure(benchmark, sides, task, (plan.many,), plan.growth_rounds)
 
 
+def test_load(benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan) -> None:
+    """A busy server's memory."""
+    measure(benchmark, sides, names.LOAD, (plan.load_seconds,), rounds=1)
+
+
 def test_idling(benchmark: AsyncBenchmark, sides: Sequence[Side], plan: Plan) -> None:
     """Next to nothing, for as long as other tasks take: what the machine itself adds."""
     measure(benchmark, sides[:1], names.IDLING, (plan.idling,), plan.growth_rounds)

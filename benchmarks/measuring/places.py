@@ -45,8 +45,9 @@ class Place:
         return self.server
 
     async def clear(self) -> None:
-        """Removes everything from the server."""
-        await self.client.flushall()
+        """Removes everything from the server, which isn't still at it when this returns."""
+        client: Any = self.client
+        await client.execute_command("FLUSHALL", "SYNC")
 
     async def longest(self, call: Call) -> Figures:
         """What a call takes: in all, of the server in one go, and of the loop in one go.

@@ -38,6 +38,7 @@ class Plan:
         queued: coins of a queue that takes no more, or has nothing but stale ones.
         many: what is selected, exported, imported or published at once.
         idling: milliseconds in which nothing is done.
+        load_seconds: how long coins are stored and selected without a pause.
     """
 
     lone_rounds: int
@@ -69,6 +70,7 @@ class Plan:
     queued: tuple[int, ...]
     many: int
     idling: int
+    load_seconds: int
 
 
 FULL: Final = Plan(
@@ -101,6 +103,7 @@ FULL: Final = Plan(
     queued=(5, 50, 500, 5_000),
     many=20_000,
     idling=2_000,
+    load_seconds=45,
 )
 WHOLE: Final = replace(FULL, overgiven=(*FULL.overgiven, 400), growth_rounds=3)
 """All that goals speak of, though another commit takes half a minute for some of it each time."""
@@ -134,6 +137,7 @@ QUICK: Final = Plan(
     queued=(5, 50, 500),
     many=4_000,
     idling=500,
+    load_seconds=5,
 )
 SMOKE: Final = Plan(
     lone_rounds=1,
@@ -165,4 +169,5 @@ SMOKE: Final = Plan(
     queued=(2, 4),
     many=10,
     idling=10,
+    load_seconds=1,
 )

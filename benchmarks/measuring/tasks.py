@@ -5,6 +5,7 @@ this library nothing private is imported here, or only by the one task that need
 has it elsewhere is left out of that task's comparison.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -38,9 +39,11 @@ from benchmarks.measuring.stock import (
 
 Task: TypeAlias = Callable[[Place, int], Awaitable[Figures]]
 
-CROWDS: Final = {names.SELECT_CROWD: 64, names.CONFIRM_CROWD: 512}
+CROWDS: Final = {names.SELECT_CROWD: 64, names.CONFIRM_CROWD: 512, names.LOAD: 64}
 """Callers at once, of tasks that many do."""
 _PATIENCE_MS: Final = 4_000
+_LOAD_RATE: Final = 3_500
+"""Coins per second."""
 _OVERGIVERS: Final = 16
 _REFUSALS: Final = 10
 _SILENT_DAYS: Final = 400
@@ -209,6 +212,21 @@ async def confirm_crowd(place: Place, size: int) -> Figures:
     return await _confirm(place, size, CROWDS[names.CONFIRM_CROWD])
 
 
+async def load(place: Place, size: int) -> Figures:
+    """Coins are stored and selected for so many seconds: by how much the server's memory grows."""
+    contacts, inventory = await _contacts(place, CROWDS[names.LOAD]), place.database.inventory
+    before = await _used_memory(place)
+    begin, selected = perf_counter(), 0
+    while selected < size * _LOAD_RATE:
+        await store_all(inventory, [new_coin(each, "GOLD") for each in contacts])
+        calls = [partial(inventory.select_coin, each, "GOLD") for each in contacts]
+        run = await closed_loop(calls, len(calls))
+        assert all(run.results), "a call got no coin"
+        selected += len(calls)
+        await asyncio.sleep(begin + selected / _LOAD_RATE - perf_counter())
+    return {names.BYTES: float(await _used_memory(place) - before)}
+
+
 async def idle(place: Place, size: int) -> Figures:
     """Scripts that do nothing for so many ms: what the machine itself adds."""
 
@@ -244,6 +262,7 @@ TASKS: Final[Mapping[str, Task]] = {
     names.STORE_LONE: store_lone,
     names.CONFIRM_LONE: confirm_lone,
     names.CONFIRM_CROWD: confirm_crowd,
+    names.LOAD: load,
     names.IDLING: idle,
     names.OWN: do_steps,
     names.FILL_INDEX: fill_index,
@@ -286,6 +305,12 @@ async def _selections(place: Place, size: int, inventory: AsyncSmartInventory) -
     """Selections by an inventory, of contacts that have a coin each."""
     contacts = await stocked(place.database.inventory, size)
     return [partial(inventory.select_coin, each, "GOLD") for each in contacts]
+
+
+async def _used_memory(place: Place) -> int:
+    """What the server's data takes, in bytes, and what it keeps beside it."""
+    memory: dict[str, Any] = await place.client.info("memory")
+    return int(memory["used_memory"])
 
 
 async def _contacts(place: Place, size: int) -> list[str]:

@@ -515,6 +515,11 @@ GOALS = (
         *(WALKING, names.OVERGIVEN, 1 / 30),
         size=400,
     ),
+    _against(
+        "memory that 3,500 coins a second take within 45 s, against then",
+        *(WALKING, names.LOAD, 1 / 10),
+        figure=names.BYTES,
+    ),
     _against("`get_inventory` of 1,000 contacts, against then", WALKING, names.LOOK, 0.4),
     _against("`garbage_collect` of 1,000 contacts, against then", WALKING, names.COLLECT, 0.4),
     *(

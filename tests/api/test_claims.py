@@ -6,8 +6,9 @@ import pytest
 from redis.asyncio import Redis
 
 from aqm_db import AsyncSmartInventory
+from aqm_db._lua.loader import Code
 from aqm_db.types import InventoryEntry
-from tests.support.peers import ScriptedServer, answer_select, encode_reply, listening
+from tests.support.peers import ScriptedServer, answer_select, claim_of, encode_reply, listening
 from tests.support.samples import Clock, stock
 
 pytestmark = pytest.mark.asyncio
@@ -85,11 +86,14 @@ async def test_a_user_who_may_not_delete(tmp_path: Path) -> None:
 
 async def test_a_selection_that_takes_several_requests(tmp_path: Path) -> None:
     """Its claim isn't over before the last one."""
-    server = ScriptedServer(lambda command: encode_reply(replies.pop(0)(command)))
-    replies = [
-        lambda command: [13, command[3], [], b"GOLD", 0],
-        lambda command: [0, command[3], [], b"k", b"GOLD", b"p", b"s", b"1", b"9", b"2 1 r"],
-    ] * (SMALL - 1)
+    coin = (b"k", b"GOLD", b"p", b"s", b"1", b"9", b"2 1 r")
+
+    def answer(command: list[bytes]) -> bytes:
+        if len(server.requests) % 2:
+            return encode_reply([Code.UNFINISHED, claim_of(command), [], b"GOLD", 0])
+        return answer_select(command, *coin)
+
+    server = ScriptedServer(answer)
     async with listening(server, tmp_path / "s"):
         client = Redis(unix_socket_path=str(tmp_path / "s"), protocol=2)
         inventory = AsyncSmartInventory(client)

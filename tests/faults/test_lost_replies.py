@@ -163,12 +163,13 @@ async def test_a_request_that_arrives_when_many_were_answered(
         inventory = AsyncSmartInventory(client)
         await assert_link_is_clean(client, inventory)
         tell_time(client)
-        select = {
-            "select_coin": lambda: inventory.select_coin("c0", "SILVER"),
-            "select_coins": lambda: inventory.select_coins(["c0"], "SILVER"),
-        }
+        call: Awaitable[Any] = (
+            inventory.select_coin("c0", "SILVER")
+            if name == "select_coin"
+            else inventory.select_coins(["c0"], "SILVER")
+        )
         cutter.arm(Cut("late", "request", 0))
-        assert not isinstance(await ending_of(select[name](), cutter, leap), Exception)
+        assert not isinstance(await ending_of(call, cutter, leap), Exception)
         for contact_id in contacts[1:]:
             assert await inventory.select_coin(contact_id, "SILVER") is not None
         assert await cutter.deliver() == 1

@@ -267,7 +267,11 @@ async def test_a_claim_that_is_overwritten(lab: Lab) -> None:
 @pytest.mark.parametrize("name", ["select_coin", "select_coins"])
 async def test_claims_that_are_over_too_soon(lab: Lab, leap: Leap, name: str) -> None:
     """Requests in doubt: test_a_request_that_arrives_when_many_were_answered."""
-    lab.monkeypatch.setattr(Request, "note_failure", lambda *_: None)
+
+    def forget(*_: object) -> None:
+        pass
+
+    lab.monkeypatch.setattr(Request, "note_failure", forget)
     await lab.is_noticed_by(
         of_lost_replies.test_a_request_that_arrives_when_many_were_answered, name=name, leap=leap
     )
