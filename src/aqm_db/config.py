@@ -119,7 +119,11 @@ VAULT_SPENT_TTL_SECONDS: Final = 2_592_000
 """30 days: how long after its end of life a burned or expired key is remembered."""
 VAULT_PURGE_MAX_AGE_DAYS: Final = 30
 VAULT_TARGETS: Final[Mapping[str, int]] = {tier.name: tier.vault_target for tier in _TIERS}
-"""Active keys that a minter keeps in the vault, by tier."""
+"""Active keys that a minter keeps in the vault, or unclaimed coins on the server, by tier."""
+VAULT_CEILINGS: Final[Mapping[str, int]] = {tier.name: 20 * tier.vault_target for tier in _TIERS}
+"""Active keys, by tier, beyond which a minter mints nothing, whatever the server says."""
+VAULT_DELIVERY_MARGIN_SECONDS: Final = 1_209_600
+"""14 days: how much longer a private half is kept than its public half may be encrypted for."""
 
 # Inventory ---------------------------------------------------------------------------------
 

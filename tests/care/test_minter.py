@@ -35,6 +35,8 @@ from tests.support.samples import Clock, halves, sample_key
 pytestmark = pytest.mark.asyncio
 
 TTL_MS = config.VAULT_KEY_TTL_SECONDS * 1000
+LIFE_MS = TTL_MS - config.VAULT_DELIVERY_MARGIN_SECONDS * 1000
+"""For how long a public half may be encrypted for."""
 TARGETS = {"GOLD": 3, "SILVER": 2}
 
 
@@ -187,7 +189,7 @@ async def test_a_coin_is_offered_until_it_is_marked(
     assert ids(pending) == [f"mint-{number}" for number in range(1, 7)]
     made = mint.coins["mint-1"]
     assert pending[0] == PublicHalf(
-        "mint-1", "GOLD", "kyber768_v1", made.public_key, made.signature, minted_at + TTL_MS
+        "mint-1", "GOLD", "kyber768_v1", made.public_key, made.signature, minted_at + LIFE_MS
     )
     assert await minter.pending_upload(limit=2) == pending[:2]
     assert await minter.mark_published(["mint-1", "mint-3", "unknown"]) == 2

@@ -8,7 +8,7 @@ from typing import Any
 from aqm_db._io.seam import Argument, Call, Reply
 from aqm_db._lua.loader import Code, Script
 from aqm_db._model.checks import check_blob, check_count, check_id, check_items
-from aqm_db._model.rows import Row
+from aqm_db._model.rows import Row, parse_number
 from aqm_db.errors import AQMDatabaseError, CorruptEntryError
 from aqm_db.types import CoinCategory, NewKey
 
@@ -48,7 +48,8 @@ class PublicHalf:
         coin_version: what kind of key it is.
         public_key: the key to encrypt for.
         signature: the owner's signature.
-        expires_at: when the private half is gone, in ms since the epoch.
+        expires_at: until when it may be encrypted for, in ms since the epoch; the private half is
+            kept for longer, so that what was encrypted then can be read when it's delivered.
     """
 
     key_id: str
@@ -87,13 +88,19 @@ async def store_fresh(
     return await run_batch(scope.seam, coins, build, read)
 
 
-async def list_pending(scope: Scope, limit: int) -> list[PublicHalf]:
+async def list_pending(scope: Scope, limit: int, life_ms: int = TTL_MS) -> list[PublicHalf]:
     """Lists public halves to be published, oldest first; one whose private half is gone leaves.
+
+    Args:
+        scope: whose they are.
+        limit: how many at most.
+        life_ms: for how long a public half may be encrypted for; one that is over is left out.
 
     Raises:
         InvalidArgumentError: the limit is no whole number from 1 up.
     """
     check_count("limit", limit, 1)
+    now = await scope.ask_time()
     found: list[PublicHalf] = []
     # Where to go on: by score and id, since others take coins off meanwhile, and places move.
     start: Argument = "-inf"
@@ -104,8 +111,9 @@ async def list_pending(scope: Scope, limit: int) -> list[PublicHalf]:
         left = {key_id: score for key_id, score in page if key_id not in known}
         if not left:
             break
-        halves = await _read_halves(scope, list(left))
-        found += [half for half in halves.values() if isinstance(half, PublicHalf)]
+        halves = await _read_halves(scope, list(left), life_ms)
+        good = [half for half in halves.values() if isinstance(half, PublicHalf)]
+        found += [half for half in good if half.expires_at > now]
         # One that lives again is met once more.
         await _take_off(scope, [key_id for key_id, half in halves.items() if half is None], "dead")
         for key_id in [key_id for key_id in left if halves[key_id] is not None]:
@@ -127,6 +135,30 @@ async def take_off_published(scope: Scope, key_ids: Sequence[str]) -> int:
     return await _take_off(scope, [key_id.encode() for key_id in key_ids], "published")
 
 
+async def list_published(scope: Scope, key_ids: Sequence[str]) -> dict[str, int | None]:
+    """Of some private halves those whose public halves nobody has to publish any more.
+
+    Returns:
+        By id when it was marked as published, in ms since the epoch; None where nobody has marked
+        it: it was never on the list.
+    """
+    found: dict[str, int | None] = {}
+    for portion in split(key_ids, ROWS_AT_ONCE):
+        rows = [scope.keys.vault(key_id) for key_id in portion]
+        replies = await scope.seam.read(
+            *(("HMGET", row, "status", "published_at") for row in rows),
+            *(("HEXISTS", row, "public_key") for row in rows),
+        )
+        for key_id, fields, is_listed in zip(
+            portion, replies[: len(rows)], replies[len(rows) :], strict=True
+        ):
+            if isinstance(fields, AQMDatabaseError) or fields[0] != b"ACTIVE" or is_listed:
+                # It's malformed, gone by now, or still to be published.
+                continue
+            found[key_id] = None if fields[1] is None else parse_number(fields[1])
+    return found
+
+
 async def _take_off(scope: Scope, key_ids: Sequence[bytes], reason: str) -> int:
     with Progress("mark_published") as progress:
         for portion in split(key_ids, ROWS_AT_ONCE):
@@ -135,7 +167,7 @@ async def _take_off(scope: Scope, key_ids: Sequence[bytes], reason: str) -> int:
                     Call(
                         PUBLISHED,
                         (_row_of(scope, key_id), scope.keys.vault_unpublished),
-                        (key_id, reason),
+                        (key_id, reason, scope.read_clock()),
                     )
                     for key_id in portion
                 ]
@@ -174,7 +206,7 @@ async def _read_range(
 
 
 async def _read_halves(
-    scope: Scope, key_ids: Sequence[bytes]
+    scope: Scope, key_ids: Sequence[bytes], life_ms: int
 ) -> dict[bytes, PublicHalf | CorruptEntryError | None]:
     """Public halves by their ids: what is wrong with one, and None if its private half is gone.
 
@@ -186,7 +218,7 @@ async def _read_halves(
     halves: dict[bytes, PublicHalf | CorruptEntryError | None] = {}
     for key_id, row in zip(key_ids, rows, strict=True):
         try:
-            halves[key_id] = _read_half(key_id, row)
+            halves[key_id] = _read_half(key_id, row, life_ms)
         except CorruptEntryError as error:
             halves[key_id] = error
     doubtful = [key_id for key_id, half in halves.items() if isinstance(half, CorruptEntryError)]
@@ -203,7 +235,7 @@ def _row_of(scope: Scope, key_id: bytes) -> str:
     return scope.keys.vault(key_id.decode("utf-8", "replace"))
 
 
-def _read_half(key_id: bytes, fields: Any) -> PublicHalf | None:
+def _read_half(key_id: bytes, fields: Any, life_ms: int) -> PublicHalf | None:
     """A row's public half; None if the private half is gone."""
     if isinstance(fields, AQMDatabaseError):
         raise fields
@@ -217,5 +249,5 @@ def _read_half(key_id: bytes, fields: Any) -> PublicHalf | None:
         coin_version=row.text("coin_version"),
         public_key=row.blob("public_key"),
         signature=row.blob("signature"),
-        expires_at=row.integer("created_at") + TTL_MS,
+        expires_at=row.integer("created_at") + life_ms,
     )
