@@ -22,6 +22,7 @@ AT_HAND = (
     *map(names.at_hand_far, AT_HAND_DISTANCES),
     names.AT_HAND_ON_DISK,
 )
+GLANCE = (names.AT_HAND_ALONE, *LONE)
 BATCHES = (names.SELECT_50, names.STORE_50, names.KEEP_50)
 WALKS = tuple(names.walk(each) for each in ("get_inventory", "garbage_collect", "purge_expired"))
 PERCENTILES = ("p50", "p95", "p99", "p99.9", "max")
@@ -32,8 +33,9 @@ def text_of(run: Results, date: str) -> str:
     """The report in Markdown."""
     sections = (
         _head(run, date),
-        _goals(run),
+        _glance(run),
         "![Latency, throughput and load](report.svg)",
+        _goals(run),
         *(_latencies(group, run.group(group).values()) for group in (*LONE, *AT_HAND)),
         _other_design(run),
         _limits(run),
@@ -75,6 +77,29 @@ Made on {date} by `nox -s bench`, on {cpu.get("count")} cores of {cpu.get("brand
 Variants take turns within one run, so what else the machine does hits all alike: ratios mean more
 than times. A GOLD coin is 3,604 bytes. The default client is `redis.asyncio.Redis` as it comes,
 with a pool that is never too small.{beside}"""
+
+
+def _glance(run: Results) -> str:
+    """What a lone caller waits for, and what the same takes without this library."""
+    rows: list[tuple[str, ...]] = []
+    for group in GLANCE:
+        results = run.group(group)
+        own = results.get(names.AT_HAND) or results.get(names.LIBRARY)
+        if own is None:
+            continue
+        other = results.get(names.EVALSHA)
+        rows.append(
+            (
+                group.removesuffix(", alone"),
+                *(milliseconds(own.extra[f"{name}_ms"]) for name in ("p50", "p99")),
+                f"{own.extra['share_over_2ms']:.2%}",
+                "" if other is None else milliseconds(other.extra["p50_ms"]),
+            )
+        )
+    heads = ("a lone call (ms)", "p50", "p99", "over 2 ms", "the same script, default client, p50")
+    verdicts = [row[3] == "met" for goal in GOALS if (row := _goal(run, goal)) is not None]
+    told = f"{sum(verdicts)} of {len(verdicts)} [goals](#goals) are met." if verdicts else ""
+    return "\n\n".join(part for part in (table(heads, rows) if rows else "", told) if part)
 
 
 def _goals(run: Results) -> str:
