@@ -716,3 +716,11 @@ def test_binary_ends_at_once(directory: Path, binary: Path) -> None:
     with pytest.raises(EmbeddedServerError, match=r"ended while .*log ends: two / three / four$"):
         EmbeddedServer.open(directory)
     assert not runs(directory)
+
+
+def test_a_log_that_holds_key_material(directory: Path, binary: Path) -> None:
+    """What the server quotes of a command in its file isn't quoted."""
+    line = "error: unknown command 'HSES', with args beginning with: 'row' 'blob' 'secret'"
+    binary.write_text(f'#!/bin/sh\necho "{line}"\nexit 3\n')
+    with pytest.raises(EmbeddedServerError, match=r"unknown command 'HSES'$"):
+        EmbeddedServer.open(directory)

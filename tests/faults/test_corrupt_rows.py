@@ -38,7 +38,7 @@ PLACES = [*product((VALKEY_9, REDIS_6, FAKEREDIS), FACES)]
 LATER = Clock()
 LATER.advance(ms=1)
 
-STEPS = {False: {True: 13, False: 101}, True: {True: 1, False: 5}}
+STEPS = {False: {True: 13, False: 101}, True: {True: 1, False: 7}}
 """Every how many cases one is tried: by whether all are asked for, and are in the first place."""
 
 TEXTS = ("key_id", "coin_category")

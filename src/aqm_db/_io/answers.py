@@ -36,8 +36,8 @@ async def run(ask: Ask, call: Call, request: Request) -> Reply:
     """Runs a script."""
     while True:
         command = _make_evalsha(call, request)
-        beside = None if call.answered is None else call.answered.take_command()
-        [reply, *_] = await ask((command,) if beside is None else (command, beside), request)
+        before = None if call.answered is None else call.answered.take_command()
+        [*_, reply] = await ask((command,) if before is None else (before, command), request)
         if _is_missing(reply):
             [reply] = await ask((_make_eval(call, request),), request)
         if isinstance(reply, AQMDatabaseError):
@@ -57,8 +57,8 @@ async def run_all(
 ) -> list[Reply | AQMDatabaseError]:
     """Runs many scripts."""
     told = {call.answered for call in calls if call.answered is not None}
-    beside = [command for each in told if (command := each.take_command()) is not None]
-    replies = await _run_once(ask, calls, request, beside) if calls else []
+    before = [command for each in told if (command := each.take_command()) is not None]
+    replies = await _run_once(ask, calls, request, before) if calls else []
     while late := [place for place, reply in enumerate(replies) if is_late(reply)]:
         if not request.begin_anew(cast("Reply", replies[late[-1]])[-1]):
             error = request.make_error()
@@ -311,11 +311,11 @@ class _Walk:
 
 
 async def _run_once(
-    ask: Ask, calls: Sequence[Call], request: Request, beside: Sequence[Command] = ()
+    ask: Ask, calls: Sequence[Call], request: Request, before: Sequence[Command] = ()
 ) -> list[Reply | AQMDatabaseError]:
-    """Runs many scripts, whatever the server's clock shows, and what is sent beside them."""
-    commands = [*(_make_evalsha(call, request) for call in calls), *beside]
-    replies = (await ask(commands, request))[: len(calls)]
+    """Runs many scripts, whatever the server's clock shows, and what is to be sent before them."""
+    commands = [*before, *(_make_evalsha(call, request) for call in calls)]
+    replies = (await ask(commands, request))[len(before) :]
     missing = [place for place, reply in enumerate(replies) if _is_missing(reply)]
     # Sending one script in full makes the server know it, and the others like it.
     while missing:

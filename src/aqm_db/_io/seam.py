@@ -32,14 +32,14 @@ Reply: TypeAlias = list[Any]
 
 
 class Answered(Protocol):
-    """What is sent beside later calls, once some have been answered."""
+    """What is sent before later calls, with them, once some have been answered."""
 
     def note(self, call: "Call", reply: Reply) -> None:
         """Takes note of a call that was answered, and of which no other sending is under way."""
         ...
 
     def take_command(self) -> Command | None:
-        """What is to be sent beside the next call, whatever becomes of it; None for nothing."""
+        """What is to be sent before the next call, whatever becomes of it; None for nothing."""
         ...
 
 

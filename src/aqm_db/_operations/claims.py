@@ -2,7 +2,8 @@
 
 A claim is a coin's whole row, and lives for 30 seconds, which are hundreds of megabytes under load,
 that expire one by one. A request that was answered, and of which no other sending is under way,
-will never ask for its claim again; so claims are deleted (UNLINK) beside later calls, many at once.
+will never ask for its claim again; so claims are deleted (UNLINK) before later calls, many at once
+and in the same round trip.
 What is left then, where no more calls come or a program ends, expires.
 """
 

@@ -12,6 +12,8 @@ _MOST_BYTES: Final = 256 * 1024
 _TAIL_BYTES: Final = 4096
 """What stays in its place of a log that is cut."""
 _QUOTED_LINES: Final = 3
+_ARGUMENTS: Final = ", with args beginning with:"
+"""What a server writes of a command in its file that it doesn't know goes on with key material."""
 
 
 def begin_log(directory: Path) -> Path:
@@ -43,9 +45,10 @@ def trim_log(directory: Path) -> None:
 
 
 def quote_log(directory: Path) -> str:
-    """The last lines of what the server of a directory wrote, on one line."""
+    """The last lines of what the server of a directory wrote, on one line, without any data."""
     lines = (directory / LOG_FILE).read_text(errors="replace").splitlines()
-    return " / ".join([line for line in lines if line.strip()][-_QUOTED_LINES:])
+    quoted = [line.partition(_ARGUMENTS)[0] for line in lines if line.strip()]
+    return " / ".join(quoted[-_QUOTED_LINES:])
 
 
 def _drop_partial_line(text: bytes) -> bytes:

@@ -134,7 +134,8 @@ def _of_counters() -> Iterator[Damage]:
     yield _string(STATS, _READ_STATS | _BURN | _STORE_KEY)
     yield _gone(STATS)
     yield _extra(STATS)
-    yield _string(EXPIRY, _READ_STATS | _BURN | _STORE_KEY)
+    listing = ("vault.get_all_active_ids", "vault.get_all_active_ids(GOLD)")
+    yield _string(EXPIRY, _READ_STATS | _BURN | _STORE_KEY | due(CorruptEntryError, *listing))
     yield _gone(EXPIRY)
     yield _string(SPENT, _BURN | _STORE_KEY | due(CorruptEntryError, "vault.purge_expired(0)"))
     for number in NO_INTEGERS:

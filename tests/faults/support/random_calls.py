@@ -431,6 +431,9 @@ class Machine(RuleBasedStateMachine):
             return
         key_id = _chosen(list(rows), number)
         name = _coin_name(contact_id, key_id)
+        # Who has looked through a full queue by now doesn't look again: it was so before.
+        looked = [f"looked_{tier}" for tier in TIERS]
+        self.place.admin.hdel(f"inv:v1:meta:{_encoded(contact_id)}", *looked)
         if how in COIN_DAMAGE and rows[key_id]:
             rows[key_id] = COIN_DAMAGE[how](rows[key_id])
             self._overwrite(name, rows[key_id])
