@@ -415,8 +415,9 @@ async def test_a_clock_that_goes_wrong_meanwhile_costs_no_coin(
 ) -> None:
     """Nothing is fetched then; what was fetched before is in the report."""
     wrong: Any = 1.5
-    # It's read for each tier; then for each tier and each of its coins.
-    for right in (3, 4, 6):
+    # It's read for each tier, and to reserve, once more where nothing was measured before; then for
+    # each tier and each of its coins.
+    for right in (5, 5, 7):
         readings = iter([*[clock.now] * right, *[wrong] * 99])
         broken = AsyncSmartInventory(inventory_client, clock=partial(next, readings))
         server = CoinServer()
