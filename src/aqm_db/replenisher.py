@@ -33,7 +33,7 @@ from ._background import (
 from ._model.checks import check_callable, check_count, check_kind, check_seconds, check_tiers
 from ._model.defaults import Sleep, read_elapsed_ms
 from ._model.tiers import PRIORITIES, counts_of, needs_of
-from ._operations.contacts import summarize_pages
+from ._operations.contacts import leave_out_stale, summarize_pages
 from ._operations.reservations import Lease, Leases, Reservations
 from .errors import (
     AQMDatabaseError,
@@ -201,8 +201,8 @@ class AsyncReplenisher:
     async def replenish(self, contact_id: str | None = None) -> ReplenishReport:
         """Fills the tiers that are below their marks: of all contacts, or of one.
 
-        Contacts who are STRANGERs get nothing. Of all contacts, tiers are passed over that are
-        being left alone; of one, they are not.
+        Contacts who are STRANGERs get nothing; coins that are stale are no stock. Of all contacts,
+        tiers are passed over that are being left alone; of one, they are not.
 
         Raises:
             InvalidIdentifierError: the id is no valid id.
@@ -322,7 +322,8 @@ class AsyncReplenisher:
     async def _find_missing(self, contact_id: str | None) -> dict[str, dict[CoinCategory, int]]:
         """What to fetch, by contact and tier, highest priority first."""
         if contact_id is not None:
-            summary = await self._inventory.get_inventory(contact_id)
+            found = [await self._inventory.get_inventory(contact_id)]
+            [summary] = await leave_out_stale(self._inventory.scope, found)
             return {contact_id: {tier: count async for tier, count in self._list_low(summary)}}
         by_priority: dict[Priority, dict[str, dict[CoinCategory, int]]] = {
             priority: {} for priority in PRIORITIES
@@ -330,7 +331,7 @@ class AsyncReplenisher:
         seen: set[str] = set()
         # Page by page: whoever else uses the event loop waits for no more than one.
         async for page in summarize_pages(self._inventory.scope):
-            for summary in page:
+            for summary in await leave_out_stale(self._inventory.scope, page):
                 whose = summary.contact_id
                 seen.add(whose)
                 tiers: dict[CoinCategory, int] = {

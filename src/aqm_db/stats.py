@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from ._model.checks import check_kind
 from ._model.tiers import bytes_of, needs_of
-from ._operations.contacts import summarize_pages
+from ._operations.contacts import leave_out_stale, summarize_pages
 from .inventory import AsyncSmartInventory
 from .types import Dashboard, InventorySummary, StorageReport, VaultStats
 from .vault import AsyncSecureVault
@@ -43,11 +43,12 @@ class AsyncStorageReporter:
     async def get_replenish_needs(self) -> dict[str, dict[str, int]]:
         """How many coins to fetch, by contact id and tier, until each cap is reached.
 
-        Contacts who are STRANGERs are left out; 0 means that a tier is full.
+        Contacts who are STRANGERs are left out; 0 means that a tier is full. Stale coins are
+        missing, though they take room until they are gone.
         """
         needs: dict[str, dict[str, int]] = {}
         async for page in self._read_pages():
-            needs |= needs_of(page, self._inventory.budget_caps)
+            needs |= await self._find_needs(page)
         return needs
 
     async def get_full_dashboard(self) -> Dashboard:
@@ -58,7 +59,7 @@ class AsyncStorageReporter:
         async for page in self._read_pages():
             contacts += page
             per_contact |= _weigh(page)
-            needs |= needs_of(page, self._inventory.budget_caps)
+            needs |= await self._find_needs(page)
         return Dashboard(
             vault=await self._vault.get_stats(),
             inventory_storage=self._compare(per_contact),
@@ -68,6 +69,11 @@ class AsyncStorageReporter:
 
     def _read_pages(self) -> AsyncIterator[list[InventorySummary]]:
         return summarize_pages(self._inventory.scope)
+
+    async def _find_needs(self, page: list[InventorySummary]) -> dict[str, dict[str, int]]:
+        """What is missing to the caps of some contacts."""
+        usable = await leave_out_stale(self._inventory.scope, page)
+        return needs_of(usable, self._inventory.budget_caps)
 
     def _compare(self, per_contact: dict[str, int]) -> StorageReport:
         """What contacts take, and the budget."""

@@ -808,7 +808,8 @@ class StorageReporter(Wrapper[AsyncStorageReporter]):
     def get_replenish_needs(self) -> dict[str, dict[str, int]]:
         """How many coins to fetch, by contact id and tier, until each cap is reached.
 
-        Contacts who are STRANGERs are left out; 0 means that a tier is full.
+        Contacts who are STRANGERs are left out; 0 means that a tier is full. Stale coins are
+        missing, though they take room until they are gone.
         """
         return drive(self.asynchronous.get_replenish_needs())
 

@@ -78,6 +78,37 @@ async def test_a_stale_coin_makes_room_wherever_it_is(
     assert not await store(inventory, "later")
 
 
+@pytest.mark.parametrize("place", [0, 99, 100, 249])
+async def test_a_stale_coin_makes_room_within_the_budget(
+    with_cap: Make, clock: Clock, inventory_client: Redis, place: int
+) -> None:
+    """From its end on, and not before; so does one whose row is gone, and one that is corrupt."""
+    inventory = with_cap(CAP)
+    await fill(inventory, CAP, {place: clock.now + 1000})
+
+    async def store_within(key_id: str) -> bool:
+        [outcome] = await inventory.store_keys([coin(key_id)], enforce_budget=True)
+        assert outcome is True or isinstance(outcome, BudgetExceededError)
+        return outcome is True
+
+    clock.advance(ms=999)
+    assert not await store_within("early")
+    clock.advance(ms=1)
+    assert await store_within("late")
+    assert not await store_within("later")
+    # What was good when it was looked at is looked at again once one of them is stale.
+    broken, gone = (f"inv:v1:key:{BOB}:k{number}" for number in (5, 7))
+    await inventory_client.hdel(broken, "signature")
+    await inventory_client.delete(gone)
+    await inventory_client.hdel(META, "looked_BRONZE")
+    assert await store_within("a")
+    assert await store_within("b")
+    assert not await store_within("c")
+    assert await inventory_client.zcard(QUEUE) == CAP
+    assert await inventory_client.exists(broken)
+    assert await inventory_client.zrange("inv:v1:aside", 0, -1) == [f"{BOB}:k5".encode()]
+
+
 @pytest.mark.parametrize("place", [0, 100, 249])
 async def test_a_batch_looks_through_all_of_a_queue(
     with_cap: Make, inventory_client: Redis, place: int

@@ -4,7 +4,7 @@ import pytest
 
 from aqm_db import AsyncSecureVault, AsyncSmartInventory, AsyncStorageReporter
 from aqm_db.types import InventorySummary, StorageReport, VaultStats
-from tests.support.samples import BOB, MATE, SampleKey, stock
+from tests.support.samples import BOB, MATE, Clock, SampleKey, stock
 
 pytestmark = pytest.mark.asyncio
 
@@ -48,6 +48,26 @@ async def test_replenish_needs(
         BOB: {"GOLD": 3, "SILVER": 4, "BRONZE": 1},
         MATE: {"GOLD": 0, "SILVER": 6, "BRONZE": 0},
     }
+
+
+async def test_stale_coins_are_missing(
+    reporter: AsyncStorageReporter,
+    inventory: AsyncSmartInventory,
+    registered_mate: str,
+    clock: Clock,
+) -> None:
+    """Though they still take room, which the other reports are about."""
+    await stock(inventory, registered_mate, "SILVER", "s1", "s2")
+    clock.advance(days=20)
+    await stock(inventory, registered_mate, "SILVER", "s3")
+    await stock(inventory, registered_mate, "BRONZE", *"1234")
+    clock.advance(days=10)
+    needs = {MATE: {"GOLD": 0, "SILVER": 5, "BRONZE": 0}}
+    assert await reporter.get_replenish_needs() == needs
+    dashboard = await reporter.get_full_dashboard()
+    assert dashboard["replenish_needs"] == needs
+    assert dashboard["contacts"] == [InventorySummary(MATE, 0, 3, 4, "MATE")]
+    assert dashboard["inventory_storage"].per_contact == {MATE: 3 * 1248 + 4 * 96}
 
 
 async def test_full_dashboard(

@@ -14,6 +14,8 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from aqm_db import AsyncSmartInventory, config
+from aqm_db._lua.loader import Code
+from aqm_db._operations.reservations import RESERVE
 from aqm_db.errors import (
     AQMDatabaseError,
     BudgetExceededError,
@@ -32,7 +34,16 @@ from aqm_db.types import CoinCategory, InventorySummary, NewCoin
 from tests.conftest import INVENTORY_DB
 from tests.support.backends import VALKEY_9, RunningServer, Servers
 from tests.support.coin_server import CoinServer, Mood
-from tests.support.samples import BOB, DAY_MS, MATE, Clock, age_leases, halves, stock
+from tests.support.samples import (
+    BOB,
+    DAY_MS,
+    MATE,
+    Clock,
+    age_leases,
+    halves,
+    reservations_of,
+    stock,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -415,8 +426,9 @@ async def test_a_clock_that_goes_wrong_meanwhile_costs_no_coin(
 ) -> None:
     """Nothing is fetched then; what was fetched before is in the report."""
     wrong: Any = 1.5
-    # It's read for each tier; then for each tier and each of its coins.
-    for right in (3, 4, 6):
+    # It's read for each tier, and to reserve, once more where nothing was measured before; then for
+    # each tier and each of its coins.
+    for right in (5, 5, 7):
         readings = iter([*[clock.now] * right, *[wrong] * 99])
         broken = AsyncSmartInventory(inventory_client, clock=partial(next, readings))
         server = CoinServer()
@@ -1025,3 +1037,128 @@ async def test_programs_whose_clocks_differ_fetch_no_coin_twice(
     server.gate.set()
     report = await slow
     assert (report.stored, report.refused) == (10, ())
+
+
+# Stale coins -------------------------------------------------------------------------------
+
+
+def reserves(inventory: AsyncSmartInventory, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The codes of the replies to reservations from now on."""
+    codes: list[int] = []
+    run_all = inventory.scope.seam.run_all
+
+    async def noting(calls: Any, *rest: Any) -> Any:
+        replies: list[Any] = await run_all(calls, *rest)
+        codes.extend(
+            reply[0] for call, reply in zip(calls, replies, strict=True) if call.script is RESERVE
+        )
+        return replies
+
+    monkeypatch.setattr(inventory.scope.seam, "run_all", noting)
+    return codes
+
+
+@pytest.mark.parametrize("contact_id", [None, BOB])
+async def test_stale_coins_are_no_stock(
+    inventory: AsyncSmartInventory, inventory_client: Redis, bob: str, clock: Clock, contact_id: Any
+) -> None:
+    """After a month without the program all are fetched anew, and what nobody can use is gone."""
+    server = CoinServer()
+    replenisher = AsyncReplenisher(inventory, server.fetch)
+    assert (await replenisher.replenish(contact_id)).stored == 10
+    clock.advance(days=31)
+    report = await replenisher.replenish(contact_id)
+    assert numbers(report) == {
+        (BOB, "GOLD"): (5, 5, 5, 5, 0),
+        (BOB, "SILVER"): (4, 4, 4, 4, 0),
+        (BOB, "BRONZE"): (1, 1, 1, 1, 0),
+    }
+    assert await inventory.get_inventory(bob) == InventorySummary(BOB, 5, 4, 1, "BESTIE")
+    assert len(await inventory_client.keys("inv:v1:key:*")) == 10
+    entry = await inventory.select_coin(BOB, "GOLD")
+    assert entry is not None
+    assert entry.fetched_at == clock.now
+    assert (await replenisher.replenish(contact_id)).stored == 1
+
+
+async def test_marks_are_about_coins_that_can_be_used(
+    inventory: AsyncSmartInventory, mate: str, clock: Clock
+) -> None:
+    """Who listens is told how many of these are left, and they stay."""
+    low: list[tuple[str, str, int]] = []
+
+    async def on_low(contact_id: str, tier: CoinCategory, count: int) -> None:
+        low.append((contact_id, tier, count))
+
+    server = CoinServer()
+    marks = {"SILVER": 3, "BRONZE": 2}
+    replenisher = AsyncReplenisher(inventory, server.fetch, low_water=marks, on_low=on_low)
+    for tier in ("SILVER", "BRONZE"):
+        ends = [clock.now + 1000 if place % 2 else None for place in range(4)]
+        coins = [
+            NewCoin(mate, f"{tier}{place}", tier, *halves(tier), end)
+            for place, end in enumerate(ends)
+        ]
+        assert await inventory.store_keys(coins) == [True] * 4
+    clock.advance(ms=999)
+    assert await replenisher.replenish() == ReplenishReport(())
+    clock.advance(ms=1)
+    report = await replenisher.replenish()
+    assert low == [(MATE, "SILVER", 2)]
+    assert numbers(report) == {(MATE, "SILVER"): (4, 4, 4, 4, 0)}
+    left = {coin.key_id for coin in await inventory.list_coins(mate)}
+    assert {"SILVER0", "SILVER2", "BRONZE1"} <= left
+    assert not {"SILVER1", "SILVER3"} & left
+
+
+async def test_bytes_of_stale_coins_are_free_again(inventory_client: Redis, clock: Clock) -> None:
+    """All of many contacts are filled anew at once, where there's room for no coin more."""
+    contact_ids = [f"mate {number}" for number in range(30)]
+    inventory = AsyncSmartInventory(inventory_client, clock=clock, budget_bytes=30 * 6 * SILVER)
+    for contact_id in contact_ids:
+        await inventory.register_contact(contact_id, "MATE")
+    server = CoinServer()
+    replenisher = AsyncReplenisher(inventory, server.fetch, low_water={"BRONZE": 0})
+    assert (await replenisher.replenish()).stored == 180
+    clock.advance(days=31)
+    report = await replenisher.replenish()
+    assert report.stored == 180
+    assert {result.error for result in report.results} == {None}
+    assert len(await inventory_client.keys("inv:v1:key:*")) == 180
+
+
+async def test_one_script_looks_at_few_coins(
+    inventory_client: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others wait for no more; a queue that has been looked through isn't looked through again."""
+    caps: Any = {
+        priority: dict.fromkeys(tiers, 250) for priority, tiers in config.BUDGET_CAPS.items()
+    }
+    inventory = AsyncSmartInventory(
+        inventory_client, clock=clock, budget_bytes=10**9, budget_caps=caps
+    )
+    await inventory.register_contact(BOB, "MATE")
+    replenisher = AsyncReplenisher(inventory, CoinServer().fetch)
+    assert (await replenisher.replenish()).stored == 750
+    clock.advance(days=30)
+    codes = reserves(inventory, monkeypatch)
+    assert (await replenisher.replenish()).stored == 750
+    assert codes == [*[Code.UNFINISHED] * 8, Code.OK]
+    codes.clear()
+    # All that is left is good, and looked at once.
+    assert await reservations_of(inventory).reserve({BOB: {"BRONZE": 1}})
+    assert codes == [Code.UNFINISHED, Code.UNFINISHED, Code.OK]
+    assert await reservations_of(inventory).reserve({BOB: {"BRONZE": 1}})
+    assert codes[3:] == [Code.OK]
+
+
+async def test_what_is_on_its_way_is_not_in_the_way_of_a_look(
+    inventory: AsyncSmartInventory, mate: str, clock: Clock
+) -> None:
+    """Another program fetches one coin, and all others are stale: all but that one are fetched."""
+    await stock(inventory, mate, "SILVER", *"12345")
+    held = await reservations_of(inventory).reserve({mate: {"SILVER": 1}})
+    clock.advance(days=31)
+    report = await AsyncReplenisher(inventory, CoinServer().fetch).replenish()
+    assert numbers(report)[MATE, "SILVER"] == (6, 5, 5, 5, 0)
+    await reservations_of(inventory).end(held.values())

@@ -22,7 +22,15 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 import aqm_db
-from aqm_db import AsyncSecureVault, AsyncSmartInventory, coins, database, gc
+from aqm_db import (
+    AsyncClientDatabase,
+    AsyncSecureVault,
+    AsyncSmartInventory,
+    coins,
+    database,
+    gc,
+    replenisher,
+)
 from aqm_db._io import answers, confirming, shielding
 from aqm_db._io.confirming import UNCONFIRMED, Confirming
 from aqm_db._io.failures import ErrorReply, LinkFailure
@@ -41,7 +49,7 @@ from aqm_db._lua.loader import Script
 from aqm_db._model import checks, keys
 from aqm_db._operations import collecting, contacts, private_halves, reservations, stock
 from aqm_db.errors import AccessDeniedError, AQMDatabaseError
-from aqm_db.types import CoinCategory
+from aqm_db.types import CoinCategory, InventorySummary
 from tests.api import (
     test_confirming as of_confirmations,
     test_confirming_together as of_bursts,
@@ -51,7 +59,7 @@ from tests.api import (
     test_used_coins as of_used_coins,
     test_vault as of_the_vault,
 )
-from tests.care import test_coins as of_coins
+from tests.care import test_coins as of_coins, test_replenisher as of_replenishing
 from tests.cluster import test_redirects as of_redirects
 from tests.conftest import INVENTORY_DB
 from tests.faults import (
@@ -73,7 +81,7 @@ from tests.faults.support.fault_free_outcomes import REQUEST_ID
 from tests.faults.support.fault_table import Tally
 from tests.faults.support.mutants import without
 from tests.faults.support.public_calls import errors_of, objects_over
-from tests.faults.support.tried_calls import OPERATIONS, Operation
+from tests.faults.support.tried_calls import CAPS, OPERATIONS, Operation
 from tests.faults.support.two_callers import ENCOUNTERS, Encounter
 from tests.io import test_replies as of_replies
 from tests.model import test_keys as of_names
@@ -364,6 +372,51 @@ async def test_a_client_that_does_not_look_at_the_time(
         tmp_path=tmp_path,
         leap=leap,
     )
+
+
+@in_the_lab
+async def test_coins_that_are_set_aside_by_a_clock_that_jumped(lab: Lab) -> None:
+    """The time that is certain: test_stale_coins_are_replaced_once_the_clock_is_confirmed."""
+    lab.without(reservations.RESERVE, "clock or confirmed,", "clock or shown,")
+
+    async def test() -> None:
+        with SteppedServer(VALKEY_9) as server:
+            async with server.client(INVENTORY_DB) as direct:
+                await of_stepped_clocks.test_stale_coins_are_replaced_once_the_clock_is_confirmed(
+                    server,
+                    AsyncClientDatabase(direct, direct, budget_caps=CAPS),
+                    is_confirmed=False,
+                )
+
+    await lab.is_noticed_by(test)
+
+
+@in_the_lab
+@pytest.mark.parametrize("protection", ["counts", "room"])
+async def test_stale_coins_that_are_stock(lab: Lab, protection: str) -> None:
+    """What is counted, and what is reserved: test_stale_coins_are_no_stock."""
+
+    async def count_all(_: object, summaries: Sequence[InventorySummary]) -> Any:
+        return summaries
+
+    async def test() -> None:
+        await lab.inventory.register_contact(BOB, "BESTIE")
+        await of_replenishing.test_stale_coins_are_no_stock(
+            lab.inventory, lab.direct, BOB, lab.clock, None
+        )
+
+    if protection == "counts":
+        lab.monkeypatch.setattr(replenisher, "leave_out_stale", count_all)
+    else:
+        lab.without(reservations.RESERVE, "cap > 0 and count [+] wanting > cap", "false")
+    await lab.is_noticed_by(test)
+
+
+@in_the_lab
+async def test_what_was_measured_before_coins_were_set_aside(lab: Lab) -> None:
+    """What is measured anew: test_bytes_of_stale_coins_are_free_again."""
+    lab.without(reservations.RESERVE, "or gone > 0 or", "or")
+    await lab.is_noticed_by(of_replenishing.test_bytes_of_stale_coins_are_free_again)
 
 
 # Memory ------------------------------------------------------------------------------------

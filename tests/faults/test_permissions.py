@@ -127,16 +127,19 @@ READING = {
 """These run no script, or one that another call runs."""
 
 
-def _reserve(limited: Limited, contact_id: str, leases: Sequence[str] = LEASES) -> Awaitable[Any]:
-    keys = (*leases, Keys().inv_watch)
+def _reserve(
+    limited: Limited, contact_id: str, leases: Sequence[str] = LEASES, cap: int = 9
+) -> Awaitable[Any]:
+    keys = (*leases, Keys().inv_watch, Keys().inv_aside)
     # One slot of each tier, of 96 bytes, where there's room; one lease is over.
     return _run(
         limited,
         reservations.RESERVE,
         keys,
-        *("new", 60_000, 65_536, Keys().metas, Keys().queues),
+        *(limited.later.inventory.scope.read_clock(), "new", 60_000, stock.COIN_TTL_MS, 65_536),
+        *(Keys().metas, Keys().queues, Keys().rows),
         *(0, 0, 0, 0, 0, 0, 96, 96, 96),
-        *(9, 9, 9) * 3,
+        *(cap, cap, cap) * 3,
         *(contact_id, 1, 1, 1),
     )
 
@@ -225,6 +228,7 @@ STEPS: dict[str, Step] = {
         *("k1", "published"),
     ),
     "reserve": lambda limited: _reserve(limited, BOB),
+    "reserve where a queue is full": lambda limited: _reserve(limited, FULL, cap=5),
     "reserve where nothing is reserved": lambda limited: _reserve(
         limited, BOB, ("no leases", "none listed", "nothing coming", Keys().inv_totals)
     ),

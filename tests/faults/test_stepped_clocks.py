@@ -16,12 +16,14 @@ from redis.asyncio import Redis
 
 from aqm_db import AsyncClientDatabase, AsyncSecureVault, AsyncSmartInventory
 from aqm_db.errors import KeyAlreadyUsedError, UnavailableError
+from aqm_db.replenisher import AsyncReplenisher
 from aqm_db.types import NewCoin, VaultStats
 from tests.conftest import INVENTORY_DB
 from tests.faults.support.fault_table import Tally
 from tests.faults.support.furnished_database import library_client
 from tests.faults.support.tried_calls import CAPS, HALVES, OPERATIONS, Operation
 from tests.support.backends import REDIS_8, VALKEY_9, Backend
+from tests.support.coin_server import CoinServer
 from tests.support.faces import FACES, Face
 from tests.support.peers import Cutter, listening
 from tests.support.samples import BOB, reservations_of, sample_key
@@ -399,6 +401,35 @@ async def test_reserved_slots_are_free_again_whatever_the_clock_did(
         server.step(121)
     # Set back, it can't have been so late; set ahead, it may have jumped, and two minutes count.
     assert slots == ([0, 5] if days < 0 else [5, 5])
+
+
+@pytest.mark.parametrize("is_confirmed", [False, True], ids=["jumped", "confirmed"])
+async def test_stale_coins_are_replaced_once_the_clock_is_confirmed(
+    server: SteppedServer,
+    db: AsyncClientDatabase,
+    is_confirmed: bool,  # noqa: FBT001
+) -> None:
+    """A clock that is a month ahead may be wrong: until that is known, all coins stay, and fit."""
+    await db.inventory.register_contact(BOB, "MATE")
+    replenisher = AsyncReplenisher(db.inventory, CoinServer().fetch)
+    count = (await replenisher.replenish()).stored
+    before = [coin.key_id for coin in await db.inventory.list_coins(BOB)]
+    assert len(before) == count > 0
+    server.step(31 * DAY_SECONDS)
+    for _ in range(6):
+        assert (await replenisher.replenish()).stored == 0
+        server.step(9 * 60)
+    assert [coin.key_id for coin in await db.inventory.list_coins(BOB)] == before
+    if is_confirmed:
+        server.step(9 * 60)
+        assert (await replenisher.replenish()).stored == count
+        after = {coin.key_id for coin in await db.inventory.list_coins(BOB)}
+        assert len(after) == count
+        assert not after & set(before)
+    else:
+        server.step(-31 * DAY_SECONDS)
+        assert (await replenisher.replenish()).results == ()
+        assert await db.inventory.select_coin(BOB, "SILVER") is not None
 
 
 async def test_a_coin_that_was_used_by_a_clock_behind(

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any, Final, TypeAlias, cast
 
@@ -55,6 +56,15 @@ def active_of(stats: VaultStats) -> dict[str, int]:
 def counts_of(summary: InventorySummary) -> dict[CoinCategory, int]:
     """A contact's coins by tier, best first."""
     return dict(zip(TIERS, _read_counts(summary), strict=True))
+
+
+def deduct(summary: InventorySummary, gone: Mapping[str, int]) -> InventorySummary:
+    """A contact's coins without so many of each tier, and with none where that is all."""
+    counts: dict[str, Any] = {
+        name_count_field(tier): max(count - gone[tier], 0)
+        for tier, count in counts_of(summary).items()
+    }
+    return replace(summary, **counts)
 
 
 def caps_of(caps: Caps, tier: str) -> tuple[int, ...]:

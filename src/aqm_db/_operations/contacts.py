@@ -9,7 +9,7 @@ from aqm_db._lua.loader import Code, Script
 from aqm_db._model.checks import check_id, check_priority, check_text
 from aqm_db._model.keys import parse_ids
 from aqm_db._model.rows import row_of
-from aqm_db._model.tiers import PRIORITIES, TIERS
+from aqm_db._model.tiers import PRIORITIES, TIERS, counts_of, deduct
 from aqm_db.errors import AQMDatabaseError, ContactNotRegisteredError, CorruptEntryError
 from aqm_db.types import ContactMeta, InventorySummary, Priority
 
@@ -18,7 +18,7 @@ from .batch import run_batch, split
 from .index import each_once
 from .layout import prepare_inventory
 from .outcome import Progress, check_reply
-from .stock import CLAIM_TTL_MS, PORTION, USED_TTL_MS
+from .stock import CLAIM_TTL_MS, PORTION, USED_TTL_MS, count_stale
 
 REGISTER = Script("inventory/register")
 SET_PRIORITY = Script("inventory/set_priority")
@@ -236,6 +236,18 @@ async def summarize_pages(scope: Scope) -> AsyncIterator[list[InventorySummary]]
                 # One that was forgotten since the page was read is none of them.
                 _log.warning("corrupt_entry", extra={"reason": str(found)})
         yield page
+
+
+async def leave_out_stale(
+    scope: Scope, summaries: Sequence[InventorySummary]
+) -> list[InventorySummary]:
+    """The same contacts without coins that are stale by now, and so are handed out to nobody."""
+    holders = [each.contact_id for each in summaries if any(counts_of(each).values())]
+    stale = await count_stale(scope, holders, 0) if holders else {}
+    return [
+        deduct(each, stale[each.contact_id]) if each.contact_id in stale else each
+        for each in summaries
+    ]
 
 
 def build_summary(scope: Scope, contact_ids: Sequence[str]) -> Call:

@@ -31,7 +31,7 @@ from . import Scope
 from .batch import AT_ONCE, is_unfinished, run_batch, run_portions, split
 from .contacts import summarize_pages
 from .outcome import check_reply
-from .stock import build_store, read_store
+from .stock import COIN_TTL_MS, build_store, read_store
 
 RESERVE = Script("inventory/reserve")
 UNRESERVE = Script("inventory/unreserve")
@@ -138,8 +138,6 @@ class Reservations:
 
     async def store_within_budget(self, coins: Sequence[NewCoin]) -> list[bool | AQMDatabaseError]:
         """Stores coins as far as the caps and the byte budget allow, beside all reservations."""
-        # A clock that errs is found out while nothing is reserved.
-        self._scope.read_clock()
         return await run_portions(coins, self._store_portion)
 
     async def end(self, leases: Iterable[Lease | AQMDatabaseError]) -> None:
@@ -192,22 +190,27 @@ class Reservations:
             for contact_id, tiers in wanted.items()
             for tier in tiers
         ]
-        call = self._build_reserve(wanted, request_id, lasting_ms, measured)
         while True:
+            call = self._build_reserve(wanted, request_id, lasting_ms, measured)
             [reply] = await self._scope.seam.run_all([call], [partial(self._undo_reserve, names)])
             if not is_unfinished(reply):
                 return names, reply
+            # Some of what was found may have been set aside.
+            measured = _UNMEASURED
 
     def _build_reserve(
         self, wanted: Wanted, request_id: str, lasting_ms: int, measured: "_Measured"
     ) -> Call:
         keys = self._scope.keys
         arguments: list[Argument] = [
+            self._scope.read_clock(),
             request_id,
             lasting_ms,
+            COIN_TTL_MS,
             self._budgeted.budget_bytes,
             keys.metas,
             keys.queues,
+            keys.rows,
             *measured.added,
             *measured.found,
             *(config.COIN_SIZE_BYTES[tier] for tier in TIERS),
@@ -216,7 +219,7 @@ class Reservations:
         for contact_id, tiers in wanted.items():
             arguments += (contact_id, *(tiers.get(tier, 0) for tier in TIERS))
         names = (keys.inv_leases, keys.inv_leases_until, keys.inv_coming, keys.inv_totals)
-        return Call(RESERVE, (*names, keys.inv_watch), arguments)
+        return Call(RESERVE, (*names, keys.inv_watch, keys.inv_aside), arguments)
 
     def _read_reserve(
         self, wanted: Wanted, names: Sequence[str], reply: Reply | AQMDatabaseError

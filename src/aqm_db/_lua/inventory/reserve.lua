@@ -1,7 +1,8 @@
 -- Reserves slots for coins of contacts that are on their way: as many as are wanted, and the caps
 -- and the byte budget leave beside all other leases. The first contacts get the budget.
--- KEYS: leases, leases_until, coming, totals, watch
--- ARGV: sent (ms), request_id, lease_ttl (ms), budget (bytes), meta_prefix, queue_prefix
+-- KEYS: leases, leases_until, coming, totals, watch, aside
+-- ARGV: sent (ms), clock (ms), request_id, lease_ttl (ms), coin_ttl (ms), budget (bytes)
+-- ARGV: meta_prefix, queue_prefix, row_prefix
 -- ARGV: added[tier] (count), found[tier] (count), sizes[tier] (bytes)
 -- ARGV: caps[priority][tier] (count), wanted ...
 --       added, found: what the caller has measured, if anything: the coins that were found, and how
@@ -10,18 +11,19 @@
 -- Returns: {OK, {code, {slots, count, cap, bytes}, ...}, ...} with the counts before, for each tier
 --          of each contact, unless the code isn't OK | {STALE}: measure | {UNFINISHED} | {CORRUPT}
 --          | {UNKNOWN, shown}
+--          UNFINISHED: what was measured may be gone.
 -- Again: the leases remember the request that took them.
 -- Runs: HGET meta, HMGET leases, HSET leases, ZCARD queues, ZCARD leases_until
 -- Runs: ZRANGEBYSCORE leases_until, ZADD leases_until, HMGET totals, HSET totals
 -- Runs: DEL leases, DEL leases_until, DEL coming
 -- Uses: coming.add_coming, coming.read_coming, confirm_time, encode_id, end_leases, find_place
--- Uses: is_late, is_lease_over, lease.format_lease, lease.parse_lease, read_counts, read_time
--- Uses: refuse_unregistered, try_call
+-- Uses: is_late, is_lease_over, lease.format_lease, lease.parse_lease, make_room, read_counts
+-- Uses: read_time, refuse_unregistered, try_call
 local LOOKS = 100
 local WIDTH = 1 + #TIERS
 
 local shown = read_time()
--- Whoever is given a clock is alone with it, and slots are everybody's.
+-- Whoever is given a clock is alone with it, and slots are everybody's: only coins end by it.
 local confirmed = confirm_time(watch, shown)
 local places, names = {}, {}
 for first = 1, #wanted, WIDTH do
@@ -121,11 +123,28 @@ end
 
 local is_measured = #gone > 0
 local reply, taken, until_then, changes = {OK}, {}, {}, {}
+local looks_left, is_unfinished = LOOKS, false
+
+-- How many coins a queue holds, once what can't be handed out keeps no good one out: that is looked
+-- for where others leave less room than is wanted. Nil if it's no queue.
+local function count_coins(meta, contact, tier, cap, wanting)
+  local queue = queue_prefix .. contact .. ':' .. tier
+  local count = try_call('ZCARD', queue)
+  if count and not again and cap > 0 and count + wanting > cap then
+    local looks, gone = make_room(queue, meta, tier, row_prefix .. contact .. ':', aside,
+      clock or confirmed, coin_ttl, looks_left)
+    looks_left = looks_left - looks
+    is_unfinished = is_unfinished or gone > 0 or looks_left == 0
+    count = count - gone
+  end
+  return count
+end
 
 -- What a contact gets: its part of the reply, and whether the bytes that may be stored are in the
 -- way of more.
 local function grant(first, contact_id)
-  local meta = meta_prefix .. encode_id(contact_id)
+  local contact = encode_id(contact_id)
+  local meta = meta_prefix .. contact
   local priority = try_call('HGET', meta, 'priority')
   if priority == false then
     return refuse_unregistered(meta)
@@ -138,7 +157,7 @@ local function grant(first, contact_id)
     local size, cap = sizes[tier], caps[priority][tier]
     local count, some = 0, 0
     if want > 0 then
-      count = try_call('ZCARD', queue_prefix .. encode_id(contact_id) .. ':' .. tier)
+      count = count_coins(meta, contact, tier, cap, slots[place] + want)
       if not count then
         return {CORRUPT}
       end
@@ -174,6 +193,9 @@ for first = 1, #wanted, WIDTH do
       until_then[#until_then + 1] = name
     end
   end
+end
+if is_unfinished then
+  return {UNFINISHED}
 end
 if again then
   return reply

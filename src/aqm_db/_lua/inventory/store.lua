@@ -9,15 +9,13 @@
 -- Again: the row remembers the request that stored it, in a field whose name every coin pays for;
 --        once the coin was taken, its claim does.
 -- Runs: EXISTS claim, HMGET meta, HSET meta, EXISTS row, EXISTS used_until, ZCARD queues
--- Runs: ZRANGEBYSCORE queues, ZREVRANGE queues, ZADD queues, ZREM queues, HINCRBY totals
+-- Runs: ZREVRANGE queues, ZADD queues, ZREM queues, HINCRBY totals
 -- Runs: HGET leases, HSET leases, HDEL leases
--- Uses: coming.add_coming, coming.read_coming, confirm_time, find_expiry, find_place, forget_uses
--- Uses: inspect_coin, is_late, is_lease_over, lease.format_lease, lease.parse_lease
--- Uses: look.format_look, look.parse_look, parse_integer, read_coin, read_time, recall_use
--- Uses: refuse_unregistered, set_aside, write_coin
+-- Uses: coming.add_coming, coming.read_coming, confirm_time, find_place, forget_uses, is_late
+-- Uses: is_lease_over, lease.format_lease, lease.parse_lease, make_room, parse_integer, read_coin
+-- Uses: read_time, recall_use, refuse_unregistered, write_coin
 local LOOKS = 100
 local MINUTE = 60000
-local NEVER = 999999999999999
 local tier, queue = coin_category, queues[coin_category]
 
 local shown = read_time()
@@ -34,8 +32,7 @@ if is_late(sent, shown) then
   return has_row and (read_coin(row) or {}).by == request_id and {OK} or {UNKNOWN, shown}
 end
 local now = clock or shown
-local looked = 'looked_' .. tier
-local contact = redis.call('HMGET', meta, 'priority', 'newest', looked)
+local contact = redis.call('HMGET', meta, 'priority', 'newest')
 if not contact[1] then
   return refuse_unregistered(meta)
 end
@@ -82,29 +79,9 @@ end
 
 local count = redis.call('ZCARD', queue)
 if count >= cap and cap > 0 then
-  -- Entries that can't be handed out must not keep good coins out. What was looked through isn't
-  -- looked through again before one of them goes stale.
-  local fresh_until, last = parse_look(contact[3])
-  if not fresh_until or fresh_until <= confirm() then
-    fresh_until, last = NEVER, nil
-  end
-  local entries = redis.call('ZRANGEBYSCORE', queue, last and '(' .. last or '-inf', '+inf',
-    'WITHSCORES', 'LIMIT', 0, LOOKS)
-  for at = 1, #entries, 2 do
-    local id = entries[at]
-    local coin, other, fault = inspect_coin(row_prefix, id, tier, confirm(), coin_ttl)
-    if coin then
-      fresh_until = math.min(fresh_until, find_expiry(coin, coin_ttl))
-    else
-      set_aside(queue, id, other, fault, aside)
-      count = count - 1
-    end
-    last = entries[at + 1]
-  end
-  if #entries > 0 then
-    redis.call('HSET', meta, looked, format_look(fresh_until, last))
-  end
-  if count >= cap and #entries == 2 * LOOKS then
+  local looks, gone = make_room(queue, meta, tier, row_prefix, aside, confirm(), coin_ttl, LOOKS)
+  count = count - gone
+  if count >= cap and looks == LOOKS then
     return {UNFINISHED}
   end
 end
