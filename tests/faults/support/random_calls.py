@@ -444,6 +444,8 @@ class Machine(RuleBasedStateMachine):
             self.inventory.contacts[contact_id].unlist(key_id)
             for tier in TIERS:
                 self.place.admin.zrem(f"inv:v1:idx:{_encoded(contact_id)}:{tier}", key_id)
+            # As a check does that finds it: what no index lists is met by nothing else.
+            self.place.admin.zadd("inv:v1:aside", {name.removeprefix("inv:v1:key:"): 0})
         self._compare()
 
     def contact_is_damaged(self, contact_id: str) -> None:
