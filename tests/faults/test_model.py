@@ -109,7 +109,7 @@ MUTANTS = {
     "the oldest coins are dropped": (contacts.SET_PRIORITY, "'ZRANGE'", "'ZREVRANGE'"),
     "a higher priority drops coins": (
         contacts.SET_PRIORITY,
-        "local lowered = false",
+        "local lowered = unfinished and present == priority",
         "local lowered = true",
     ),
     "a contact is active for ever": (
