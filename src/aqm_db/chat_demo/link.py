@@ -76,6 +76,11 @@ class Link:
         new: int = answer["new"]
         return new
 
+    async def count(self) -> dict[str, int]:
+        """How many of one's own coins nobody has claimed, by tier."""
+        counts: dict[str, int] = await self._ask("GET", _url_of("coins", self._name))
+        return counts
+
     async def claim(self, contact_id: str, tier: CoinCategory, count: int) -> list[NewCoin]:
         """Takes coins of a contact, which nobody else gets then: a replenisher's source."""
         answer = await self._ask(
@@ -101,7 +106,7 @@ class Link:
             yield frame.json()
         raise DemoError("the coin server hung up")
 
-    async def _ask(self, method: str, url: URL, body: Any) -> Any:
+    async def _ask(self, method: str, url: URL, body: Any = None) -> Any:
         async with self._session.request(method, url, json=body) as response:
             if not response.ok:
                 raise DemoError(f"the coin server: {await response.text()}")

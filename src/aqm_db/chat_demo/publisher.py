@@ -1,4 +1,4 @@
-"""A person's own coins: minted until the vault is full, and published."""
+"""A person's own coins: minted and published as others claim them."""
 
 from functools import partial
 from uuid import uuid4
@@ -12,7 +12,7 @@ from .person import Person
 
 
 class Publisher:
-    """Keeps a vault full, and the server supplied.
+    """Keeps the server supplied.
 
     Args:
         person: whose coins.
@@ -25,15 +25,12 @@ class Publisher:
         self._link = link
 
     async def restock(self) -> None:
-        """Mints what was burned, and publishes what isn't yet.
+        """Mints what the server lacks, and publishes what isn't yet.
 
         A kill in between leaves coins on the minter's list: the next call publishes them, again
         perhaps, and the server takes each once.
         """
-        await self._minter.top_up()
-        while halves := await self._minter.pending_upload():
-            await self._link.publish(halves)
-            await self._minter.mark_published([half.key_id for half in halves])
+        await self._minter.sync(self._link.count, self._link.publish)
 
 
 def mint_coin(person: Person, tier: CoinCategory) -> FreshCoin:

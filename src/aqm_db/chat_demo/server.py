@@ -80,6 +80,7 @@ class Server:
             [
                 web.put("/people/{name}", self.introduce),
                 web.post("/coins/{name}", self.publish),
+                web.get("/coins/{name}", self.count),
                 web.post("/coins/{name}/{tier}/claims", self.claim),
                 web.get("/chat/{name}", self.chat),
             ]
@@ -110,6 +111,10 @@ class Server:
         if new:
             await self._tell_all({"published": owner})
         return web.json_response({"new": new})
+
+    async def count(self, request: web.Request) -> web.Response:
+        """Tells how many coins of a person are left, by tier."""
+        return web.json_response(await self._run(self._store.count, request.match_info["name"]))
 
     async def claim(self, request: web.Request) -> web.Response:
         """Hands out coins of a person and tier, at most as many as are asked for."""

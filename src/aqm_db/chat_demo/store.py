@@ -51,6 +51,13 @@ class Store:
                     new += 1
         return new
 
+    def count(self, owner: str) -> dict[str, int]:
+        """How many coins of somebody's nobody has claimed, by tier."""
+        counted = self._connection.execute(
+            "SELECT tier, COUNT(*) FROM coins WHERE owner = ? GROUP BY tier", (owner,)
+        )
+        return dict(counted.fetchall())
+
     def claim(self, owner: str, tier: str, count: int) -> list[Coin]:
         """Hands out coins, oldest first, and forgets them: each goes to one caller."""
         with self._connection as connection:

@@ -1,4 +1,4 @@
-"""Keeps the vault full and the server supplied."""
+"""Keeps the server supplied."""
 
 from typing import Any
 
@@ -21,6 +21,9 @@ async def test_what_a_kill_left_unpublished(
     """Is published at the next start, each coin once."""
 
     class Dying(Recorder):
+        async def count(self) -> dict[str, int]:
+            return await bobs_link.count()
+
         async def publish(self, halves: Any) -> int:
             await bobs_link.publish(halves)
             raise KeyboardInterrupt
@@ -30,6 +33,7 @@ async def test_what_a_kill_left_unpublished(
     claimed = await bobs_link.claim("bob", "GOLD", 100)
     await Publisher(bob, bobs.vault, bobs_link).restock()
     assert len(claimed) == 10
-    assert await bobs_link.claim("bob", "GOLD", 100) == []
+    others = await bobs_link.claim("bob", "GOLD", 100)
+    assert len({coin.key_id for coin in (*claimed, *others)}) == 20
     assert len(await bobs_link.claim("bob", "SILVER", 100)) == 20
-    assert (await bobs.vault.get_stats()).active_gold == 10
+    assert (await bobs.vault.get_stats()).active_gold == 20

@@ -34,6 +34,15 @@ async def test_a_coin_is_claimed_once(bob: Person, socket: str, bobs_link: Link)
     assert sorted(map(len, claims)) == [0, 0, 0, 2, 3, 3, 3, 3, 3, 3]
 
 
+async def test_coins_that_nobody_has_claimed_are_counted(bob: Person, bobs_link: Link) -> None:
+    """One's own, by tier."""
+    assert await bobs_link.count() == {}
+    await bobs_link.publish([half_of(mint_coin(bob, "GOLD"))])
+    await bobs_link.publish([half_of(mint_coin(bob, "BRONZE")) for _ in range(3)])
+    await bobs_link.claim("bob", "GOLD", 1)
+    assert await bobs_link.count() == {"BRONZE": 3}
+
+
 async def test_a_claimed_coin_that_is_published_again_stays_claimed(
     bob: Person, bobs_link: Link
 ) -> None:
