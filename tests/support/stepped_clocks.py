@@ -1,12 +1,19 @@
 """Processes whose clock a test sets, as if somebody had set their machine's."""
 
 import os
+import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
+
+from redis import Redis
 
 from tests.support.backends import RunningServer
+from tests.support.waiting import eventually
 
 DAY_SECONDS = 86_400
+_CLOSE = 0.4
+"""Seconds that a clock may be apart from what it was set to: less than any step."""
 
 
 class SteppedClock:
@@ -48,11 +55,13 @@ class SteppedServer(RunningServer):
     """A server whose clock a test sets; its arguments are those of every test server."""
 
     def step(self, seconds: float) -> None:
-        """Sets the clock ahead, or back, at once."""
+        """Sets the clock ahead, or back, and returns once scripts are told so.
+
+        Valkey 9.1 tells some more calls what its clock showed before.
+        """
         self._clock.step(seconds)
-        # It looks at the clock once in each turn of its loop: the next one, then, and no later.
         with self.sync_client(0) as client:
-            client.ping()
+            eventually(lambda: abs(_ask_time(client) - time.time() - self._clock.ahead) < _CLOSE)
 
     def stop(self) -> None:
         """Stops the process, and removes what is left of it."""
@@ -66,6 +75,12 @@ class SteppedServer(RunningServer):
         if not hasattr(self, "_clock"):
             self._clock = SteppedClock(self.socket_path.with_name("clock"))
         return self._clock.environment()
+
+
+def _ask_time(client: Redis) -> float:
+    """What a server's clock shows to a script, in seconds since the epoch."""
+    seconds, micros = cast("list[bytes]", client.eval("return redis.call('TIME')", 0))
+    return int(seconds) + int(micros) / 1e6
 
 
 def find_library() -> Path:
