@@ -106,7 +106,7 @@ class KeyAlreadyUsedError(AQMDatabaseError):
 
 
 class CoinExpiredError(AQMDatabaseError):
-    """A coin's ``expires_at`` has passed: its private half is gone, so it was not stored."""
+    """A coin's ``expires_at`` has passed: nobody may encrypt for it, so it was not stored."""
 
 
 class BudgetExceededError(AQMDatabaseError):

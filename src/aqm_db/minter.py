@@ -11,12 +11,14 @@ from collections.abc import (
     AsyncGenerator,
     Awaitable,
     Callable,
+    Collection,
     Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from inspect import isawaitable
 from typing import Any, TypeAlias
 
 from . import config
@@ -24,15 +26,16 @@ from ._background import Raised, call_client, import_anyio, run_beside
 from ._model.checks import (
     check_callable,
     check_count,
-    check_id,
-    check_items,
+    check_ids,
     check_kind,
     check_seconds,
     check_tiers,
 )
 from ._model.defaults import Sleep
 from ._model.tiers import TIERS
+from ._operations.layout import prepare_vault
 from ._operations.outcome import Progress
+from ._operations.private_halves import list_births
 from ._operations.publishing import (
     FreshCoin,
     PublicHalf,
@@ -64,7 +67,7 @@ Mint: TypeAlias = Callable[[CoinCategory], FreshCoin]
 Runner: TypeAlias = Callable[[Callable[[], list[FreshCoin]]], Awaitable[list[FreshCoin]]]
 """Runs a function off the event loop."""
 Stock: TypeAlias = Callable[[], Awaitable[Mapping[CoinCategory, int] | Mapping[str, int]]]
-"""Asks the server how many coins it has left for others, by tier."""
+"""Asks the server how many coins it has left for others, by tier: none whose end has passed."""
 Publish: TypeAlias = Callable[[Sequence[PublicHalf]], Awaitable[object]]
 """Has the server take coins; one that it has taken before is no error."""
 _IN_THREAD: Runner = import_anyio(__name__).to_thread.run_sync
@@ -81,7 +84,8 @@ class Synced:
     """What became of a sync, by tier.
 
     Attributes:
-        stock: coins that the server said it had.
+        stock: coins that the server said it had, at most as many as there are private halves whose
+            public halves may still be encrypted for.
         minted: coins that were stored.
         held_back: coins that are missing all the same, since the ceiling is reached.
         published: how many coins were published, of all tiers.
@@ -100,12 +104,16 @@ class Reconciled:
     Attributes:
         unknown: ids that the server offers, and that no private half is left of: whatever is
             encrypted for them can't be read, so they had better be withdrawn.
+        expired: ids that the server offers, and that nobody may encrypt for any more; they had
+            better be withdrawn, too.
         claimed: private halves whose public halves the server doesn't offer: somebody has claimed
             them, or the server has lost them. By id when they were marked as published, in ms since
-            the epoch; None where they never were on the list.
+            the epoch; None where they never were on the list. Those that wait to be published
+            aren't among them.
     """
 
     unknown: tuple[str, ...]
+    expired: tuple[str, ...]
     claimed: Mapping[str, int | None]
 
 
@@ -128,14 +136,14 @@ class AsyncMinter:
     has its private half still, and is no stock. Each coin is stored with its public half in one
     step, and its public half stays on the list until it's marked as published. A crash in between
     offers the same coins again, so the server must take a coin that it has already for what it is.
-    A crash while minting loses coins that nobody has seen. Programs that sync at once may each mint
-    what is missing.
+    A crash while minting loses coins that nobody has seen. Whoever syncs at once, in other programs
+    or in this one, may each mint what is missing.
 
     Args:
         vault: what to fill.
         mint: the client's own; it runs off the event loop, in another thread.
-        targets: unclaimed coins on the server by tier, or active keys of :meth:`top_up`; a tier
-            that isn't there is left alone.
+        targets: unclaimed coins on the server by tier, or, of :meth:`top_up`, active keys whose
+            public halves may still be encrypted for; a tier that isn't there is left alone.
         ceilings: active keys by tier, beyond which :meth:`sync` mints nothing, whatever a server
             says; for every tier of the targets, and no less.
         delivery_margin: how much longer a private half is kept than its public half may be
@@ -184,16 +192,19 @@ class AsyncMinter:
         """Publishes what waits for it, then mints and publishes what the server lacks.
 
         Args:
-            count: how many unclaimed coins the server has, by tier; none of a tier that it leaves
-                out. Other tiers than the targets' are passed over.
-            publish: has the server take some coins, in order. They stay on the list until it
-                returns.
+            count: a coroutine function that says how many unclaimed coins the server has, by
+                tier, without those whose end has passed; none of a tier that it leaves out.
+            publish: a coroutine function that has the server take some coins, in order. They stay
+                on the list until it has returned.
 
         Raises:
-            InvalidArgumentError: an argument isn't callable; ``count`` gave something else than
-                numbers by tier; or ``mint`` made something else than a coin of the tier.
+            InvalidArgumentError: an argument isn't callable, or no coroutine function; ``count``
+                gave something else than numbers by tier; or ``mint`` made something else than a
+                coin of the tier.
             KeyAlreadyExistsError: ``mint`` gave a coin an id that is taken.
-            CorruptEntryError: the stored counters are malformed, or the list.
+            CorruptEntryError: the stored counters are malformed, or the list, or the index of
+                active keys.
+            SchemaVersionError: a later version of this library has written the database.
 
         What ``count``, ``publish`` and ``mint`` raise comes through. What was stored before any of
         these stays on the list, and the next sync publishes it.
@@ -205,25 +216,27 @@ class AsyncMinter:
         except _ClientError as raised:
             raise raised.error from None
 
-    async def reconcile(self, server_ids: Sequence[str]) -> Reconciled:
+    async def reconcile(self, server_ids: Collection[str]) -> Reconciled:
         """Compares the vault with what a server offers; it changes nothing.
 
         Args:
             server_ids: the ids of all coins that the server has for others.
 
         Raises:
-            InvalidArgumentError: the ids aren't a sequence of ids.
+            InvalidArgumentError: the ids aren't a collection.
+            InvalidIdentifierError: one of them is no valid id.
             CorruptEntryError: the index of active keys is malformed.
             SchemaVersionError: a later version of this library has written the database.
         """
-        check_items("server_ids", server_ids, str)
-        for position, key_id in enumerate(server_ids):
-            check_id(f"server_ids[{position}]", key_id)
-        offered = frozenset(server_ids)
-        active = await self._vault.get_all_active_ids()
-        claimed = [key_id for key_id in active if key_id not in offered]
-        unknown = offered.difference(active)
-        return Reconciled(tuple(sorted(unknown)), await list_published(self._vault.scope, claimed))
+        offered = check_ids("server_ids", server_ids)
+        births = await self._list_births()
+        over = await self._list_expired(births)
+        claimed = [key_id for key_id in births if key_id not in offered]
+        return Reconciled(
+            tuple(sorted(offered.difference(births))),
+            tuple(sorted(offered.intersection(over))),
+            await list_published(self._vault.scope, claimed),
+        )
 
     @asynccontextmanager
     async def running(
@@ -238,7 +251,8 @@ class AsyncMinter:
         """Syncs in the background, as long as the block runs.
 
         What fails is logged, and tried again sooner than the next time would be: within half a
-        minute, and after twice as long each time that it fails again.
+        minute, and after twice as long each time that it fails again. What ``on_synced`` raises is
+        logged, too.
 
         Args:
             every: seconds between two syncs, less up to a tenth of them.
@@ -272,6 +286,8 @@ class AsyncMinter:
     async def top_up(self) -> dict[str, int]:
         """Mints what is missing to the targets, as the vault's counters say.
 
+        A key whose public half nobody may encrypt for any more is no stock.
+
         Several minters may do so at once: together they store no coin beyond a target. It's for
         owners whose server can't be asked; :meth:`sync` asks it.
 
@@ -281,16 +297,20 @@ class AsyncMinter:
         Raises:
             InvalidArgumentError: ``mint`` made something else than a coin of the tier.
             KeyAlreadyExistsError: ``mint`` gave a coin an id that is taken.
-            CorruptEntryError: the stored counters are malformed.
+            CorruptEntryError: the stored counters are malformed, or the index of active keys.
+            SchemaVersionError: a later version of this library has written the database.
 
         What ``mint`` raises comes through. What was stored before any of these stays on the list.
         """
         stored: dict[str, int] = dict.fromkeys(TIERS, 0)
+        births = await self._list_births()
+        expired = Counter(births[key_id][0] for key_id in await self._list_expired(births))
         with Progress("top_up") as progress:
             for tier, target in self._targets.items():
-                while (missing := target - await self._vault.count_active(tier)) > 0:
+                most = target + expired[tier]
+                while (missing := most - await self._vault.count_active(tier)) > 0:
                     minting = partial(self._mint_coins, tier, min(missing, self._batch))
-                    stored[tier] += await self._store(await self._run(minting), target, progress)
+                    stored[tier] += await self._store(await self._run(minting), most, progress)
         return stored
 
     async def pending_upload(self, limit: int = 100) -> list[PublicHalf]:
@@ -325,27 +345,26 @@ class AsyncMinter:
         try:
             synced = await self._sync(count, publish)
         except AQMDatabaseError as error:
-            _warn(error)
+            _warn("sync_failed", error)
             return False
         except _ClientError as raised:
-            _warn(raised.error)
+            _warn("sync_failed", raised.error)
             return False
         if on_synced is not None:
             answer = await call_client(on_synced, synced)
             if isinstance(answer, Raised):
-                _warn(answer.error)
+                _warn("on_synced_failed", answer.error)
         return True
 
     async def _sync(self, count: Stock, publish: Publish) -> Synced:
         """As :meth:`sync`; what the client's own functions raise is marked as theirs."""
         published = await self._publish_pending(publish)
-        told = await _call(count)
-        if not isinstance(told, Mapping):
-            name = type(told).__name__
-            raise InvalidArgumentError("count", f"must return numbers by tier, not a {name}")
-        stock: dict[str, int] = {
-            tier: check_count(f"count[{tier!r}]", told.get(tier, 0), 0) for tier in self._targets
-        }
+        told = check_tiers("count", await _call("count", count))
+        births = await self._list_births()
+        expired = set(await self._list_expired(births))
+        # A server that counts what nobody may use any more, or what can't be read, has no stock.
+        good = Counter(tier for key_id, (tier, _) in births.items() if key_id not in expired)
+        stock: dict[str, int] = {tier: min(told.get(tier, 0), good[tier]) for tier in self._targets}
         # Another program may have minted meanwhile.
         waiting = Counter(half.coin_category for half in await self.pending_upload(_AT_ONCE))
         minted: dict[str, int] = dict.fromkeys(TIERS, 0)
@@ -361,7 +380,7 @@ class AsyncMinter:
     async def _publish_pending(self, publish: Publish) -> int:
         published = 0
         while halves := await self.pending_upload(_AT_ONCE):
-            await _call(publish, halves)
+            await _call("publish", publish, halves)
             published += await self.mark_published([half.key_id for half in halves])
         return published
 
@@ -376,9 +395,19 @@ class AsyncMinter:
                 _log.warning("ceiling_reached", extra={"coin_category": tier, "ceiling": ceiling})
                 break
             count = min(missing - stored, room, self._batch)
-            coins = await _call(self._run, partial(self._mint_coins, tier, count))
+            coins = await _call("run", self._run, partial(self._mint_coins, tier, count))
             stored += await self._store(coins, ceiling, progress)
         return stored
+
+    async def _list_births(self) -> dict[str, tuple[str, int]]:
+        """Active keys: the tier and the time of each."""
+        is_whole = await prepare_vault(self._vault.scope)
+        return await list_births(self._vault.scope, is_whole=is_whole)
+
+    async def _list_expired(self, births: Mapping[str, tuple[str, int]]) -> list[str]:
+        """Those among them whose public halves nobody may encrypt for any more."""
+        last = await self._vault.scope.ask_time() - self._life_ms
+        return [key_id for key_id, (_, created_at) in births.items() if created_at <= last]
 
     def _mint_coins(self, tier: CoinCategory, count: int) -> list[FreshCoin]:
         coins: list[Any] = [self._mint(tier) for _ in range(count)]
@@ -399,20 +428,27 @@ class AsyncMinter:
         return outcomes.count(True)
 
 
-async def _call(function: Callable[..., Awaitable[Any]], *arguments: object) -> Any:
-    """What a function of the client's own answers.
+async def _call(name: str, function: Callable[..., Any], *arguments: object) -> Any:
+    """What a coroutine function of the client's own answers.
 
     Raises:
-        _ClientError: it raised.
+        _ClientError: it raised, or is another function: nobody would wait for what it begins.
     """
-    answer = await call_client(function, *arguments)
+
+    async def await_answer() -> Any:
+        answer = function(*arguments)
+        if not isawaitable(answer):
+            raise InvalidArgumentError(name, "must be a coroutine function")
+        return await answer
+
+    answer = await call_client(await_answer)
     if isinstance(answer, Raised):
         raise _ClientError(answer.error)
     return answer
 
 
-def _warn(error: Exception) -> None:
-    _log.warning("sync_failed", extra={"error": type(error).__name__})
+def _warn(event: str, error: Exception) -> None:
+    _log.warning(event, extra={"error": type(error).__name__})
 
 
 class _ClientError(Exception):

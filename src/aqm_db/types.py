@@ -75,7 +75,8 @@ class InventoryEntry(_Record):
         public_key: the key to encrypt for.
         signature: the contact's signature over it.
         fetched_at: when it was stored.
-        expires_at: when its private half is gone; None means 30 days after ``fetched_at``.
+        expires_at: until when it may be encrypted for; None means until 30 days after
+            ``fetched_at``.
         used_at: when ``select_coin`` handed it out; the receipt that ``release_coin`` asks for.
         origin: where it was taken from, for ``release_coin`` too; it's opaque, and two entries that
             differ in nothing else are equal.
@@ -123,7 +124,8 @@ class NewCoin(_Record):
         coin_category: its tier.
         public_key: the key to encrypt for.
         signature: the contact's signature over it.
-        expires_at: when its private half is gone; None means 30 days after it was stored.
+        expires_at: until when it may be encrypted for; None means until 30 days after it was
+            stored.
     """
 
     contact_id: str

@@ -116,13 +116,25 @@ async def test_what_the_server_lacks_is_minted(
 
 
 async def test_a_server_that_has_more_than_enough(
+    vault: AsyncSecureVault, minter: AsyncMinter, coin_server: CoinServer
+) -> None:
+    """Nothing is minted, nor of a tier that has no target."""
+    other = make_minter(vault, "other", targets={"GOLD": 8, "SILVER": 3})
+    await other.sync(coin_server.count, coin_server.publish)
+    coin_server.lies = {"GOLD": 8, "SILVER": 3, "BRONZE": 7}
+    synced = await minter.sync(coin_server.count, coin_server.publish)
+    assert synced.stock == {"GOLD": 8, "SILVER": 3}
+    assert set(synced.minted.values()) == set(synced.held_back.values()) == {0}
+
+
+async def test_a_server_that_offers_what_nobody_can_read(
     minter: AsyncMinter, coin_server: CoinServer
 ) -> None:
-    """Nothing is minted, of whatever else it has neither."""
-    coin_server.lies = {"GOLD": 50, "SILVER": 3, "PLATINUM": 7}
+    """Of a vault that was lost, say: that is no stock."""
+    coin_server.lies = {"GOLD": 50, "SILVER": 3}
     synced = await minter.sync(coin_server.count, coin_server.publish)
-    assert synced.stock == {"GOLD": 50, "SILVER": 3}
-    assert set(synced.minted.values()) == set(synced.held_back.values()) == {0}
+    assert synced.stock == {"GOLD": 0, "SILVER": 0}
+    assert synced.minted == {"GOLD": 5, "SILVER": 3, "BRONZE": 0}
 
 
 async def test_a_server_that_says_for_ever_that_it_has_none(
@@ -235,6 +247,55 @@ async def test_what_nobody_may_encrypt_for_is_not_published(
     assert all(half.expires_at == clock.now + 10 * DAY_MS for half in coin_server.coins.values())
 
 
+async def test_what_has_ended_is_no_stock(
+    minter: AsyncMinter, coin_server: CoinServer, clock: Clock
+) -> None:
+    """Though the server counts it, and though private halves are there for two more weeks."""
+    await minter.sync(coin_server.count, coin_server.publish)
+    clock.advance(days=16)
+    old = list(coin_server.coins)
+    synced = await minter.sync(coin_server.count, coin_server.publish)
+    assert synced.stock == {"GOLD": 0, "SILVER": 0}
+    assert synced.minted == {"GOLD": 5, "SILVER": 3, "BRONZE": 0}
+    found = await minter.reconcile(coin_server.coins)
+    assert (found.unknown, found.claimed) == ((), {})
+    assert sorted(found.expired) == sorted(old)
+
+
+async def test_a_vault_that_is_topped_up_has_coins_to_publish(
+    minter: AsyncMinter, vault: AsyncSecureVault, clock: Clock
+) -> None:
+    """As many as the targets say whose public halves haven't ended."""
+    await minter.top_up()
+    clock.advance(days=15)
+    await make_minter(vault, "younger", targets={"GOLD": 6}, ceilings={"GOLD": 6}).top_up()
+    clock.advance(days=1)
+    assert await minter.top_up() == {"GOLD": 4, "SILVER": 3, "BRONZE": 0}
+    assert await vault.count_active() == {"GOLD": 10, "SILVER": 6, "BRONZE": 0}
+    assert await minter.top_up() == {"GOLD": 0, "SILVER": 0, "BRONZE": 0}
+
+
+async def test_malformed_keys_are_no_stock(
+    minter: AsyncMinter,
+    vault_client: Redis,
+    coin_server: CoinServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They are logged, and stop nothing; what is gone or burned by now isn't malformed."""
+    await minter.sync(coin_server.count, coin_server.publish)
+    rows = [f"vault:v1:key:mint-{number}" for number in range(1, 6)]
+    await vault_client.hset(rows[0], "created_at", "yesterday")
+    await vault_client.hdel(rows[1], "coin_category")
+    await vault_client.delete(rows[2], rows[3])
+    await vault_client.set(rows[2], "x")
+    await vault_client.hset(rows[4], "status", "BURNED")
+    caplog.clear()
+    found = await minter.reconcile(coin_server.coins)
+    assert found.unknown == tuple(f"mint-{number}" for number in range(1, 6))
+    malformed = [record for record in caplog.records if record.message == "corrupt_entry"]
+    assert {vars(record)["key_id"] for record in malformed} == {"mint-1", "mint-2", "mint-3"}
+
+
 # Reconciling -------------------------------------------------------------------------------
 
 
@@ -268,10 +329,11 @@ async def test_a_coin_is_published_once(
     found = await minter.reconcile([])
     assert found.unknown == ()
     assert found.claimed.keys() == {f"mint-{number}" for number in range(1, 9)} - {"mint-3"}
+    assert (await minter.reconcile({"mint-1"})).claimed.keys() == found.claimed.keys() - {"mint-1"}
     assert (found.claimed["mint-1"], found.claimed["mint-2"]) == (clock.now - 5, None)
 
 
-@pytest.mark.parametrize("wrong", ["mint-1", [1], ["\ud800"], None])
+@pytest.mark.parametrize("wrong", ["mint-1", b"mint-1", [1], ["\ud800"], None, 7])
 async def test_ids_that_are_none(minter: AsyncMinter, wrong: Any) -> None:
     """The argument is named."""
     with pytest.raises(InvalidArgumentError, match="server_ids"):
@@ -368,7 +430,7 @@ async def test_whoever_is_told_fails(
 
     pauses = Pauses(1)
     await run(minter, coin_server, pauses, on_synced=on_synced)
-    assert "sync_failed" in caplog.messages
+    assert "on_synced_failed" in caplog.messages
     assert len(coin_server.coins) == 8
 
 
@@ -392,7 +454,9 @@ async def test_bad_settings(vault: AsyncSecureVault, name: str, value: Any) -> N
         make_minter(vault, **{name: value})
 
 
-@pytest.mark.parametrize("told", [None, 7, {"GOLD": -1}, {"GOLD": "5"}, {"GOLD": True}])
+@pytest.mark.parametrize(
+    "told", [None, 7, {"GOLD": -1}, {"GOLD": "5"}, {"GOLD": True}, {"gold": 3}, {"PLATINUM": 3}]
+)
 async def test_a_stock_that_is_none(
     minter: AsyncMinter, vault: AsyncSecureVault, coin_server: CoinServer, told: Any
 ) -> None:
@@ -404,6 +468,18 @@ async def test_a_stock_that_is_none(
     with pytest.raises(InvalidArgumentError, match="count"):
         await minter.sync(tell, coin_server.publish)
     assert await vault.count_active("GOLD") == 0
+
+
+@pytest.mark.parametrize("name", ["count", "publish"])
+async def test_a_function_that_nobody_would_wait_for(
+    minter: AsyncMinter, vault: AsyncSecureVault, coin_server: CoinServer, name: str
+) -> None:
+    """It's named, and nothing counts as published."""
+    functions: dict[str, Any] = {"count": coin_server.count, "publish": coin_server.publish}
+    functions[name] = print
+    with pytest.raises(InvalidArgumentError, match=f"{name}: must be a coroutine function"):
+        await minter.sync(**functions)
+    assert len(await minter.pending_upload()) == sum((await vault.count_active()).values())
 
 
 @pytest.mark.parametrize("name", ["count", "publish", "on_synced", "every"])

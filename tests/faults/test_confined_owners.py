@@ -52,7 +52,7 @@ OBJECTS: dict[str, type] = {
 }
 UNTRIED = {
     *("db.aclose", "db.for_owner", "inventory.prefetch"),
-    *("replenisher.running", "replenisher.take_unreported"),
+    *("replenisher.running", "replenisher.take_unreported", "minter.running"),
 }
 """Methods that ask the server nothing, or nothing but what another one does."""
 OPERATIONS = {

@@ -570,6 +570,7 @@ CASES: dict[str, tuple[Callable[[], Call], Mapping[str, object]]] = {
             "unpublished": KEYS.vault_unpublished,
             "key_id": b"k1",
             "reason": "published",
+            "clock": NOW,
         },
     ),
     "vault_check_key": (

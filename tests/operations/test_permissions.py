@@ -15,20 +15,23 @@ from tests.support.diagnoses import FACES, OWN, allow, diagnose, pick_finding, s
 from tests.support.samples import BOB, sample_key, snapshot, stock
 
 LUA = Path(sys.modules["aqm_db"].__path__[0]) / "_lua"
+MINTING = ("top_up", "sync", "reconcile")
 READS = {
     "HGETALL": {
         *("fetch_key", "get_contact_meta", "list_coins", "check"),
         *("export_backup", "get_maintenance_progress"),
     },
+    "HEXISTS": {"reconcile"},
     "EXISTS": {"exists", "check", "export_backup", "delete_owner"},
-    "GET": {"get_all_active_ids", "purge_expired", "contact_pages"},
-    "HMGET": {"get_all_active_ids", "pending_upload", "enforce_budget"},
+    "GET": {"get_all_active_ids", "purge_expired", "contact_pages", *MINTING},
+    "HMGET": {"get_all_active_ids", "pending_upload", "enforce_budget", *MINTING},
     "HGET": {"purge_expired", "check"},
     "ZCARD": {"get_available_tiers", "check"},
     "ZRANGE": {"list_coins", "pending_upload", "check", "export_backup"},
     "ZRANGEBYLEX": {"delete_owner", "check"},
     "ZRANGEBYSCORE": {
         *("check", "export_backup", "get_all_active_ids", "purge_expired", "delete_owner"),
+        *MINTING,
     },
     "UNLINK": {"delete_owner"},
     "ZSCORE": {"pending_upload", "export_backup"},

@@ -1,6 +1,6 @@
 """Checks of arguments: each returns the value, or raises an error that names the parameter."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TypeVar, cast
@@ -208,6 +208,14 @@ def check_items(argument: str, value: object, kind: type) -> None:
                 f"{argument}[{position}]",
                 f"must be of class {kind.__name__}, not {type(item).__name__}",
             )
+
+
+def check_ids(argument: str, value: object) -> set[str]:
+    """Ids, in whatever collection."""
+    if isinstance(value, str | bytes) or not isinstance(value, Collection):
+        name = type(value).__name__
+        raise InvalidArgumentError(argument, f"must be a collection of ids, not {name}")
+    return {check_id(argument, each) for each in value}
 
 
 def check_caps(argument: str, value: object) -> Mapping[str, Mapping[str, int]]:

@@ -34,6 +34,8 @@ _READS: dict[DatabaseName, dict[str, str]] = {
         "get_all_active_ids": "GET schema, ZRANGEBYSCORE expiry, HMGET row",
         "purge_expired": "GET schema, ZRANGEBYSCORE expiry, HGET row",
         "pending_upload": "ZRANGE unpublished, ZSCORE unpublished, HMGET row",
+        "top_up": "GET schema, ZRANGEBYSCORE expiry, HMGET row",
+        "sync": "GET schema, ZRANGEBYSCORE expiry, HMGET row",
         "reconcile": "GET schema, ZRANGEBYSCORE expiry, HMGET row, HEXISTS row",
         "export_backup": "ZRANGEBYSCORE spent, HGETALL row",
         "iter_owners": "SCAN",

@@ -178,6 +178,31 @@ async def list_active_ids(
     return list(found)
 
 
+async def list_births(scope: Scope, *, is_whole: bool = True) -> dict[str, tuple[str, int]]:
+    """Active keys by their ids: the tier, and when each was created, in ms since the epoch.
+
+    Malformed rows are logged and left out.
+
+    Args:
+        scope: whose they are.
+        is_whole: as of :func:`list_active_ids`.
+    """
+    fields = ("status", "coin_category", "created_at")
+    found: dict[str, tuple[str, int]] = {}
+    async for key_ids in _list_pages(scope) if is_whole else _walk_pages(scope):
+        rows = await scope.seam.read(
+            *(("HMGET", scope.keys.vault(key_id), *fields) for key_id in key_ids)
+        )
+        for key_id, row in zip(key_ids, rows, strict=True):
+            status, tier, created_at = [None] * 3 if isinstance(row, AQMDatabaseError) else row
+            time = None if created_at is None else parse_number(created_at)
+            if status == b"ACTIVE" and tier is not None and time is not None:
+                found[key_id] = tier.decode("utf-8", "replace"), time
+            elif status in {None, b"ACTIVE"} and row != [None] * 3:
+                _log.warning("corrupt_entry", extra={"key_id": key_id})
+    return found
+
+
 async def purge(scope: Scope, age_ms: int) -> int:
     """Deletes active keys that are older than some time; malformed rows are logged and kept.
 

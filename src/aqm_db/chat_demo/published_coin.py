@@ -18,7 +18,7 @@ class PublishedCoin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         coin_category: its tier.
         public_key: the key to encrypt for.
         signature: the owner's signature.
-        expires_at: when the private half is gone, in ms since the epoch.
+        expires_at: until when it may be encrypted for, in ms since the epoch.
     """
 
     key_id: str

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -52,9 +53,11 @@ class Store:
         return new
 
     def count(self, owner: str) -> dict[str, int]:
-        """How many coins of somebody's nobody has claimed, by tier."""
+        """How many coins of somebody's nobody has claimed, by tier, and may still use."""
         counted = self._connection.execute(
-            "SELECT tier, COUNT(*) FROM coins WHERE owner = ? GROUP BY tier", (owner,)
+            "SELECT tier, COUNT(*) FROM coins"
+            " WHERE owner = ? AND json_extract(coin, '$.expires_at') > ? GROUP BY tier",
+            (owner, time.time() * 1000),
         )
         return dict(counted.fetchall())
 

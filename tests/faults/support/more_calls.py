@@ -49,6 +49,8 @@ def list_more_calls(directory: Path) -> dict[str, Call]:
             o.db, directory / "kept", inventory=True
         ),
         "minter.top_up": lambda o: _minter(o).top_up(),
+        "minter.sync": lambda o: _minter(o).sync(_count, _publish),
+        "minter.reconcile": lambda o: _minter(o).reconcile(["k1"]),
         "minter.pending_upload": lambda o: _minter(o).pending_upload(),
         "minter.mark_published": lambda o: _minter(o).mark_published(["k1"]),
         "replenisher.replenish": lambda o: _replenisher(o).replenish(),
@@ -86,6 +88,14 @@ async def _run_maintenance(objects: Objects, *, all_owners: bool) -> None:
     if errors:
         assert errors == [AccessDeniedError.__name__]
         raise AccessDeniedError(errors[0])
+
+
+async def _count() -> dict[str, int]:
+    return {}
+
+
+async def _publish(_: object) -> None:
+    pass
 
 
 def _minter(objects: Objects) -> AsyncMinter:

@@ -1,7 +1,7 @@
 -- Runs: EXISTS row
 -- Uses: encode_id, find_expiry, read_coin
 -- A queued coin and its row's name, or nil, its row's name and why it can't be handed out:
--- 'dangling' (there is no row), 'corrupt', or 'stale' (its private half is gone).
+-- 'dangling' (there is no row), 'corrupt', or 'stale' (nobody may encrypt for it any more).
 local function inspect_coin(row_prefix, id, tier, now, coin_ttl)
   local row = row_prefix .. encode_id(id)
   local coin = read_coin(row)
