@@ -503,8 +503,8 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
             coin_category: its tier.
             public_key: the key to encrypt for.
             signature: the contact's signature; check it before, nothing here does.
-            expires_at: when its private half is gone, in ms since the epoch; None means 30 days
-                from now.
+            expires_at: until when it may be encrypted for, in ms since the epoch; None means for
+                30 days from now.
             enforce_budget: whether ``budget_bytes`` is kept too, and slots count that are
                 reserved for coins on their way. Where there may be no room, the coins of all
                 contacts are counted. The contact's cap is always kept.
@@ -685,7 +685,7 @@ class SmartInventory(Wrapper[AsyncSmartInventory]):
         return drive(self.asynchronous.list_coins(contact_id))
 
     def count_stale(self, within_days: int = 0) -> dict[str, dict[str, int]]:
-        """Counts cached coins whose private half is gone by then, by contact id and tier.
+        """Counts cached coins that nobody may encrypt for by then, by contact id and tier.
 
         Malformed contacts are logged and left out.
 
