@@ -279,7 +279,7 @@ async def test_bad_flag(flag: Any) -> None:
         *(5, b"memory://", "", "localhost", "http://localhost", "redis:///0:x", "redis://h:port"),
         *("redis://localhost/1", "rediss://localhost/1", "redis://localhost?db=1"),
         *("unix:///socket?db=1", "embedded://relative/path", "redis://[::1"),
-        *("embedded:///tmp/c#/db", "embedded:///tmp/why?/db"),
+        *("embedded:///tmp/c#/db", "embedded:///tmp/why?/db", "embedded:///", "embedded:////"),
         *("redis://a..b", f"redis://{'a' * 64}.example"),
     ],
 )

@@ -175,11 +175,12 @@ def _make_error() -> InvalidArgumentError:
 
 
 def _find_directory(netloc: str, path: str) -> Path:
-    if netloc:
+    # What is left of f"embedded://{path}" with a path that is none opens nobody's own database.
+    if netloc or (path and not path.strip("/")):
         raise InvalidArgumentError(
             "url", "an embedded database takes an absolute path: embedded:///path"
         )
-    if path.strip("/"):
+    if path:
         return Path(path)
     try:
         from platformdirs import user_data_path  # noqa: PLC0415 - an extra
