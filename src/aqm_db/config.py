@@ -120,8 +120,8 @@ VAULT_SPENT_TTL_SECONDS: Final = 2_592_000
 VAULT_PURGE_MAX_AGE_DAYS: Final = 30
 VAULT_TARGETS: Final[Mapping[str, int]] = {tier.name: tier.vault_target for tier in _TIERS}
 """Active keys that a minter keeps in the vault, or unclaimed coins on the server, by tier."""
-VAULT_CEILINGS: Final[Mapping[str, int]] = {tier.name: 20 * tier.vault_target for tier in _TIERS}
-"""Active keys, by tier, beyond which a minter mints nothing, whatever the server says."""
+VAULT_CEILING_FACTOR: Final = 20
+"""How many times its target a minter keeps active keys of, at most, whatever a server says."""
 VAULT_DELIVERY_MARGIN_SECONDS: Final = 1_209_600
 """14 days: how much longer a private half is kept than its public half may be encrypted for."""
 

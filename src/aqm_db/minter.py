@@ -145,7 +145,7 @@ class AsyncMinter:
         targets: unclaimed coins on the server by tier, or, of :meth:`top_up`, active keys whose
             public halves may still be encrypted for; a tier that isn't there is left alone.
         ceilings: active keys by tier, beyond which :meth:`sync` mints nothing, whatever a server
-            says; for every tier of the targets, and no less.
+            says; for every tier of the targets, and no less. None is 20 times each target.
         delivery_margin: how much longer a private half is kept than its public half may be
             encrypted for, in seconds: what was encrypted on the last day is read when it arrives.
         batch: how many coins are minted, and then stored in one round trip.
@@ -164,7 +164,7 @@ class AsyncMinter:
         mint: Mint,
         *,
         targets: Mapping[CoinCategory, int] | Mapping[str, int] = config.VAULT_TARGETS,
-        ceilings: Mapping[CoinCategory, int] | Mapping[str, int] = config.VAULT_CEILINGS,
+        ceilings: Mapping[CoinCategory, int] | Mapping[str, int] | None = None,
         delivery_margin: float = config.VAULT_DELIVERY_MARGIN_SECONDS,
         batch: int = 16,
         run: Runner = _IN_THREAD,
@@ -174,10 +174,7 @@ class AsyncMinter:
         self._vault = vault
         self._mint = check_callable("mint", mint)
         self._targets = check_tiers("targets", targets)
-        self._ceilings = check_tiers("ceilings", ceilings)
-        for tier, target in self._targets.items():
-            if self._ceilings.get(tier, -1) < target:
-                raise InvalidArgumentError("ceilings", f"must be {target} {tier} at least")
+        self._ceilings = _find_ceilings(self._targets, ceilings)
         margin = check_seconds("delivery_margin", delivery_margin)
         if margin >= config.VAULT_KEY_TTL_SECONDS:
             raise InvalidArgumentError(
@@ -426,6 +423,18 @@ class AsyncMinter:
             if isinstance(outcome, AQMDatabaseError):
                 raise outcome
         return outcomes.count(True)
+
+
+def _find_ceilings(
+    targets: Mapping[CoinCategory, int], ceilings: object
+) -> Mapping[CoinCategory, int]:
+    if ceilings is None:
+        return {tier: config.VAULT_CEILING_FACTOR * target for tier, target in targets.items()}
+    checked = check_tiers("ceilings", ceilings)
+    for tier, target in targets.items():
+        if checked.get(tier, -1) < target:
+            raise InvalidArgumentError("ceilings", f"must be {target} {tier} at least")
+    return checked
 
 
 async def _call(name: str, function: Callable[..., Any], *arguments: object) -> Any:

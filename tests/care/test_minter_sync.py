@@ -155,6 +155,15 @@ async def test_a_server_that_says_for_ever_that_it_has_none(
     assert (await minter.sync(coin_server.count, coin_server.publish)).minted["GOLD"] == 1
 
 
+async def test_a_ceiling_that_nobody_set(vault: AsyncSecureVault, coin_server: CoinServer) -> None:
+    """It's twenty times the target, whatever that is."""
+    coin_server.lies = {}
+    minter = make_minter(vault, targets={"BRONZE": 12}, ceilings=None, batch=100)
+    for _ in range(21):
+        await minter.sync(coin_server.count, coin_server.publish)
+    assert await vault.count_active("BRONZE") == 240
+
+
 async def test_what_waits_goes_first(
     minter: AsyncMinter, vault: AsyncSecureVault, coin_server: CoinServer
 ) -> None:
