@@ -1,5 +1,6 @@
 """Claims that are over: nobody asks for them again, and so the server needn't keep them."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,18 @@ async def test_a_selection_that_takes_several_requests(tmp_path: Path) -> None:
             assert isinstance(await inventory.select_coin("bob", "GOLD"), InventoryEntry)
         await client.aclose()
     assert b"UNLINK" not in [command[0] for command in server.requests]
+
+
+async def test_many_that_were_selected_at_once(tmp_path: Path) -> None:
+    """They go little by little, since others wait for the server meanwhile."""
+    coin = (b"k", b"GOLD", b"p", b"s", b"1", b"9", b"2 1 r")
+    server = ScriptedServer(lambda command: answer_select(command, *coin))
+    async with listening(server, tmp_path / "s"):
+        client = Redis(unix_socket_path=str(tmp_path / "s"), protocol=2)
+        inventory = AsyncSmartInventory(client)
+        await asyncio.gather(*(inventory.select_coin("bob", "GOLD") for _ in range(300)))
+        for _ in range(3):
+            await inventory.select_coin("bob", "GOLD")
+        await client.aclose()
+    deleted = [len(command) - 1 for command in server.requests if command[0] == b"UNLINK"]
+    assert deleted == [256, 45]
