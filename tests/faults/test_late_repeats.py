@@ -18,9 +18,10 @@ from aqm_db._lua.loader import Code
 from aqm_db._model.defaults import now_ms
 from aqm_db.errors import InventoryUnavailableError, UnavailableError
 from tests.conftest import INVENTORY_DB
+from tests.faults.support.byte_cutter import ByteCutter, Cut
 from tests.faults.support.cancelled_callers import turns
 from tests.faults.support.clients_on_bad_links import DEFAULT, SYNC_PARTIES, Party
-from tests.faults.support.cut_runs import Leap
+from tests.faults.support.cut_runs import Leap, ending_of
 from tests.faults.support.fault_free_outcomes import REQUEST_ID
 from tests.faults.support.fault_table import Tally
 from tests.faults.support.furnished_database import library_client
@@ -78,6 +79,39 @@ async def test_a_first_sending_that_comes_after_the_caller_has_gone(
     await stock(others, BOB, "GOLD", "g1")
     assert await inventory.select_coin(BOB, "GOLD") is None
     assert (await others.get_inventory(BOB)).gold_count == 1
+
+
+@pytest.mark.parametrize("name", ["select_coin", "select_coins"])
+async def test_a_first_sending_whose_date_is_right_again(
+    server: SteppedServer, direct: Redis, name: str, tally: Tally, leap: Leap, backoffs: list[float]
+) -> None:
+    """The clock was behind when it was begun anew; its claim stays, though many were answered."""
+    contacts = [f"c{number}" for number in range(64)]
+    others = AsyncSmartInventory(direct)
+    for contact_id in contacts:
+        await others.register_contact(contact_id, "BESTIE")
+        await stock(others, contact_id, "SILVER", "first", "second")
+    cutter = ByteCutter(server.socket_path)
+    async with cutter.listening() as port, DEFAULT.client(port) as client:
+        inventory = AsyncSmartInventory(client)
+        assert await inventory.has_keys_for("c0")
+        tell_time(client)
+        assert await inventory.select_coin("c1", "SILVER") is not None
+        server.step(-3)
+        call: Awaitable[Any] = (
+            inventory.select_coin("c0", "SILVER")
+            if name == "select_coin"
+            else inventory.select_coins(["c0"], "SILVER")
+        )
+        cutter.arm(Cut("late", "request", 0))
+        assert not isinstance(await ending_of(call, cutter, leap), Exception)
+        for contact_id in contacts[2:]:
+            assert await inventory.select_coin(contact_id, "SILVER") is not None
+        server.step(3)
+        assert await cutter.deliver() == 1
+    summaries = await others.get_inventory()
+    lost = sum(1 - summary.silver_count for summary in summaries.values())
+    tally.add("request arrives late, and its claim might be over", case=name, lost=lost)
 
 
 @pytest.mark.parametrize("encounter", ENCOUNTERS, ids=str)

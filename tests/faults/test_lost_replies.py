@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from aqm_db import AsyncSmartInventory
+from aqm_db._model.tiers import PRIORITIES, TIERS
 from aqm_db.errors import AQMDatabaseError, UnavailableError
 from tests.conftest import INVENTORY_DB
 from tests.faults.support.byte_cutter import ByteCutter, Cut
@@ -21,7 +22,7 @@ from tests.faults.support.tried_calls import OPERATIONS, Operation, pair_over
 from tests.faults.support.two_callers import ENCOUNTERS, Encounter, outline
 from tests.support.backends import REDIS_6, VALKEY_9, RunningServer
 from tests.support.peers import Cutter, listening_on_loopback, tell_time
-from tests.support.samples import snapshot, stock
+from tests.support.samples import Clock, halves, snapshot, stock
 
 pytestmark = pytest.mark.asyncio
 
@@ -144,23 +145,32 @@ async def test_a_request_that_arrives_after_all(
 
 
 @over_servers
+@pytest.mark.parametrize("stale", [0, 30], ids=["in one request", "in several"])
 @pytest.mark.parametrize("name", ["select_coin", "select_coins"])
 async def test_a_request_that_arrives_when_many_were_answered(
     real_server: RunningServer,
     direct: Redis,
     name: str,
+    stale: int,
     tally: Tally,
     leap: Leap,
     backoffs: list[float],
 ) -> None:
     """Its claim stays, though it was sent again and answered: only so it takes nothing more."""
     contacts = [f"c{number}" for number in range(64)]
+    clock, caps = Clock(), {each: dict.fromkeys(TIERS, 100) for each in PRIORITIES}
+    others = AsyncSmartInventory(direct, clock=clock, budget_caps=caps)
     for contact_id in contacts:
-        await AsyncSmartInventory(direct).register_contact(contact_id, "BESTIE")
-        await stock(AsyncSmartInventory(direct), contact_id, "SILVER", "first", "second")
+        await others.register_contact(contact_id, "BESTIE")
+    ends = clock.now + 1
+    for number in range(stale):
+        await others.store_key("c0", f"{number}", "SILVER", *halves("SILVER"), expires_at=ends)
+    for contact_id in contacts:
+        await stock(others, contact_id, "SILVER", "first", "second")
+    clock.advance(days=1)
     cutter = ByteCutter(real_server.socket_path)
     async with cutter.listening() as port, DEFAULT.client(port) as client:
-        inventory = AsyncSmartInventory(client)
+        inventory = AsyncSmartInventory(client, clock=clock, budget_caps=caps)
         await assert_link_is_clean(client, inventory)
         tell_time(client)
         call: Awaitable[Any] = (
@@ -175,7 +185,7 @@ async def test_a_request_that_arrives_when_many_were_answered(
         assert await cutter.deliver() == 1
     summaries = await AsyncSmartInventory(direct).get_inventory()
     lost = sum(1 - summary.silver_count for summary in summaries.values())
-    tally.add("request arrives late, and its claim might be over", case=name, lost=lost)
+    tally.add("request arrives late, and its claim might be over", case=(name, stale), lost=lost)
 
 
 class Meeting:

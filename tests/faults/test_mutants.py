@@ -281,7 +281,10 @@ async def test_claims_that_are_over_too_soon(lab: Lab, leap: Leap, name: str) ->
 
     lab.monkeypatch.setattr(Request, "note_failure", forget)
     await lab.is_noticed_by(
-        of_lost_replies.test_a_request_that_arrives_when_many_were_answered, name=name, leap=leap
+        of_lost_replies.test_a_request_that_arrives_when_many_were_answered,
+        name=name,
+        leap=leap,
+        stale=0,
     )
 
 

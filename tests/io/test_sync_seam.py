@@ -19,7 +19,9 @@ from redis.connection import ConnectionPool
 from redis.retry import Retry
 
 from aqm_db import AsyncSmartInventory, GarbageCollector, SecureVault, SmartInventory, sync
+from aqm_db._io import answers
 from aqm_db._io.redispy.retries import FirmRetry
+from aqm_db._model.tiers import PRIORITIES, TIERS
 from aqm_db._operations.stock import SELECT
 from aqm_db.errors import (
     AccessDeniedError,
@@ -211,6 +213,42 @@ def test_selections_that_are_interrupted_between_requests_are_taken_back(
         with pytest.raises(KeyboardInterrupt):
             SmartInventory(interrupted).select_coins([BOB, "carol"], "SILVER")
     assert SmartInventory(client).get_inventory() == expected
+
+
+@pytest.mark.parametrize("name", ["run", "run_all"])
+def test_an_interrupt_behind_the_answer(
+    client: Redis, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Its claim isn't over before it's settled, whatever other threads select meanwhile."""
+    inventory = SmartInventory(
+        client, budget_caps={each: dict.fromkeys(TIERS, 100) for each in PRIORITIES}
+    )
+    for contact_id, number in ((BOB, 2), ("carol", 40)):
+        inventory.register_contact(contact_id, "BESTIE")
+        for key_id in range(number):
+            inventory.store_key(contact_id, str(key_id), "SILVER", *halves("SILVER"))
+    for _ in range(15):
+        inventory.select_coin("carol", "SILVER")
+    answer = getattr(answers, name)
+
+    async def answer_and_interrupt(*arguments: Any) -> Any:
+        reply = await answer(*arguments)
+        if threading.current_thread() is threading.main_thread():
+            with ThreadPoolExecutor(1) as others:
+                for _ in range(17):
+                    others.submit(inventory.select_coin, "carol", "SILVER").result()
+            raise KeyboardInterrupt
+        return reply
+
+    select = {
+        "run": lambda: inventory.select_coin(BOB, "SILVER"),
+        "run_all": lambda: inventory.select_coins([BOB], "SILVER"),
+    }[name]
+    with monkeypatch.context() as patched:
+        patched.setattr(answers, name, answer_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            select()
+    assert inventory.get_inventory(BOB).silver_count == 2
 
 
 def test_an_interrupt_by_a_signal(server: RunningServer, client: Redis) -> None:

@@ -45,8 +45,6 @@ async def run(ask: Ask, call: Call, request: Request) -> Reply:
         if isinstance(reply, ErrorReply):
             raise make_error(reply, call.script.name)
         if not is_late(reply):
-            if call.answered is not None and not request.is_doubtful:
-                call.answered.note(call, reply)
             return cast("Reply", reply)
         if not request.begin_anew(reply[-1]):
             raise request.make_error()
@@ -72,11 +70,28 @@ async def run_all(
             return [error if is_late(reply) else reply for reply in replies]
         for place, reply in zip(late, again, strict=True):
             replies[place] = reply
-    if told and not request.is_doubtful:
-        for call, answer in zip(calls, replies, strict=True):
-            if call.answered is not None and not isinstance(answer, AQMDatabaseError):
-                call.answered.note(call, answer)
     return replies
+
+
+def note_answer(call: Call, reply: Reply | AQMDatabaseError, request: Request) -> None:
+    """Tells a call of its answer, once nobody will settle it any more.
+
+    Not if another sending of it may come: it has to find what this one left.
+    """
+    if (
+        call.answered is not None
+        and not request.may_come_again
+        and not isinstance(reply, AQMDatabaseError)
+    ):
+        call.answered.note(call, reply)
+
+
+def note_answers(
+    calls: Sequence[Call], replies: Sequence[Reply | AQMDatabaseError], request: Request
+) -> None:
+    """The same of many."""
+    for call, reply in zip(calls, replies, strict=True):
+        note_answer(call, reply, request)
 
 
 async def read(ask: Ask, commands: Sequence[Command], request: Request) -> list[Any]:

@@ -78,6 +78,8 @@ class Request:
         sent: when it was first sent, in the server's time (ms); None if that isn't known.
         end: until when it may be sent again, on the clock that counts suspension.
         is_doubtful: whether it may have been executed, though no reply came.
+        may_come_again: whether another sending of it may be under way still, and executed whenever
+            it comes; once that is so, nobody can tell when it's over.
         is_settling: whether its caller is gone, and it's repeated to find out what it did.
         mark: what stands for the connection that the last replies came on, and for no other; None
             if the seam doesn't tell.
@@ -86,14 +88,14 @@ class Request:
 
     __slots__ = (
         *("_clock", "_starts", "_unavailable"),
-        *("end", "is_doubtful", "is_settling", "mark", "sent", "wants_mark"),
+        *("end", "is_doubtful", "is_settling", "mark", "may_come_again", "sent", "wants_mark"),
     )
 
     def __init__(self, clock: ServerClock, unavailable: type[UnavailableError]) -> None:
         now = clock.elapsed()
         self.sent = clock.estimate(now)
         self.end = now + REPEATABLE_SECONDS
-        self.is_doubtful = self.is_settling = False
+        self.is_doubtful = self.is_settling = self.may_come_again = False
         self.mark: object | None = None
         self.wants_mark = False
         self._clock = clock
@@ -110,7 +112,8 @@ class Request:
 
     def note_failure(self, failure: LinkFailure) -> None:
         """Takes note of an attempt that failed."""
-        self.is_doubtful = self.is_doubtful or failure.may_be_executed()
+        if failure.may_be_executed():
+            self.is_doubtful = self.may_come_again = True
 
     def begin_anew(self, shown: int) -> bool:
         """Begins anew, since the server answered UNKNOWN: it had executed nothing.

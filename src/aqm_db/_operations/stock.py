@@ -177,8 +177,8 @@ def continue_select(contact_id: str, call: Call, reply: Reply | AQMDatabaseError
     begun = before if isinstance(before, str) else before.decode()
     passed = TIERS.index(tier.decode()) - TIERS.index(begun)
     keys = (*call.keys[:_FIRST_QUEUE], *call.keys[_FIRST_QUEUE + passed :])
-    arguments = (*call.arguments[:_TIER], tier, place)
-    return Call(SELECT, keys, arguments, call.tier, call.answered)
+    # Of the claim's first request a copy may be on its way, so its claim is never said to be over.
+    return Call(SELECT, keys, (*call.arguments[:_TIER], tier, place), call.tier)
 
 
 def read_given_tier(reply: Reply) -> str | None:

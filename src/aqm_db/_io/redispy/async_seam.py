@@ -55,10 +55,12 @@ class AsyncSeam:
         """See :class:`~aqm_db._io.seam.Seam`."""
         request = self._begin_request()
         try:
-            return await answers.run(self._change_by((call,), request), call, request)
+            reply = await answers.run(self._change_by((call,), request), call, request)
         except CancelledAfterSending as cancelled:
             await self._settle((call,), None if undo is None else (undo,), request)
             raise asyncio.CancelledError(*cancelled.args) from None
+        answers.note_answer(call, reply, request)
+        return reply
 
     async def run_all(
         self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
@@ -75,12 +77,14 @@ class AsyncSeam:
             return replies
 
         try:
-            return await answers.run_all(ask, calls, request)
+            outcomes = await answers.run_all(ask, calls, request)
         except asyncio.CancelledError as cancelled:
             # A batch takes several requests where the server forgot its script.
             if answered or isinstance(cancelled, CancelledAfterSending):
                 await self._settle(calls, undos, request)
             raise asyncio.CancelledError(*cancelled.args) from None
+        answers.note_answers(calls, outcomes, request)
+        return outcomes
 
     async def read(self, *commands: Command) -> list[Any]:
         """See :class:`~aqm_db._io.seam.Seam`."""

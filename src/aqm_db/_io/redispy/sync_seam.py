@@ -45,12 +45,14 @@ class SyncSeam:
         exchange, request = self._begin_exchange(), self._begin_request()
         try:
             change = self._change_by(exchange, (call,), request)
-            return await answers.run(change, call, request)
+            reply = await answers.run(change, call, request)
         except AQMDatabaseError:
             raise
         except BaseException:
             await self._settle(exchange, (call,), None if undo is None else (undo,), request)
             raise
+        answers.note_answer(call, reply, request)
+        return reply
 
     async def run_all(
         self, calls: Sequence[Call], undos: Sequence[Undo] | None = None
@@ -59,12 +61,14 @@ class SyncSeam:
         exchange, request = self._begin_exchange(), self._begin_request()
         try:
             change = self._change_by(exchange, calls, request)
-            return await answers.run_all(change, calls, request)
+            replies = await answers.run_all(change, calls, request)
         except AQMDatabaseError:
             raise
         except BaseException:
             await self._settle(exchange, calls, undos, request)
             raise
+        answers.note_answers(calls, replies, request)
+        return replies
 
     async def read(self, *commands: Command) -> list[Any]:
         """See :class:`~aqm_db._io.seam.Seam`."""
