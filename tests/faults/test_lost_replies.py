@@ -158,7 +158,8 @@ async def test_a_request_that_arrives_when_many_were_answered(
 ) -> None:
     """Its claim stays, though it was sent again and answered: only so it takes nothing more."""
     contacts = [f"c{number}" for number in range(64)]
-    clock, caps = Clock(), {each: dict.fromkeys(TIERS, 100) for each in PRIORITIES}
+    clock = Clock()
+    caps = {str(each): dict.fromkeys(map(str, TIERS), 100) for each in PRIORITIES}
     others = AsyncSmartInventory(direct, clock=clock, budget_caps=caps)
     for contact_id in contacts:
         await others.register_contact(contact_id, "BESTIE")

@@ -221,7 +221,7 @@ def test_an_interrupt_behind_the_answer(
 ) -> None:
     """Its claim isn't over before it's settled, whatever other threads select meanwhile."""
     inventory = SmartInventory(
-        client, budget_caps={each: dict.fromkeys(TIERS, 100) for each in PRIORITIES}
+        client, budget_caps={str(each): dict.fromkeys(map(str, TIERS), 100) for each in PRIORITIES}
     )
     for contact_id, number in ((BOB, 2), ("carol", 40)):
         inventory.register_contact(contact_id, "BESTIE")
@@ -240,14 +240,14 @@ def test_an_interrupt_behind_the_answer(
             raise KeyboardInterrupt
         return reply
 
-    select = {
+    selects: dict[str, Callable[[], object]] = {
         "run": lambda: inventory.select_coin(BOB, "SILVER"),
         "run_all": lambda: inventory.select_coins([BOB], "SILVER"),
-    }[name]
+    }
     with monkeypatch.context() as patched:
         patched.setattr(answers, name, answer_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
-            select()
+            selects[name]()
     assert inventory.get_inventory(BOB).silver_count == 2
 
 
