@@ -10,8 +10,11 @@ local fields = try_call('HMGET', row, 'status', 'published_at') or {}
 if reason == 'dead' and fields[1] == 'ACTIVE' then
   return {OK, 0}
 end
--- Rehearsal: what can't be written is found out while nothing is.
+-- Rehearsals: what can't be written is found out while nothing is.
 redis.call('ZREM', unpublished, '')
+if fields[1] then
+  redis.call('HDEL', row, '')
+end
 if fields[1] == 'ACTIVE' and not fields[2] then
   redis.call('HSET', row, 'published_at', clock or read_time())
 end
