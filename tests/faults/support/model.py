@@ -454,16 +454,14 @@ class InventoryModel:
             inactive = contact.last_msg_at < now - days * DAY_MS
             was_cleaned, coins = _collected(contact, now, inactive=inactive)
             removed += coins
-            if was_cleaned:
-                cleaned += 1
-                removed += _orphans(contact)
+            cleaned += was_cleaned
         return _result(cleaned, removed)
 
     def collect_one(self, contact_id: str, now: int) -> GCResult:
         """Removes all coins of one contact."""
         contact = self._registered(contact_id)
         cleaned, removed = _collected(contact, now, inactive=True)
-        return _result(int(cleaned), removed + _orphans(contact))
+        return _result(int(cleaned), removed)
 
     def dry_run(self, days: int, now: int) -> GCResult:
         """What would be collected."""
@@ -524,7 +522,9 @@ def _collected(contact: Contact, now: int, *, inactive: bool) -> tuple[bool, lis
                 if fault != "dangling":
                     removed.append(tier)
     contact.forget_uses(now)
-    cleaned = inactive and (touched or contact.priority != "STRANGER")
+    orphans = _orphans(contact) if inactive else []
+    removed += orphans
+    cleaned = inactive and (touched or bool(orphans) or contact.priority != "STRANGER")
     if cleaned:
         contact.priority = "STRANGER"
     return cleaned, removed
