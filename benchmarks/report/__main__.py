@@ -4,7 +4,7 @@
 """
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.measuring import names
@@ -31,11 +31,12 @@ BY_RATE = (names.LIBRARY, names.EVALSHA, names.NOTHING)
 
 def text_of(run: Results, date: str) -> str:
     """The report in Markdown."""
+    goals = [row for goal in GOALS if (row := _goal(run, goal)) is not None]
     sections = (
         _head(run, date),
-        _glance(run),
+        _glance(run, goals),
         "![Latency, throughput and load](report.svg)",
-        _goals(run),
+        _goals(goals),
         *(_latencies(group, run.group(group).values()) for group in (*LONE, *AT_HAND)),
         _other_design(run),
         _limits(run),
@@ -79,7 +80,7 @@ than times. A GOLD coin is 3,604 bytes. The default client is `redis.asyncio.Red
 with a pool that is never too small.{beside}"""
 
 
-def _glance(run: Results) -> str:
+def _glance(run: Results, goals: Sequence[tuple[str, ...]]) -> str:
     """What a lone caller waits for, and what the same takes without this library."""
     rows: list[tuple[str, ...]] = []
     for group in GLANCE:
@@ -97,14 +98,13 @@ def _glance(run: Results) -> str:
             )
         )
     heads = ("a lone call (ms)", "p50", "p99", "over 2 ms", "the same script, default client, p50")
-    verdicts = [row[3] == "met" for goal in GOALS if (row := _goal(run, goal)) is not None]
-    told = f"{sum(verdicts)} of {len(verdicts)} [goals](#goals) are met." if verdicts else ""
+    met = sum(row[3] == "met" for row in goals)
+    told = f"{met} of {len(goals)} [goals](#goals) are met." if goals else ""
     return "\n\n".join(part for part in (table(heads, rows) if rows else "", told) if part)
 
 
-def _goals(run: Results) -> str:
-    rows = [row for goal in GOALS if (row := _goal(run, goal)) is not None]
-    return "## Goals\n\n" + table(("goal", "wanted", "measured", "", "best possible here"), rows)
+def _goals(goals: Sequence[tuple[str, ...]]) -> str:
+    return "## Goals\n\n" + table(("goal", "wanted", "measured", "", "best possible here"), goals)
 
 
 def _goal(run: Results, goal: Goal) -> tuple[str, ...] | None:

@@ -13,11 +13,10 @@ from aqm_db import AsyncSecureVault, config
 from aqm_db.errors import InvalidArgumentError, VaultUnavailableError
 from aqm_db.minter import AsyncMinter, FreshCoin, PublicHalf, Synced
 from aqm_db.types import CoinCategory, NewKey
-from tests.support.samples import Clock, halves, sample_key
+from tests.support.samples import DAY_MS, Clock, halves, sample_key
 
 pytestmark = pytest.mark.asyncio
 
-DAY_MS = 86_400_000
 TARGETS = {"GOLD": 5, "SILVER": 3}
 CEILINGS = {"GOLD": 12, "SILVER": 6}
 

@@ -17,7 +17,7 @@ from aqm_db._operations.publishing import FreshCoin, list_pending, store_fresh, 
 from aqm_db.backup import BackupReport, _file, _records, export_backup, import_backup
 from aqm_db.errors import KeyAlreadyUsedError
 from aqm_db.types import NewCoin, NewKey, VaultEntry
-from tests.support.samples import BOB
+from tests.support.samples import BOB, DAY_MS
 
 MANY = 700
 _MOST = 500
@@ -205,7 +205,7 @@ async def test_many_that_wait_to_be_published(
         if others_publish:
             _publish_meanwhile(monkeypatch, db)
         portions.clear()
-        listed = [half.key_id for half in await list_pending(db.vault.scope, MANY)]
+        listed = [half.key_id for half in await list_pending(db.vault.scope, MANY, DAY_MS)]
         assert len(set(listed)) == len(listed)
         assert len(listed) == MANY
         left = MANY - 1 if others_publish else MANY

@@ -47,7 +47,7 @@ async def test_a_primary_is_killed(
             while at_hand.read_counts().at_hand["BRONZE"] < AHEAD:
                 await asyncio.sleep(0)
             victim = await asyncio.to_thread(find_primary, servers)
-            await asyncio.to_thread(wait_for_replica, victim)
+            await asyncio.to_thread(eventually, victim.is_replicated)
             victim.kill()
             got += [take_at_once(at_hand) for _ in range(AHEAD)]
             while len(got) < 7:
@@ -78,8 +78,3 @@ def find_primary(servers: RunningCluster | RunningSentinels) -> Node:
     if isinstance(servers, RunningSentinels):
         return servers.primary()
     return servers.primary_of(ALICE)
-
-
-def wait_for_replica(primary: Node) -> None:
-    """Until it has all that its primary has."""
-    eventually(lambda: primary.client.execute_command("WAIT", 1, 100) == 1)

@@ -16,7 +16,7 @@ from aqm_db.types import MaintenanceProgress
 from tests.faults.support.cared_owners import Incident, Site
 from tests.faults.support.fault_table import Tally
 from tests.support.backends import Backend
-from tests.support.clusters import Node, RunningCluster, RunningSentinels
+from tests.support.clusters import RunningCluster, RunningSentinels
 from tests.support.samples import BOB, sample_key, stock
 from tests.support.waiting import eventually
 
@@ -93,7 +93,7 @@ async def test_a_replica_that_takes_over(
             victim = cluster.primary_of(f"aqm:{{{owner}}}:")
             cluster.clear()
             async with site_at(cluster.url, PROVIDER) as site:
-                eventually(partial(is_replicated, victim))
+                eventually(victim.is_replicated)
                 await interrupt(cluster.url, site, place, victim.kill)
                 await site.judge(tally, "a failover of a cluster", case=(owner, place))
             victim.start()
@@ -119,14 +119,14 @@ async def test_another_primary_that_sentinels_name(
                 victim = watched.primary()
                 victim.client.flushall()
                 async with site_at(watched.url) as site:
-                    eventually(partial(is_replicated, victim))
+                    eventually(victim.is_replicated)
                     act = victim.kill if is_killed else demote
                     await interrupt(watched.url, site, place, act)
                     case = (place, is_killed)
                     await site.judge(tally, "a failover behind sentinels", case=case)
                 if is_killed:
                     victim.start()
-                eventually(lambda: is_replicated(watched.primary()))
+                eventually(lambda: watched.primary().is_replicated())
 
 
 @asynccontextmanager
@@ -146,11 +146,6 @@ async def interrupt(url: str, site: Site, place: int, act: Callable[[], object])
         with suppress(UnavailableError):
             await db.maintain_owners(sleep=site.sleep)
     assert incident.has_come
-
-
-def is_replicated(primary: Node) -> bool:
-    """Whether a replica has all that its primary has."""
-    return bool(primary.client.execute_command("WAIT", 1, 100) == 1)
 
 
 async def at_once(_: float) -> None:

@@ -81,7 +81,7 @@ async def test_a_primary_is_killed(
         await inventory.store_key(BOB, f"k{number}", "BRONZE", b"public", b"signature")
         load.ledger.stored.add(f"k{number}")
     victim = await asyncio.to_thread(watched.primary)
-    await asyncio.to_thread(_replicated, victim)
+    await asyncio.to_thread(eventually, victim.is_replicated)
     victim.kill()
     while (coin := await inventory.select_coin(BOB, "BRONZE")) is not None:
         load.ledger.delivered.append(coin.key_id)
@@ -280,10 +280,6 @@ async def test_a_user_of_sentinels_who_may_not_ask(face: Face, guarded: RunningS
         node.client.execute_command("ACL SETUSER", "some", "on", ">p", "+ping", "+hello", "+client")
     with pytest.raises(AccessDeniedError, match="the sentinels refuse"):
         await _opened(face, f"{guarded.url}?sentinel_password=p&sentinel_username=some")
-
-
-def _replicated(primary: Node) -> None:
-    eventually(lambda: primary.client.execute_command("WAIT", 1, 100) == 1)
 
 
 def _back(watched: RunningSentinels, victim: Node) -> None:

@@ -69,7 +69,7 @@ def kill_replicated(primary: Node) -> Callable[[], None]:
     """Ends a primary, once its replica has all that it has."""
 
     def act() -> None:
-        eventually(lambda: primary.client.execute_command("WAIT", 1, 100) == 1)
+        eventually(primary.is_replicated)
         primary.kill()
 
     return act

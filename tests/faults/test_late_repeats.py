@@ -18,13 +18,14 @@ from aqm_db._lua.loader import Code
 from aqm_db._model.defaults import now_ms
 from aqm_db.errors import InventoryUnavailableError, UnavailableError
 from tests.conftest import INVENTORY_DB
-from tests.faults.support.byte_cutter import ByteCutter, Cut
+from tests.faults.support.byte_cutter import ByteCutter
 from tests.faults.support.cancelled_callers import turns
 from tests.faults.support.clients_on_bad_links import DEFAULT, SYNC_PARTIES, Party
-from tests.faults.support.cut_runs import Leap, ending_of
+from tests.faults.support.cut_runs import Leap
 from tests.faults.support.fault_free_outcomes import REQUEST_ID
 from tests.faults.support.fault_table import Tally
 from tests.faults.support.furnished_database import library_client
+from tests.faults.support.late_selections import count_lost, select_late
 from tests.faults.support.tried_calls import pair_over
 from tests.faults.support.two_callers import ENCOUNTERS, Encounter, outline
 from tests.support.backends import REDIS_8, VALKEY_9
@@ -98,19 +99,12 @@ async def test_a_first_sending_whose_date_is_right_again(
         tell_time(client)
         assert await inventory.select_coin("c1", "SILVER") is not None
         server.step(-3)
-        call: Awaitable[Any] = (
-            inventory.select_coin("c0", "SILVER")
-            if name == "select_coin"
-            else inventory.select_coins(["c0"], "SILVER")
-        )
-        cutter.arm(Cut("late", "request", 0))
-        assert not isinstance(await ending_of(call, cutter, leap), Exception)
+        await select_late(inventory, name, "c0", cutter, leap)
         for contact_id in contacts[2:]:
             assert await inventory.select_coin(contact_id, "SILVER") is not None
         server.step(3)
         assert await cutter.deliver() == 1
-    summaries = await others.get_inventory()
-    lost = sum(1 - summary.silver_count for summary in summaries.values())
+    lost = await count_lost(others)
     tally.add("request arrives late, and its claim might be over", case=name, lost=lost)
 
 

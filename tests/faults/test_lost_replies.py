@@ -17,6 +17,7 @@ from tests.faults.support.cut_runs import Leap, ending_of
 from tests.faults.support.fault_free_outcomes import REQUEST_ID, FaultFree
 from tests.faults.support.fault_table import Tally
 from tests.faults.support.invariants import assert_link_is_clean
+from tests.faults.support.late_selections import count_lost, select_late
 from tests.faults.support.restored_database import read_content
 from tests.faults.support.tried_calls import OPERATIONS, Operation, pair_over
 from tests.faults.support.two_callers import ENCOUNTERS, Encounter, outline
@@ -174,18 +175,11 @@ async def test_a_request_that_arrives_when_many_were_answered(
         inventory = AsyncSmartInventory(client, clock=clock, budget_caps=caps)
         await assert_link_is_clean(client, inventory)
         tell_time(client)
-        call: Awaitable[Any] = (
-            inventory.select_coin("c0", "SILVER")
-            if name == "select_coin"
-            else inventory.select_coins(["c0"], "SILVER")
-        )
-        cutter.arm(Cut("late", "request", 0))
-        assert not isinstance(await ending_of(call, cutter, leap), Exception)
+        await select_late(inventory, name, "c0", cutter, leap)
         for contact_id in contacts[1:]:
             assert await inventory.select_coin(contact_id, "SILVER") is not None
         assert await cutter.deliver() == 1
-    summaries = await AsyncSmartInventory(direct).get_inventory()
-    lost = sum(1 - summary.silver_count for summary in summaries.values())
+    lost = await count_lost(others)
     tally.add("request arrives late, and its claim might be over", case=(name, stale), lost=lost)
 
 

@@ -67,6 +67,10 @@ class Node:
         )
         self.start()
 
+    def is_replicated(self) -> bool:
+        """Whether a replica has all that this primary has."""
+        return bool(self.client.execute_command("WAIT", 1, 100) == 1)
+
     @property
     def address(self) -> tuple[str, int]:
         """Its host and port."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from aqm_db import config
 from aqm_db._io.seam import Argument, Call, Reply
@@ -166,15 +167,11 @@ async def list_active_ids(
     """
     # A walk may come by a key twice.
     found: dict[str, None] = {}
-    async for key_ids in _list_pages(scope) if is_whole else _walk_pages(scope):
-        rows = await scope.seam.read(
-            *(("HMGET", scope.keys.vault(key_id), "status", "coin_category") for key_id in key_ids)
-        )
-        for key_id, row in zip(key_ids, rows, strict=True):
-            if isinstance(row, AQMDatabaseError):
-                _log.warning("corrupt_entry", extra={"key_id": key_id})
-            elif row[0] == b"ACTIVE" and (not coin_category or row[1] == coin_category.encode()):
-                found[key_id] = None
+    async for key_id, row in _walk_fields(scope, "status", "coin_category", is_whole=is_whole):
+        if isinstance(row, AQMDatabaseError):
+            _log.warning("corrupt_entry", extra={"key_id": key_id})
+        elif row[0] == b"ACTIVE" and (not coin_category or row[1] == coin_category.encode()):
+            found[key_id] = None
     return list(found)
 
 
@@ -189,17 +186,13 @@ async def list_births(scope: Scope, *, is_whole: bool = True) -> dict[str, tuple
     """
     fields = ("status", "coin_category", "created_at")
     found: dict[str, tuple[str, int]] = {}
-    async for key_ids in _list_pages(scope) if is_whole else _walk_pages(scope):
-        rows = await scope.seam.read(
-            *(("HMGET", scope.keys.vault(key_id), *fields) for key_id in key_ids)
-        )
-        for key_id, row in zip(key_ids, rows, strict=True):
-            status, tier, created_at = [None] * 3 if isinstance(row, AQMDatabaseError) else row
-            time = None if created_at is None else parse_number(created_at)
-            if status == b"ACTIVE" and tier is not None and time is not None:
-                found[key_id] = tier.decode("utf-8", "replace"), time
-            elif status in {None, b"ACTIVE"} and row != [None] * 3:
-                _log.warning("corrupt_entry", extra={"key_id": key_id})
+    async for key_id, row in _walk_fields(scope, *fields, is_whole=is_whole):
+        status, tier, created_at = [None] * 3 if isinstance(row, AQMDatabaseError) else row
+        time = None if created_at is None else parse_number(created_at)
+        if status == b"ACTIVE" and tier is not None and time is not None:
+            found[key_id] = tier.decode("utf-8", "replace"), time
+        elif status in {None, b"ACTIVE"} and row != [None] * 3:
+            _log.warning("corrupt_entry", extra={"key_id": key_id})
     return found
 
 
@@ -271,6 +264,18 @@ async def read_counters(scope: Scope, progress: Progress | None = None) -> Vault
 def _build_purge(scope: Scope, key_id: str, age_ms: int) -> Call:
     keys = (*_row_keys(scope, key_id), scope.keys.vault_watch)
     return Call(PURGE, keys, (scope.read_clock(), key_id, age_ms, TTL_MS))
+
+
+async def _walk_fields(
+    scope: Scope, *fields: str, is_whole: bool
+) -> AsyncIterator[tuple[str, Any]]:
+    """The ids of all private halves, each with fields of its row, or with what is wrong with it."""
+    async for key_ids in _list_pages(scope) if is_whole else _walk_pages(scope):
+        rows = await scope.seam.read(
+            *(("HMGET", scope.keys.vault(key_id), *fields) for key_id in key_ids)
+        )
+        for each in zip(key_ids, rows, strict=True):
+            yield each
 
 
 async def _list_pages(scope: Scope) -> AsyncIterator[list[str]]:

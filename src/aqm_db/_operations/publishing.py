@@ -15,7 +15,7 @@ from aqm_db.types import CoinCategory, NewKey
 from . import Scope
 from .batch import ROWS_AT_ONCE, run_batch, split
 from .outcome import Progress, check_reply
-from .private_halves import TTL_MS, build_store, read_store
+from .private_halves import build_store, read_store
 
 PUBLISHED = Script("vault/published")
 
@@ -88,7 +88,7 @@ async def store_fresh(
     return await run_batch(scope.seam, coins, build, read)
 
 
-async def list_pending(scope: Scope, limit: int, life_ms: int = TTL_MS) -> list[PublicHalf]:
+async def list_pending(scope: Scope, limit: int, life_ms: int) -> list[PublicHalf]:
     """Lists public halves to be published, oldest first; one whose private half is gone leaves.
 
     Args:
